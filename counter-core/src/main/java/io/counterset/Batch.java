@@ -1,0 +1,288 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.CorruptJournalException;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The one record type of the journal: the absolute values of some counters, and the idempotency keys of the adds those
+ * values newly include. A <em>full</em> batch names every counter and every remembered key, so it needs nothing before
+ * it. Integers are little-endian.
+ *
+ * <pre>
+ *   0        4        8                 16                24       28       32       36       40
+ *   +--------+--------+-----------------+-----------------+--------+--------+--------+--------+
+ *   | "CSB1" | CRC32C |   journal id    |    sequence     | length | flags  |counters|  keys  |
+ *   +--------+--------+-----------------+-----------------+--------+--------+--------+--------+
+ *   counters times:  | n:1 | name: n bytes UTF-8 | value:8 |
+ *   keys times:      | n:1 | key:  n bytes UTF-8 | counter:4 (index in this batch) | amount:8 | total:8 | applied at:8 |
+ *   zeros up to a multiple of 4,096
+ * </pre>
+ *
+ * The CRC covers bytes 8 to length, so every field but the magic and itself. The journal id is drawn anew for each
+ * file: a block that stems from another file never passes for one of this.
+ *
+ * <p>Instances are reused by the committing thread and not thread-safe.
+ */
+final class Batch {
+
+    static final int BLOCK = 4096;
+    static final int HEADER = 40;
+    static final int MAX_NAME = 128;
+    static final int MAX_KEY = 255;
+
+    private static final int MAGIC = 'C' | 'S' << 8 | 'B' << 16 | '1' << 24;
+    private static final int FULL = 1;
+
+    private static final VarHandle INT = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final VarHandle LONG = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+
+    private @Nullable Cell[] cells = new @Nullable Cell[16];
+    private long[] values = new long[16];
+    private int size;
+    private List<RememberedKeys.Entry> keys = List.of();
+    private boolean full;
+    private long length = HEADER;
+
+    static long counterLength(int nameLength) {
+        return 1L + nameLength + 8;
+    }
+
+    static long keyLength(int keyLength) {
+        return 1L + keyLength + 4 + 8 + 8 + 8;
+    }
+
+    static long roundUp(long length) {
+        return (length + BLOCK - 1) / BLOCK * BLOCK;
+    }
+
+    void clear(boolean full) {
+        if (cells.length > 1024) { // what a full batch needed is not kept
+            cells = new @Nullable Cell[16];
+            values = new long[16];
+        } else {
+            Arrays.fill(cells, 0, size, null);
+        }
+        size = 0;
+        keys = List.of();
+        this.full = full;
+        length = HEADER;
+    }
+
+    void add(Cell cell, long value) {
+        if (size == cells.length) {
+            cells = Arrays.copyOf(cells, size * 2);
+            values = Arrays.copyOf(values, size * 2);
+        }
+        cell.index = size;
+        cells[size] = cell;
+        values[size] = value;
+        size++;
+        length += counterLength(cell.nameLength);
+    }
+
+    /** The keys' counters must be, or come to be, in the batch. */
+    void keys(List<RememberedKeys.Entry> entries) {
+        keys = entries;
+        for (RememberedKeys.Entry entry : entries) {
+            length += keyLength(entry.keyLength());
+        }
+    }
+
+    boolean isEmpty() {
+        return size == 0;
+    }
+
+    boolean isFull() {
+        return full;
+    }
+
+    /** Bytes in the journal, padding included. */
+    long paddedLength() {
+        return roundUp(length);
+    }
+
+    void publish() {
+        for (int i = 0; i < size; i++) {
+            Cell cell = cells[i];
+            if (cell != null) {
+                cell.publish(values[i]);
+            }
+        }
+    }
+
+    /** Encodes into {@code out}, or a larger array, and returns the array used; {@link #paddedLength} bytes are valid. */
+    byte[] encode(byte[] out, long journal, long sequence) {
+        int padded = Math.toIntExact(paddedLength());
+        byte[] b = out.length >= padded ? out : new byte[padded];
+        int end = (int) length;
+        INT.set(b, 0, MAGIC);
+        LONG.set(b, 8, journal);
+        LONG.set(b, 16, sequence);
+        INT.set(b, 24, end);
+        INT.set(b, 28, full ? FULL : 0);
+        INT.set(b, 32, size);
+        INT.set(b, 36, keys.size());
+        int at = HEADER;
+        for (int i = 0; i < size; i++) {
+            Cell cell = cells[i];
+            if (cell != null) {
+                at = putString(b, at, cell.name);
+            }
+            LONG.set(b, at, values[i]);
+            at += 8;
+        }
+        for (RememberedKeys.Entry entry : keys) {
+            at = putString(b, at, entry.key());
+            INT.set(b, at, entry.cell().index);
+            LONG.set(b, at + 4, entry.amount());
+            LONG.set(b, at + 12, entry.total());
+            LONG.set(b, at + 20, entry.appliedAt());
+            at += 28;
+        }
+        if (at != end) {
+            throw new IllegalStateException("encoded " + at + " bytes where " + end + " were announced");
+        }
+        Arrays.fill(b, end, padded, (byte) 0);
+        INT.set(b, 4, checksum(b, end));
+        return b;
+    }
+
+    private static int putString(byte[] b, int at, String text) {
+        byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
+        b[at] = (byte) utf8.length;
+        System.arraycopy(utf8, 0, b, at + 1, utf8.length);
+        return at + 1 + utf8.length;
+    }
+
+    private static int checksum(byte[] b, int end) {
+        CRC32C crc = new CRC32C();
+        crc.update(b, 8, end - 8);
+        return (int) crc.getValue();
+    }
+
+    // ---- reading ----
+
+    /** Whether a batch of {@code journal} may begin here: cheap, and proof of nothing. */
+    static boolean looksLikeBatch(byte[] b, int at, long journal) {
+        return (int) INT.get(b, at) == MAGIC && (long) LONG.get(b, at + 8) == journal;
+    }
+
+    static long sequence(byte[] b, int at) {
+        return (long) LONG.get(b, at + 16);
+    }
+
+    static int length(byte[] b, int at) {
+        return (int) INT.get(b, at + 24);
+    }
+
+    static boolean isFull(byte[] b) {
+        return (int) INT.get(b, 28) == FULL;
+    }
+
+    static boolean checksumHolds(byte[] b) {
+        return (int) INT.get(b, 4) == checksum(b, length(b, 0));
+    }
+
+    /**
+     * Applies a batch whose checksum holds to what was read so far. Its content is checked all the same: a wrong one
+     * means a fault in the writer, and must not become a wrong count.
+     *
+     * @param file and {@code position} for messages
+     */
+    static void apply(byte[] b, Journal.Contents contents, String file, long position) {
+        Decoder in = new Decoder(b, file, position);
+        int counters = (int) INT.get(b, 32);
+        int keys = (int) INT.get(b, 36);
+        in.require(counters >= 0 && keys >= 0, HEADER - 8, "a number of entries", counters + " and " + keys);
+        List<Cell> listed = new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
+        for (int i = 0; i < counters; i++) {
+            int at = in.at;
+            String name = in.string(MAX_NAME);
+            long value = in.integer64();
+            Cell cell = contents.cells().get(name);
+            if (cell == null) {
+                in.require(value >= 1, at, "a count of 1 or more for " + name, String.valueOf(value));
+                cell = new Cell(name, b[at] & 0xff, value);
+                contents.cells().put(name, cell);
+            } else {
+                long before = cell.durable();
+                in.require(value >= before, at, "a count of " + before + " or more for " + name, String.valueOf(value));
+                cell.recovered(value);
+            }
+            listed.add(cell);
+        }
+        for (int i = 0; i < keys; i++) {
+            int at = in.at;
+            String key = in.string(MAX_KEY);
+            int index = in.integer32();
+            long amount = in.integer64();
+            long total = in.integer64();
+            long appliedAt = in.integer64();
+            in.require(index >= 0 && index < counters, at, "a counter of this batch", "number " + index);
+            Cell cell = listed.get(index);
+            in.require(
+                    amount >= 1 && total >= amount && total <= cell.durable(),
+                    at,
+                    "an amount and a total within " + cell.durable(),
+                    amount + " and " + total);
+            contents.keys().put(new RememberedKeys.Entry(key, b[at] & 0xff, cell, amount, total, appliedAt));
+        }
+        in.require(in.at == length(b, 0), in.at, "the end of the batch", "more bytes");
+    }
+
+    private static final class Decoder {
+        private final byte[] b;
+        private final int end;
+        private final String file;
+        private final long position;
+        private int at = HEADER;
+
+        Decoder(byte[] b, String file, long position) {
+            this.b = b;
+            this.end = length(b, 0);
+            this.file = file;
+            this.position = position;
+        }
+
+        void require(boolean holds, int at, String expected, String found) {
+            if (!holds) {
+                throw new CorruptJournalException(file, position + at, expected, found);
+            }
+        }
+
+        private int advance(int bytes) {
+            require(bytes <= end - at, at, bytes + " more bytes", (end - at) + " bytes");
+            int before = at;
+            at += bytes;
+            return before;
+        }
+
+        int integer32() {
+            return (int) INT.get(b, advance(4));
+        }
+
+        long integer64() {
+            return (long) LONG.get(b, advance(8));
+        }
+
+        String string(int most) {
+            int length = b[advance(1)] & 0xff;
+            int start = advance(length);
+            String text = new String(b, start, length, StandardCharsets.UTF_8);
+            require(
+                    Names.utf8Length(text, most) == length,
+                    start,
+                    "1 to " + most + " bytes of UTF-8 without control characters",
+                    length + " bytes that are not");
+            return text;
+        }
+    }
+}

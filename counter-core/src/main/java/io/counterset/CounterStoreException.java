@@ -1,0 +1,221 @@
+package io.counterset;
+
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Why a {@link CounterStore} could not be opened or an add was not acknowledged. Each failure is a nested class of its
+ * own; {@link #outcome()} says what became of the add. Arguments outside the documented range are
+ * {@link IllegalArgumentException}s and an overflow is an {@link ArithmeticException}; those never change anything.
+ */
+public abstract sealed class CounterStoreException extends RuntimeException {
+
+    private static final long serialVersionUID = 1L;
+
+    /** What became of the add that failed. */
+    public enum Outcome {
+        /** Nothing was added, now or after a restart. */
+        NOT_APPLIED,
+        /** The add may or may not be there after a restart. Only an idempotency key makes a retry safe. */
+        UNKNOWN
+    }
+
+    CounterStoreException(String message, @Nullable Throwable cause) {
+        super(message, cause);
+    }
+
+    /** Returns what became of the add; {@link Outcome#NOT_APPLIED} for everything that happens while opening. */
+    public Outcome outcome() {
+        return Outcome.NOT_APPLIED;
+    }
+
+    // ---- when opening: nothing was changed, and the directory's content stays as it was ----
+
+    /** Another {@link CounterStore} has the directory open: in this JVM, or in another process. */
+    public static final class StoreLockedException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+        private final boolean thisJvm;
+
+        StoreLockedException(Path directory, boolean thisJvm, String holder) {
+            super(
+                    thisJvm
+                            ? directory + " is already open in this JVM; close that CounterStore first, or share it"
+                            : directory + " is in use by another process"
+                                    + (holder.isEmpty() ? "" : " (process id " + holder + " where it runs)")
+                                    + "; one directory serves one process at a time",
+                    null);
+            this.thisJvm = thisJvm;
+        }
+
+        /** Returns whether the holder is this JVM; otherwise it is another process. */
+        public boolean heldByThisJvm() {
+            return thisJvm;
+        }
+    }
+
+    /** The directory cannot be created, read or written. */
+    public static final class DirectoryUnusableException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        DirectoryUnusableException(Path directory, Throwable cause) {
+            super(directory + " cannot be used: " + cause + "; it must be a directory this process may write", cause);
+        }
+    }
+
+    /**
+     * The journal is damaged where a crash alone cannot have damaged it, so acknowledged adds may be missing from it.
+     * The file is left as it is. Restore the volume from a backup, or move the file away to start from
+     * {@code count.txt}.
+     */
+    public static final class CorruptJournalException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+        private final String file;
+        private final long offset;
+        private final String expected;
+        private final String found;
+
+        CorruptJournalException(String file, long offset, String expected, String found) {
+            super(
+                    String.format(
+                            java.util.Locale.ROOT,
+                            "%s: damaged at byte %,d: expected %s, found %s; refusing to open, nothing was changed",
+                            file,
+                            offset,
+                            expected,
+                            found),
+                    null);
+            this.file = file;
+            this.offset = offset;
+            this.expected = expected;
+            this.found = found;
+        }
+
+        /** Returns the damaged file. */
+        public String file() {
+            return file;
+        }
+
+        /** Returns where the damage begins, in bytes from the start of the file. */
+        public long offset() {
+            return offset;
+        }
+
+        /** Returns what should have been there. */
+        public String expected() {
+            return expected;
+        }
+
+        /** Returns what was there instead. */
+        public String found() {
+            return found;
+        }
+    }
+
+    /** The file under the journal's name is not a Counterset journal. */
+    public static final class ForeignFileException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        ForeignFileException(String file, String found) {
+            super(
+                    file + " is not a Counterset journal: it begins with " + found
+                            + "; nothing was changed, move the file away or choose another directory",
+                    null);
+        }
+    }
+
+    /** The journal was written by a newer version of this library. */
+    public static final class UnsupportedFormatException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        UnsupportedFormatException(String file, int found, int supported) {
+            super(
+                    file + " has format version " + found + ", this library reads up to " + supported
+                            + "; nothing was changed, use the newer version",
+                    null);
+        }
+    }
+
+    /** A {@code count.txt} is to be imported, but does not hold one whole number from 0 to 2<sup>63</sup>-1. */
+    public static final class InvalidCountFileException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        InvalidCountFileException(String file, String found) {
+            super(
+                    file + " cannot be imported: expected one whole number from 0 to " + Long.MAX_VALUE + ", found "
+                            + found + "; nothing was changed",
+                    null);
+        }
+    }
+
+    // ---- when adding ----
+
+    /**
+     * The disk has no room for another counter or key (or, when opening, for a new journal). Nothing was added; what is
+     * there stays; counters that exist already go on counting, and this add succeeds once there is room.
+     */
+    public static final class StoreFullException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        StoreFullException(String message, @Nullable Throwable cause) {
+            super(message, cause);
+        }
+    }
+
+    /** As many adds are in flight as the store allows. Nothing was added; try again when some have completed. */
+    public static final class StoreBusyException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        StoreBusyException(String message) {
+            super(message, null);
+        }
+    }
+
+    /** The key was used before with another counter or amount, inside the window. Nothing was added. */
+    public static final class KeyConflictException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        KeyConflictException(String message) {
+            super(message, null);
+        }
+    }
+
+    /** The store is closed or closing. Nothing was added. */
+    public static final class StoreClosedException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        StoreClosedException(String directory) {
+            super("the store in " + directory + " is closed; nothing was added", null);
+        }
+    }
+
+    /** The disk failed earlier, and the store has stopped for good. Nothing was added; reads go on. Open it anew. */
+    public static final class StoreFailedException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        StoreFailedException(String directory, @Nullable Throwable cause) {
+            super(
+                    "the store in " + directory + " stopped after a failed write: " + cause + "; nothing was added",
+                    cause);
+        }
+    }
+
+    /**
+     * The disk failed while this add was on its way: after a restart it may be there or not. The store accepts no more
+     * adds; reads go on and show what was durable before.
+     */
+    public static final class OutcomeUnknownException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        OutcomeUnknownException(String directory, @Nullable Throwable cause) {
+            super(
+                    "the store in " + directory + " failed while this add was being written: " + cause
+                            + "; it may or may not survive a restart",
+                    cause);
+        }
+
+        @Override
+        public Outcome outcome() {
+            return Outcome.UNKNOWN;
+        }
+    }
+}

@@ -1,0 +1,44 @@
+package io.counterset;
+
+import java.time.Duration;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/** When an add returns: once the device has it, or at once and on the device a little later. Immutable. */
+public final class Durability {
+
+    /** An add returns once the device has it: no crash and no power cut takes it back. */
+    public static final Durability SYNC = new Durability(null);
+
+    private final @Nullable Duration period;
+
+    private Durability(@Nullable Duration period) {
+        this.period = period;
+    }
+
+    /**
+     * Returns a durability under which an add returns at once, and is on the device within {@code period} and the time
+     * of one flush. A crash takes back at most the adds of that time, and always the latest ones.
+     * {@link CounterStore#flush()} waits for the device.
+     *
+     * @param period 1 millisecond to 1 hour
+     * @throws IllegalArgumentException if it is shorter or longer
+     */
+    public static Durability periodic(Duration period) {
+        if (period.compareTo(Duration.ofMillis(1)) < 0 || period.compareTo(Duration.ofHours(1)) > 0) {
+            throw new IllegalArgumentException("a period must be 1 ms to 1 h, but is " + period);
+        }
+        return new Durability(period);
+    }
+
+    /** Returns the period, or nothing for {@link #SYNC}. */
+    public Optional<Duration> period() {
+        return Optional.ofNullable(period);
+    }
+
+    /** Returns {@code sync}, or the period such as {@code 100ms}. */
+    @Override
+    public String toString() {
+        return period == null ? "sync" : period.toMillis() + "ms";
+    }
+}

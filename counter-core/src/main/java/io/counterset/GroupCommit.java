@@ -1,0 +1,506 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.OutcomeUnknownException;
+import io.counterset.CounterStoreException.StoreBusyException;
+import io.counterset.CounterStoreException.StoreClosedException;
+import io.counterset.CounterStoreException.StoreFailedException;
+import java.io.IOException;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Who commits, and who waits: one commit at a time serves everybody who had added before it began.
+ *
+ * <p><b>Quiet path.</b> A blocking caller that finds nobody leading and nobody waiting leads: it commits in its own
+ * thread and returns. No other thread is involved, so a lone caller runs at the device's speed.
+ *
+ * <p><b>Busy path.</b> Everybody else puts a {@link Pending} on a stack of arrivals and waits for it. The committer
+ * thread takes all arrivals, commits once, releases them and goes on for as long as there are new ones; while it writes,
+ * the next group gathers. Whoever ends a commit and sees arrivals wakes the committer, and whoever is the first to
+ * arrive while nobody leads does, so no arrival is left alone: the arrival is visible before its owner looks for a
+ * leader, and leading ends before the former leader looks for arrivals.
+ *
+ * <p>Futures are completed by a third thread, the completer, because that runs code of the callers: it may be slow, or
+ * add to this store and wait.
+ *
+ * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}: nothing is written any more, whoever waits for
+ * something not yet durable learns that its outcome is unknown, and whoever comes later that nothing was added.
+ *
+ * <p><b>The end.</b> Closing lets the committer take what has arrived, commit it, and end. An add that slipped in after
+ * that was never written; its owner finds {@link #terminated} after its arrival, and releases it, and itself, as
+ * refused.
+ */
+final class GroupCommit {
+
+    /** One commit: takes every add marked so far, returns once the device has them, and has published them. */
+    interface Step {
+        /**
+         * Commits.
+         *
+         * @param callers how many callers wait for it
+         */
+        void commit(int callers) throws IOException;
+
+        /** Whether something has been added that no commit has taken. */
+        boolean isDirty();
+    }
+
+    static final int OPEN = 0;
+    static final int FAILED = 1;
+    static final int CLOSED = 2; // or closing: refuses adds, while the committer finishes those that were accepted
+
+    private static final VarHandle ARRIVALS;
+    private static final VarHandle LEADING;
+    private static final VarHandle UNRELEASED;
+
+    static {
+        try {
+            MethodHandles.Lookup lookup = MethodHandles.lookup();
+            ARRIVALS = lookup.findVarHandle(GroupCommit.class, "arrivals", Pending.class);
+            LEADING = lookup.findVarHandle(GroupCommit.class, "leading", boolean.class);
+            UNRELEASED = lookup.findVarHandle(GroupCommit.class, "unreleased", int.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    /** How many futures are completed between two updates of what is in flight. */
+    private static final int COMPLETION_STRIDE = 256;
+
+    private final Step step;
+    private final String directory;
+    private final long periodNanos; // 0: every caller waits for its commit
+    private final int maxPending;
+
+    private volatile int state = OPEN;
+    private volatile @Nullable Throwable failure;
+    private volatile boolean terminated;
+
+    private volatile @Nullable Pending<?> arrivals;
+    private volatile boolean leading;
+    private volatile int unreleased; // taken from the arrivals and not yet released
+    private volatile boolean resting; // the committer of a periodic store has nothing to time
+
+    private final LinkedBlockingQueue<Pending<?>> completions = new LinkedBlockingQueue<>();
+    private @Nullable Thread committer;
+    private @Nullable Thread completer;
+
+    GroupCommit(Step step, String directory, Durability durability, int maxPending) {
+        this.step = step;
+        this.directory = directory;
+        this.periodNanos = durability.period().map(period -> period.toNanos()).orElse(0L);
+        this.maxPending = maxPending;
+    }
+
+    /** Starts the threads. Without them, as in a simulation, {@link #pump} does their work. */
+    void start() {
+        committer = daemon("counterset-committer", this::commitLoop);
+        completer = daemon("counterset-completer", this::completeLoop);
+    }
+
+    private static Thread daemon(String name, Runnable task) {
+        Thread thread = new Thread(task, name);
+        thread.setDaemon(true);
+        thread.start();
+        return thread;
+    }
+
+    // ---- callers ----
+
+    boolean isOpen() {
+        return state == OPEN;
+    }
+
+    boolean isPeriodic() {
+        return periodNanos > 0;
+    }
+
+    /** Returns why an add that has not begun is refused; only to be asked when the store is not open. */
+    CounterStoreException refusal() {
+        return state == FAILED ? new StoreFailedException(directory, failure) : new StoreClosedException(directory);
+    }
+
+    /** How many callers wait, at this moment. */
+    int pending() {
+        Pending<?> newest = arrivals;
+        return unreleased + (newest == null ? 0 : newest.depth);
+    }
+
+    /** Returns the refusal of an {@code addAsync} that would exceed the bound of adds in flight, or null. */
+    @Nullable
+    CounterStoreException backPressure() {
+        return pending() < maxPending
+                ? null
+                : new StoreBusyException("the store in " + directory + " has " + maxPending
+                        + " adds in flight, as many as it may; nothing was added, try again when some have completed");
+    }
+
+    /**
+     * Waits until the add that brought {@code cell} to {@code total} is durable. The cell is marked already.
+     *
+     * @throws OutcomeUnknownException if the disk fails meanwhile
+     * @throws StoreClosedException if the store closed before the add could be taken; nothing was added
+     */
+    void await(Cell cell, long total) {
+        if (arrivals == null && state == OPEN && LEADING.compareAndSet(this, false, true)) {
+            try {
+                if (cell.durable() < total && state == OPEN) {
+                    commit(1);
+                }
+            } finally {
+                stopLeading();
+            }
+            if (cell.durable() >= total) {
+                return;
+            }
+        }
+        waitFor(new BlockedCaller(cell, total));
+    }
+
+    /**
+     * A periodic store's add has returned {@code total}, and then found the store no longer open: tells whether the last
+     * commit took it.
+     */
+    void settle(Cell cell, long total) {
+        waitFor(new BlockedCaller(cell, total));
+    }
+
+    /** Returns once everything added before is durable. */
+    void flush() {
+        waitFor(new BlockedCaller(null, 0));
+    }
+
+    private void waitFor(BlockedCaller caller) {
+        arrive(caller);
+        if (committer == null) {
+            pump();
+        }
+        caller.await();
+    }
+
+    /** Adds a caller to those the next commit serves. Never blocks. */
+    void arrive(Pending<?> pending) {
+        Pending<?> before;
+        do {
+            before = arrivals;
+            pending.next = before;
+            pending.depth = before == null ? 1 : before.depth + 1;
+        } while (!ARRIVALS.compareAndSet(this, before, pending));
+        if (terminated) {
+            release(takeArrivals(), false); // the completer may have gone
+        } else if (before == null && !leading) {
+            LockSupport.unpark(committer);
+        }
+    }
+
+    /** Asks for a commit that nobody waits for. */
+    void nudge() {
+        arrive(new PendingTotal(null, 0));
+    }
+
+    /** A periodic store has something to commit where it had nothing. */
+    void dirtied() {
+        if (resting) {
+            LockSupport.unpark(committer);
+        }
+    }
+
+    // ---- leading ----
+
+    private void commit(int callers) {
+        if (state == FAILED) {
+            return; // a failed write is final
+        }
+        try {
+            step.commit(callers);
+        } catch (Throwable e) { // whatever it is, adds were taken and are not known to be durable
+            failure = e;
+            state = FAILED;
+        }
+    }
+
+    private void stopLeading() {
+        leading = false;
+        if (arrivals != null || state != OPEN) {
+            LockSupport.unpark(committer);
+        }
+    }
+
+    private void commitLoop() {
+        while (state == OPEN) {
+            if (arrivals == null && !isDue()) {
+                LockSupport.park(this);
+            } else if (LEADING.compareAndSet(this, false, true)) {
+                do {
+                    round();
+                } while (arrivals != null && state == OPEN);
+                stopLeading();
+            } else {
+                LockSupport.park(this); // the leader wakes this thread when it has done
+            }
+        }
+        finish();
+    }
+
+    /** Waits for the time of the next periodic commit and returns true; or returns false if none is to come. */
+    private boolean isDue() {
+        if (periodNanos == 0) {
+            return false;
+        }
+        resting = true;
+        boolean dirty = step.isDirty();
+        if (dirty) {
+            resting = false;
+            long until = System.nanoTime() + periodNanos;
+            for (long left = periodNanos; left > 0 && arrivals == null && state == OPEN; ) {
+                LockSupport.parkNanos(this, left);
+                left = until - System.nanoTime();
+            }
+        }
+        return dirty;
+    }
+
+    /** Serves everybody who has arrived with one commit. The caller leads. */
+    private void round() {
+        Pending<?> group = takeArrivals();
+        commit(group == null ? 0 : group.depth);
+        release(group, true);
+    }
+
+    private @Nullable Pending<?> takeArrivals() {
+        Pending<?> newest = (Pending<?>) ARRIVALS.getAndSet(this, null);
+        if (newest != null) {
+            UNRELEASED.getAndAdd(this, newest.depth);
+        }
+        return newest;
+    }
+
+    /** Releases a group, given newest first, oldest first: blocked callers here, futures here or by the completer. */
+    private void release(@Nullable Pending<?> newestFirst, boolean byCompleter) {
+        Pending<?> futures = null;
+        Pending<?> blocked = null;
+        int blockedCount = 0;
+        for (Pending<?> p = newestFirst; p != null; ) { // reverses the order
+            Pending<?> next = p.next;
+            if (p instanceof BlockedCaller) {
+                p.next = blocked;
+                blocked = p;
+                blockedCount++;
+            } else {
+                p.next = futures;
+                futures = p;
+            }
+            p = next;
+        }
+        if (futures != null) {
+            if (byCompleter && completer != null) {
+                completions.add(futures);
+            } else {
+                complete(futures);
+            }
+        }
+        if (blockedCount > 0) {
+            UNRELEASED.getAndAdd(this, -blockedCount);
+            for (Pending<?> p = blocked; p != null; ) {
+                Pending<?> next = p.next;
+                p.release(failureFor(p));
+                p = next;
+            }
+        }
+    }
+
+    private @Nullable CounterStoreException failureFor(Pending<?> pending) {
+        Cell cell = pending.cell;
+        if (cell == null ? state != FAILED : cell.durable() >= pending.total) {
+            return null;
+        }
+        return state == FAILED ? new OutcomeUnknownException(directory, failure) : new StoreClosedException(directory);
+    }
+
+    private void completeLoop() {
+        while (true) {
+            try {
+                Pending<?> group = completions.take();
+                if (group instanceof BlockedCaller) {
+                    return; // the sign to stop
+                }
+                complete(group);
+            } catch (InterruptedException e) {
+                // Code of a caller interrupted this thread. It ends when the store is closed, not before.
+            }
+        }
+    }
+
+    private void complete(Pending<?> group) {
+        int completed = 0;
+        for (Pending<?> p = group; p != null; ) {
+            Pending<?> next = p.next;
+            p.release(failureFor(p));
+            if (++completed == COMPLETION_STRIDE) {
+                UNRELEASED.getAndAdd(this, -completed);
+                completed = 0;
+            }
+            p = next;
+        }
+        UNRELEASED.getAndAdd(this, -completed);
+    }
+
+    // ---- the end ----
+
+    /**
+     * Commits what was accepted and takes nothing more. Returns when all callers have been released; any number of
+     * threads may close, even one that completes futures.
+     */
+    void close() {
+        if (state == OPEN) {
+            state = CLOSED;
+        }
+        Thread committing = committer;
+        Thread completing = completer;
+        if (committing == null || completing == null) {
+            if (!terminated) {
+                finish();
+            }
+            return;
+        }
+        LockSupport.unpark(committing);
+        join(committing);
+        completions.add(new BlockedCaller(null, 0)); // the sign to stop
+        if (completing != Thread.currentThread()) {
+            join(completing);
+        }
+    }
+
+    /** Ends the committing for good, in the committer's thread. */
+    private void finish() {
+        while (!LEADING.compareAndSet(this, false, true)) {
+            LockSupport.park(this); // whoever leads wakes this thread when it has done
+        }
+        if (state != FAILED && (arrivals != null || step.isDirty())) {
+            round();
+        }
+        terminated = true; // whoever arrives after the next line sees this, and releases itself
+        release(takeArrivals(), true);
+    }
+
+    private static void join(Thread thread) {
+        boolean interrupted = false;
+        while (thread.isAlive()) {
+            try {
+                thread.join();
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Does one round of the committer's work in the caller's thread, for a store without threads. */
+    void pump() {
+        if (LEADING.compareAndSet(this, false, true)) {
+            try {
+                round();
+            } finally {
+                leading = false;
+            }
+        }
+    }
+
+    // ---- those who wait ----
+
+    /** Somebody who waits for an add, or (without a cell) for everything before, to be durable. */
+    abstract static class Pending<T> extends CompletableFuture<T> {
+        final @Nullable Cell cell;
+        final long total;
+
+        @Nullable
+        Pending<?> next;
+
+        int depth; // of the stack of arrivals, from here
+
+        Pending(@Nullable Cell cell, long total) {
+            this.cell = cell;
+            this.total = total;
+        }
+
+        abstract T result();
+
+        void release(@Nullable CounterStoreException refusal) {
+            if (refusal == null) {
+                complete(result());
+            } else {
+                completeExceptionally(refusal);
+            }
+        }
+    }
+
+    static final class PendingTotal extends Pending<Long> {
+        PendingTotal(@Nullable Cell cell, long total) {
+            super(cell, total);
+        }
+
+        @Override
+        Long result() {
+            return total;
+        }
+    }
+
+    static final class PendingResult extends Pending<AddResult> {
+        private final boolean replayed;
+
+        PendingResult(Cell cell, long total, boolean replayed) {
+            super(cell, total);
+            this.replayed = replayed;
+        }
+
+        @Override
+        AddResult result() {
+            return new AddResult(total, replayed);
+        }
+    }
+
+    private static final class BlockedCaller extends Pending<Long> {
+        private final Thread thread = Thread.currentThread();
+        private @Nullable CounterStoreException refusal;
+        private volatile boolean released;
+
+        BlockedCaller(@Nullable Cell cell, long total) {
+            super(cell, total);
+        }
+
+        @Override
+        Long result() {
+            return total;
+        }
+
+        @Override
+        void release(@Nullable CounterStoreException refusal) {
+            this.refusal = refusal;
+            released = true;
+            LockSupport.unpark(thread);
+        }
+
+        /** Waits whatever happens: an interrupt does not tell what became of the add. It is kept for the caller. */
+        void await() {
+            boolean interrupted = false;
+            while (!released) {
+                LockSupport.park(this);
+                interrupted |= Thread.interrupted();
+            }
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+            CounterStoreException failed = refusal;
+            if (failed != null) {
+                failed.fillInStackTrace(); // the caller's, rather than the committer's
+                throw failed;
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.CorruptJournalException;
+import io.counterset.CounterStoreException.ForeignFileException;
+import io.counterset.CounterStoreException.UnsupportedFormatException;
+import java.io.Closeable;
+import java.io.IOException;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
+import java.security.SecureRandom;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The file of batches: a header block, then two halves of equal size, all of it zero-filled and synced before it gets
+ * its name. Format version 1; integers are little-endian.
+ *
+ * <pre>
+ *   0              8         12       16           24           40            48          56      60       4096
+ *   +--------------+---------+--------+------------+------------+-------------+-----------+-------+--------+
+ *   | magic        | version | CRC32C | journal id | store UUID | incarnation | half size | 4096  | zeros  |
+ *   +--------------+---------+--------+------------+------------+-------------+-----------+-------+--------+
+ *   | half A: a full batch, then batches; each begins at a multiple of 4,096                               |
+ *   +------------------------------------------------------------------------------------------------------+
+ *   | half B: likewise                                                                                     |
+ *   +------------------------------------------------------------------------------------------------------+
+ * </pre>
+ *
+ * <b>Invariants.</b> (1) At any moment one half begins with an intact full batch from which the sequence runs without a
+ * gap to the last acknowledged batch: the half in use is never overwritten, and the other one only when a full batch,
+ * which needs nothing before it, starts there. (2) A block that holds part of an acknowledged batch is not written again
+ * until a later full batch is on the device: batches are padded to whole blocks, so tearing a write harms only that
+ * write. (3) One batch is under way at a time; after a failed write or sync there is never another. So (4) of all
+ * batches only the last can be torn, and an intact batch beyond a broken one proves damage, not a crash.
+ *
+ * <p><b>Reading</b> takes the half whose first batch is newer, follows its sequence to the first batch that is not
+ * intact or not exactly the next, and then looks at every block of the file for an intact batch with a higher
+ * sequence: none, and the rest is what a crash tore or an older lap left; any, and the file is refused.
+ *
+ * <p><b>Opening always writes a new file</b> under another name and renames it once it is on the device. That makes
+ * creation, growth, recovery from a torn tail, and recovery from a page cache that shows what the device never got the
+ * same few lines. Rejected: going on in the recovered file (after a failed flush its cached content looks good but may
+ * not be on the device), and rewriting only the other half (the same, when the header or the chain is in the cache).
+ *
+ * <p>Used by one thread at a time.
+ */
+final class Journal implements Closeable {
+
+    static final String FILE = "counters.journal";
+    static final String NEW_FILE = "counters.journal.new";
+    static final int VERSION = 1;
+
+    /** Room for 1,024 commits of one block between switches, and a zero-fill of 8 MiB at every open. */
+    static final long MIN_HALF = 4L << 20;
+
+    private static final int BLOCK = Batch.BLOCK;
+
+    /** A byte above 127, a line break of either kind and an end of file: whatever mangles files shows at once. */
+    private static final long MAGIC = 0x0a1a0d54455343_89L;
+
+    private static final int PIECE = 1 << 20;
+    private static final SecureRandom RANDOM = new SecureRandom();
+    private static final VarHandle INT = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
+    private static final VarHandle LONG = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+
+    private final Storage storage;
+    private final Storage.Region region;
+    private final long id;
+    private final long half;
+
+    private long sequence;
+    private boolean second; // which half is in use
+    private long position; // where the next batch goes; the end of the half before the first
+    private byte[] buffer = new byte[BLOCK];
+
+    /** What a journal says. */
+    record Contents(
+            StoreIdentity identity,
+            long sequence,
+            ConcurrentHashMap<String, Cell> cells,
+            RememberedKeys keys,
+            int discardedBatches) {}
+
+    private Journal(Storage storage, Storage.Region region, long id, long half, long sequence) {
+        this.storage = storage;
+        this.region = region;
+        this.id = id;
+        this.half = half;
+        this.sequence = sequence;
+        this.second = true; // so that the first batch, a full one, goes to the first half
+        this.position = start(true) + half;
+    }
+
+    private long start(boolean second) {
+        return BLOCK + (second ? half : 0);
+    }
+
+    // ---- writing ----
+
+    /**
+     * Fills a new file and syncs it. It has no batch and not yet its name: {@link #append} a full batch, then
+     * {@link #activate}. On failure the new file is gone, and whatever has the journal's name is untouched.
+     *
+     * @param half bytes of a half, a multiple of 4,096
+     * @param sequence of the last batch before this file, 0 if there is none
+     */
+    static Journal prepare(Storage storage, StoreIdentity identity, long half, long sequence) throws IOException {
+        Storage.Region region = storage.create(NEW_FILE);
+        try {
+            long id = RANDOM.nextLong();
+            region.write(0, header(identity, id, half), 0, BLOCK);
+            byte[] zeros = new byte[(int) Math.min(PIECE, 2 * half)];
+            long end = BLOCK + 2 * half;
+            for (long at = BLOCK; at < end; at += zeros.length) {
+                region.write(at, zeros, 0, (int) Math.min(zeros.length, end - at));
+            }
+            region.sync();
+            return new Journal(storage, region, id, half, sequence);
+        } catch (IOException e) {
+            try (region) {
+                storage.delete(NEW_FILE); // it may be what fills the disk
+            } catch (IOException second) {
+                e.addSuppressed(second);
+            }
+            throw e;
+        }
+    }
+
+    private static byte[] header(StoreIdentity identity, long id, long half) {
+        byte[] b = new byte[BLOCK];
+        LONG.set(b, 0, MAGIC);
+        INT.set(b, 8, VERSION);
+        LONG.set(b, 16, id);
+        LONG.set(b, 24, identity.id().getMostSignificantBits());
+        LONG.set(b, 32, identity.id().getLeastSignificantBits());
+        LONG.set(b, 40, identity.incarnation());
+        LONG.set(b, 48, half);
+        INT.set(b, 56, BLOCK);
+        INT.set(b, 12, headerChecksum(b));
+        return b;
+    }
+
+    private static int headerChecksum(byte[] b) {
+        CRC32C crc = new CRC32C();
+        crc.update(b, 0, 12);
+        crc.update(b, 16, BLOCK - 16);
+        return (int) crc.getValue();
+    }
+
+    /** Whether a batch of this size has room in the half in use. If not, a full batch is due. */
+    boolean fits(long paddedLength) {
+        return position + paddedLength <= start(second) + half;
+    }
+
+    /** Bytes of a half: a full batch may be as large. */
+    long half() {
+        return half;
+    }
+
+    /**
+     * Writes the next batch; when this returns, the device has it. A full batch goes to the head of the other half.
+     *
+     * @throws IOException if that failed: the batch may be there or not, and nothing may be written after it
+     */
+    void append(Batch batch) throws IOException {
+        long length = batch.paddedLength();
+        long at = position;
+        boolean target = second;
+        if (batch.isFull()) {
+            target = !second;
+            at = start(target);
+        }
+        if (at + length > start(target) + half) {
+            throw new IllegalStateException("a batch of " + length + " bytes does not fit at " + at);
+        }
+        byte[] encoded = batch.encode(buffer, id, sequence + 1);
+        if (encoded.length <= PIECE) {
+            buffer = encoded;
+        }
+        region.commit(at, encoded, 0, (int) length);
+        sequence++;
+        second = target;
+        position = at + length;
+    }
+
+    /** Gives the file its name, for good. From here on it is the journal. */
+    void activate() throws IOException {
+        storage.replace(NEW_FILE, FILE);
+        storage.syncNames();
+    }
+
+    long sequence() {
+        return sequence;
+    }
+
+    /** Bytes of the whole file. */
+    long size() {
+        return BLOCK + 2 * half;
+    }
+
+    @Override
+    public void close() throws IOException {
+        region.close();
+    }
+
+    // ---- reading ----
+
+    /**
+     * Reads the journal, changing nothing.
+     *
+     * @throws ForeignFileException if it is not one
+     * @throws UnsupportedFormatException if it is of a newer version
+     * @throws CorruptJournalException if it is damaged elsewhere than in its last batch
+     */
+    static Contents read(Storage storage, IdempotencyWindow window) throws IOException {
+        try (Storage.Region region = storage.open(FILE)) {
+            return new Reader(storage.locate(FILE), region).read(window);
+        }
+    }
+
+    private static final class Reader {
+        private final String file;
+        private final Storage.Region region;
+        private long id;
+        private long half;
+
+        Reader(String file, Storage.Region region) {
+            this.file = file;
+            this.region = region;
+        }
+
+        Contents read(IdempotencyWindow window) throws IOException {
+            StoreIdentity identity = readHeader();
+            byte[] first = readBatch(BLOCK, true);
+            byte[] other = readBatch(BLOCK + half, true);
+            if (first == null && other == null) {
+                throw corrupt(BLOCK, "a full batch at the head of one half", "none, here or at byte " + (BLOCK + half));
+            }
+            boolean second = first == null || (other != null && Batch.sequence(other, 0) > Batch.sequence(first, 0));
+            byte[] batch = second ? other : first;
+            long at = BLOCK + (second ? half : 0);
+            long end = at + half;
+            long sequence = batch == null ? 0 : Batch.sequence(batch, 0);
+            Contents contents =
+                    new Contents(identity, sequence, new ConcurrentHashMap<>(), new RememberedKeys(window), 0);
+            while (batch != null) {
+                Batch.apply(batch, contents, file, at);
+                sequence = Batch.sequence(batch, 0);
+                at += Batch.roundUp(Batch.length(batch, 0));
+                batch = at < end ? readBatch(at, false) : null;
+                if (batch != null && Batch.sequence(batch, 0) != sequence + 1) {
+                    batch = null;
+                }
+            }
+            int discarded = scanBeyond(sequence, at < end ? at : BLOCK + (second ? 0 : half));
+            return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded);
+        }
+
+        private CorruptJournalException corrupt(long offset, String expected, String found) {
+            return new CorruptJournalException(file, offset, expected, found);
+        }
+
+        private StoreIdentity readHeader() throws IOException {
+            long size = region.size();
+            byte[] b = new byte[BLOCK];
+            int present = (int) Math.min(BLOCK, size);
+            region.read(0, b, 0, present);
+            if (present < 8 || (long) LONG.get(b, 0) != MAGIC) {
+                throw new ForeignFileException(
+                        file, present == 0 ? "nothing, being empty" : hex(b, Math.min(8, present)));
+            }
+            if (present < BLOCK) {
+                throw corrupt(present, "a header of 4,096 bytes", "the end of the file");
+            }
+            if ((int) INT.get(b, 12) != headerChecksum(b)) {
+                throw corrupt(0, "a header whose checksum holds", "one whose checksum does not");
+            }
+            int version = (int) INT.get(b, 8);
+            if (version > VERSION) {
+                throw new UnsupportedFormatException(file, version, VERSION);
+            }
+            id = (long) LONG.get(b, 16);
+            half = (long) LONG.get(b, 48);
+            if (version < 1 || half < BLOCK || half % BLOCK != 0 || (int) INT.get(b, 56) != BLOCK) {
+                throw corrupt(8, "version 1 and halves of whole blocks", "version " + version + ", halves of " + half);
+            }
+            if (size != BLOCK + 2 * half) {
+                throw corrupt(
+                        Math.min(size, BLOCK + 2 * half),
+                        String.format(Locale.ROOT, "a file of %,d bytes", BLOCK + 2 * half),
+                        String.format(Locale.ROOT, "one of %,d", size));
+            }
+            return new StoreIdentity(new UUID((long) LONG.get(b, 24), (long) LONG.get(b, 32)), (long) LONG.get(b, 40));
+        }
+
+        private static String hex(byte[] b, int length) {
+            StringBuilder text = new StringBuilder("bytes");
+            for (int i = 0; i < length; i++) {
+                text.append(String.format(Locale.ROOT, " %02x", b[i]));
+            }
+            return text.toString();
+        }
+
+        /** Returns the intact batch that begins at {@code position}, or null. Only the head of a half may be full. */
+        private byte @Nullable [] readBatch(long position, boolean full) throws IOException {
+            long room = BLOCK + (position < BLOCK + half ? half : 2 * half) - position;
+            byte[] block = new byte[BLOCK];
+            region.read(position, block, 0, BLOCK);
+            if (!Batch.looksLikeBatch(block, 0, id)) {
+                return null;
+            }
+            int length = Batch.length(block, 0);
+            if (length < Batch.HEADER || length > room || Batch.isFull(block) != full) {
+                return null;
+            }
+            if (length > BLOCK) {
+                block = Arrays.copyOf(block, length);
+                region.read(position + BLOCK, block, BLOCK, length - BLOCK);
+            }
+            return Batch.checksumHolds(block) ? block : null;
+        }
+
+        /**
+         * Makes sure that the sequence ends where it seems to.
+         *
+         * @param breakAt where the next batch would have been
+         * @return 1 if there is a torn batch there, else 0
+         */
+        private int scanBeyond(long sequence, long breakAt) throws IOException {
+            int torn = 0;
+            long end = BLOCK + 2 * half;
+            byte[] piece = new byte[(int) Math.min(PIECE, 2 * half)];
+            for (long at = BLOCK; at < end; at += piece.length) {
+                int length = (int) Math.min(piece.length, end - at);
+                region.read(at, piece, 0, length);
+                for (int i = 0; i < length; i += BLOCK) {
+                    if (!Batch.looksLikeBatch(piece, i, id) || Batch.sequence(piece, i) <= sequence) {
+                        continue;
+                    }
+                    long position = at + i;
+                    if (readBatch(position, true) != null || readBatch(position, false) != null) {
+                        throw corrupt(
+                                breakAt,
+                                "batch " + (sequence + 1),
+                                "none that is intact, though batch " + Batch.sequence(piece, i) + " at byte "
+                                        + String.format(Locale.ROOT, "%,d", position) + " is");
+                    }
+                    torn = 1;
+                }
+            }
+            return torn;
+        }
+    }
+}

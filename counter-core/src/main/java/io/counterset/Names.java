@@ -1,0 +1,62 @@
+package io.counterset;
+
+import java.util.Locale;
+
+/** What a counter's name or an idempotency key may be: some bytes of UTF-8, no control characters. */
+final class Names {
+
+    private Names() {}
+
+    /** Returns the length in UTF-8, or -1 if the text is empty, longer than {@code most}, or has a forbidden character. */
+    static int utf8Length(String text, int most) {
+        int length = 0;
+        for (int i = 0; i < text.length() && length <= most; i++) {
+            char c = text.charAt(i);
+            if (Character.isISOControl(c)) {
+                return -1;
+            } else if (c < 0x80) {
+                length += 1;
+            } else if (c < 0x800) {
+                length += 2;
+            } else if (!Character.isSurrogate(c)) {
+                length += 3;
+            } else if (Character.isHighSurrogate(c)
+                    && i + 1 < text.length()
+                    && Character.isLowSurrogate(text.charAt(i + 1))) {
+                length += 4;
+                i++;
+            } else {
+                return -1; // half a character: UTF-8 has no bytes for it
+            }
+        }
+        return length >= 1 && length <= most ? length : -1;
+    }
+
+    /** Returns the length in UTF-8 of a valid text. */
+    static int require(String what, String text, int most) {
+        int length = utf8Length(text, most);
+        if (length < 0) {
+            throw new IllegalArgumentException(String.format(
+                    Locale.ROOT,
+                    "%s must be 1 to %d bytes of UTF-8 without control characters, but has %d characters: %s;"
+                            + " nothing was added",
+                    what,
+                    most,
+                    text.length(),
+                    printable(text)));
+        }
+        return length;
+    }
+
+    private static String printable(String text) {
+        StringBuilder shown = new StringBuilder("\"");
+        text.codePoints().limit(40).forEach(c -> {
+            if (Character.isISOControl(c) || (c >= 0xD800 && c <= 0xDFFF)) {
+                shown.append(String.format(Locale.ROOT, "\\u%04x", c));
+            } else {
+                shown.appendCodePoint(c);
+            }
+        });
+        return shown.append(text.length() > 40 ? "…\"" : "\"").toString();
+    }
+}

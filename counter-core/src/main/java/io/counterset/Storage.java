@@ -1,0 +1,59 @@
+package io.counterset;
+
+import java.io.Closeable;
+import java.io.IOException;
+
+/**
+ * The seam between the engine and a disk: one directory of files, with every promise the engine relies on written
+ * down and every one it must not rely on left out. {@link DirectoryStorage} is the real one; tests put a simulated
+ * disk here that loses, tears and reorders whatever was not synced, and fails on demand.
+ *
+ * <p>Writing and naming are made durable separately: {@link Region#sync} covers bytes, {@link #syncNames} covers
+ * {@link #create}, {@link #replace} and {@link #delete}. A failure of any of them leaves the state of what it covered
+ * unknown; the engine never repeats a failed write or sync.
+ *
+ * <p>Not thread-safe: the engine lets one thread at a time in, except that the count file is written by a thread of its
+ * own, under names nobody else uses.
+ */
+interface Storage extends Closeable {
+
+    /** Where {@code name} is, for messages. */
+    String locate(String name);
+
+    boolean exists(String name) throws IOException;
+
+    /** Opens an existing file for reading and writing. */
+    Region open(String name) throws IOException;
+
+    /** Creates an empty file, in place of any of that name. */
+    Region create(String name) throws IOException;
+
+    void delete(String name) throws IOException;
+
+    /** Atomically gives the file {@code from} the name {@code to}; at any moment, {@code to} is the old file or the new. */
+    void replace(String from, String to) throws IOException;
+
+    /** Returns once earlier changes of names are on the device. */
+    void syncNames() throws IOException;
+
+    /** Whether this failure means that there was no room, so that freeing some would help. */
+    boolean isOutOfSpace(IOException failure);
+
+    /** One open file. */
+    interface Region extends Closeable {
+
+        long size() throws IOException;
+
+        /** Fills {@code target[offset, offset + length)}; the caller stays within {@link #size()}. */
+        void read(long position, byte[] target, int offset, int length) throws IOException;
+
+        /** Writes without promising anything about a crash: any subset of the 4 KiB blocks may survive one. */
+        void write(long position, byte[] source, int offset, int length) throws IOException;
+
+        /** Returns once everything written is on the device. */
+        void sync() throws IOException;
+
+        /** Writes these bytes and returns once they, at least, are on the device. */
+        void commit(long position, byte[] source, int offset, int length) throws IOException;
+    }
+}
