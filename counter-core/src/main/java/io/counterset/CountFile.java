@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.OptionalLong;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -31,7 +32,7 @@ final class CountFile {
     private @Nullable Thread writer;
     private volatile boolean idle;
     private volatile boolean stopping;
-    private volatile long failures;
+    private final AtomicLong failures = new AtomicLong();
     private long written = -1;
 
     CountFile(Storage storage, LongSupplier count) {
@@ -82,12 +83,12 @@ final class CountFile {
             storage.replace(NEW_FILE, FILE);
             written = current;
         } catch (IOException e) {
-            failures = failures + 1; // one thread writes at a time
+            failures.incrementAndGet();
         }
     }
 
     long failures() {
-        return failures;
+        return failures.get();
     }
 
     void start(String threadName) {
