@@ -103,6 +103,7 @@ public final class CounterStore implements AutoCloseable {
 
     private volatile @Nullable Cell marked; // counters touched since the last commit, newest first
     private volatile boolean growthWanted;
+    private volatile @Nullable NoRoom noRoom; // since the last attempt to grow, if that failed
 
     /** Guards what follows, and makes a commit's taking and its publishing each one step for everybody else. */
     private final ReentrantLock lock = new ReentrantLock();
@@ -110,9 +111,6 @@ public final class CounterStore implements AutoCloseable {
     private final RememberedKeys keys;
     private List<RememberedKeys.Entry> newKeys = new ArrayList<>();
     private long counterBytes; // of all counters, in a full batch
-    private boolean growthFailed;
-    private long growthFailedAt;
-    private @Nullable Throwable growthFailure;
     private boolean released;
 
     // Used by the committing thread, changed under the lock.
@@ -474,18 +472,19 @@ public final class CounterStore implements AutoCloseable {
         if (needed <= journal.half() / 2) {
             return true;
         }
-        boolean retry = !growthFailed || nanoTime.getAsLong() - growthFailedAt >= GROWTH_RETRY_NANOS;
+        NoRoom failed = noRoom;
+        boolean retry = failed == null || nanoTime.getAsLong() - failed.since >= GROWTH_RETRY_NANOS;
         if (retry) {
             growthWanted = true;
         }
         if (needed <= journal.half()) {
             return true;
         }
-        if (!retry) {
+        if (failed != null && !retry) {
             throw new StoreFullException(
-                    "the disk has no room for a larger journal in " + directory + ": " + growthFailure
+                    "the disk has no room for a larger journal in " + directory + ": " + failed.cause
                             + "; nothing was added, what is there stays, and there will be room once some is freed",
-                    growthFailure);
+                    failed.cause);
         }
         if (!mayBlock) {
             commits.nudge();
@@ -564,23 +563,20 @@ public final class CounterStore implements AutoCloseable {
         if (half <= journal.half()) {
             return null;
         }
-        IOException failure = null;
         try {
-            return Journal.prepare(storage, identity, half, journal.sequence());
+            Journal larger = Journal.prepare(storage, identity, half, journal.sequence());
+            noRoom = null;
+            return larger;
         } catch (IOException e) {
             if (!storage.isOutOfSpace(e)) {
                 throw e;
             }
-            failure = e;
+            noRoom = new NoRoom(nanoTime.getAsLong(), e);
             return null;
-        } finally {
-            lock.lock();
-            growthFailed = failure != null;
-            growthFailedAt = nanoTime.getAsLong();
-            growthFailure = failure;
-            lock.unlock();
         }
     }
+
+    private record NoRoom(long since, IOException cause) {}
 
     /** Takes into {@link #batch} what was marked; or everything, if asked to or if only the other half has room. */
     private void take(boolean all) {
