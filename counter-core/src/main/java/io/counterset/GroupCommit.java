@@ -370,7 +370,7 @@ final class GroupCommit {
         LockSupport.unpark(committing);
         join(committing);
         completions.add(new BlockedCaller(null, 0)); // the sign to stop
-        if (completing != Thread.currentThread()) {
+        if (!completing.equals(Thread.currentThread())) {
             join(completing);
         }
     }
