@@ -1,0 +1,88 @@
+package io.counterset.app;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.File;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import javax.tools.ToolProvider;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** The Java in the documentation compiles as printed; and what is a program, runs. */
+class DocumentationTest {
+
+    private static final Path ROOT = Path.of("..");
+    private static final Pattern BLOCK = Pattern.compile("(?m)^```java\\R(.*?)^```$", Pattern.DOTALL);
+    private static final String IMPORTS = """
+            import io.counterset.*;
+            import io.micronaut.context.annotation.*;
+            import io.micronaut.http.annotation.*;
+            import jakarta.inject.Singleton;
+            import java.nio.file.Path;
+            import java.time.Duration;
+            import java.util.SortedMap;
+            import java.util.concurrent.CompletableFuture;
+            """;
+
+    record Block(String file, int number, String text) {
+        @Override
+        public String toString() {
+            return file + ", block " + number;
+        }
+    }
+
+    static Stream<Block> blocks() throws Exception {
+        List<Block> blocks = new ArrayList<>();
+        for (String file : List.of("README.md", "docs/embedding.md")) {
+            var matcher = BLOCK.matcher(Files.readString(ROOT.resolve(file)));
+            for (int number = 1; matcher.find(); number++) {
+                blocks.add(new Block(file, number, matcher.group(1)));
+            }
+        }
+        assertThat(blocks).extracting(Block::file).contains("README.md", "docs/embedding.md");
+        return blocks.stream();
+    }
+
+    @ParameterizedTest
+    @MethodSource("blocks")
+    void compilesAndRunsAsPrinted(Block block, @TempDir Path folder) throws Exception {
+        boolean program = block.text.startsWith("try (");
+        String source = program
+                ? IMPORTS + "class Printed { public static void main(String[] args) throws Exception {\n" + block.text
+                        + "}}"
+                : IMPORTS + block.text + "class Printed {}";
+        Path file = Files.writeString(folder.resolve("Printed.java"), source);
+        String classPath = System.getProperty("java.class.path");
+
+        int compiled = ToolProvider.getSystemJavaCompiler()
+                .run(null, null, null, "-proc:none", "-cp", classPath, "-d", folder.toString(), file.toString());
+        assertThat(compiled).as(source).isZero();
+
+        if (program) {
+            Path output = folder.resolve("output.txt");
+            Process run = new ProcessBuilder(
+                            Path.of(System.getProperty("java.home"), "bin", "java")
+                                    .toString(),
+                            "-cp",
+                            classPath + File.pathSeparator + folder,
+                            "Printed")
+                    .directory(folder.toFile())
+                    .redirectErrorStream(true)
+                    .redirectOutput(output.toFile())
+                    .start();
+            try {
+                assertThat(run.waitFor(60, TimeUnit.SECONDS)).isTrue();
+                assertThat(run.exitValue()).as(Files.readString(output)).isZero();
+            } finally {
+                run.destroyForcibly();
+            }
+        }
+    }
+}
