@@ -183,6 +183,11 @@ final class Batch {
         return (int) INT.get(b, at + 24);
     }
 
+    /** How many counters a batch whose checksum holds lists. */
+    static int counters(byte[] b) {
+        return (int) INT.get(b, 32);
+    }
+
     static boolean isFull(byte[] b) {
         return (int) INT.get(b, 28) == FULL;
     }
@@ -199,7 +204,7 @@ final class Batch {
      */
     static void apply(byte[] b, Journal.Contents contents, String file, long position) {
         Decoder in = new Decoder(b, file, position);
-        int counters = (int) INT.get(b, 32);
+        int counters = counters(b);
         int keys = (int) INT.get(b, 36);
         in.require(counters >= 0 && keys >= 0, HEADER - 8, "a number of entries", counters + " and " + keys);
         List<Cell> listed = new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));

@@ -63,7 +63,7 @@ import org.jspecify.annotations.Nullable;
  *   <li>An add with a key moves the total and remembers the key under the lock under which a commit takes both, so a
  *       logged total never includes an add whose key is not in the same batch or before it (G3).
  *   <li>A new counter or key is accepted only if a full batch with it still fits half the journal, so a commit never
- *       finds the journal too small. When it becomes half full of such, a commit first moves to a larger journal; if the
+ *       finds the journal too small. When it becomes three quarters full of such, a commit first moves to a larger journal; if the
  *       disk has no room for that, what needs it is refused before anything was added, and the rest goes on (G8).
  *   <li>After any failure of the disk during a commit nothing is written again (G7).
  * </ul>
@@ -73,8 +73,8 @@ public final class CounterStore implements AutoCloseable {
     /** The most counters a store holds. */
     static final int MAX_COUNTERS = 1_000_000;
 
-    /** A new journal's half is this many times what it must hold. */
-    private static final long ROOM = 3;
+    /** A new journal's half is this many times what it must hold. More would make opening slower, less growing more frequent. */
+    private static final long ROOM = 2;
 
     /** While there is no room to grow, growing is tried again at most this often. */
     private static final long GROWTH_RETRY_NANOS = Duration.ofSeconds(1).toNanos();
@@ -469,7 +469,7 @@ public final class CounterStore implements AutoCloseable {
      */
     private boolean hasRoomFor(long bytes, boolean mayBlock) {
         long needed = fullBatchBytes() + bytes;
-        if (needed <= journal.half() / 2) {
+        if (needed <= journal.half() / 4 * 3) {
             return true;
         }
         NoRoom failed = noRoom;

@@ -245,9 +245,10 @@ final class Journal implements Closeable {
             byte[] batch = second ? other : first;
             long at = BLOCK + (second ? half : 0);
             long end = at + half;
-            long sequence = batch == null ? 0 : Batch.sequence(batch, 0);
-            Contents contents =
-                    new Contents(identity, sequence, new ConcurrentHashMap<>(), new RememberedKeys(window), 0);
+            long sequence = 0;
+            int counters = batch == null ? 0 : Batch.counters(batch);
+            Contents contents = new Contents(
+                    identity, sequence, new ConcurrentHashMap<>(Math.max(16, counters)), new RememberedKeys(window), 0);
             while (batch != null) {
                 Batch.apply(batch, contents, file, at);
                 sequence = Batch.sequence(batch, 0);
