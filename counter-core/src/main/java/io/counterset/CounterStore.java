@@ -125,6 +125,7 @@ public final class CounterStore implements AutoCloseable {
     private long switches;
     private long growths;
     private long replays;
+    private long earlyEvictions;
     private final long recoveryNanos;
     private final int discardedBatches;
 
@@ -277,7 +278,7 @@ public final class CounterStore implements AutoCloseable {
                     cells.size(),
                     keys.size(),
                     replays,
-                    keys.evictedEarly(),
+                    earlyEvictions,
                     commits.pending(),
                     countFile == null ? 0 : countFile.failures());
         } finally {
@@ -425,7 +426,9 @@ public final class CounterStore implements AutoCloseable {
                 if (cell != null && hasRoomFor(Batch.keyLength(keyLength), mayBlock)) {
                     RememberedKeys.Entry entry =
                             new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now);
-                    keys.put(entry);
+                    if (keys.put(entry)) {
+                        earlyEvictions++;
+                    }
                     newKeys.add(entry);
                     mark(cell);
                     return new Keyed(entry, false);
@@ -535,7 +538,7 @@ public final class CounterStore implements AutoCloseable {
         public void commit(int callers) throws IOException {
             long began = nanoTime.getAsLong();
             Journal larger = growthWanted ? prepareLarger() : null;
-            take(larger != null);
+            take(larger != null, callers);
             if (batch.isEmpty()) {
                 return;
             }
@@ -546,7 +549,7 @@ public final class CounterStore implements AutoCloseable {
                 larger.activate();
                 journal.close();
             }
-            publish(callers, target, began, nanoTime.getAsLong() - writing);
+            publish(target, began, nanoTime.getAsLong() - writing);
         }
     }
 
@@ -579,9 +582,10 @@ public final class CounterStore implements AutoCloseable {
     private record NoRoom(long since, IOException cause) {}
 
     /** Takes into {@link #batch} what was marked; or everything, if asked to or if only the other half has room. */
-    private void take(boolean all) {
+    private void take(boolean all, int callers) {
         lock.lock();
         try {
+            callersServed += callers;
             batch.clear(false);
             for (Cell cell = (Cell) MARKED.getAndSet(this, null); cell != null; ) {
                 Cell next = cell.nextMarked;
@@ -613,12 +617,11 @@ public final class CounterStore implements AutoCloseable {
         batch.keys(keys.list());
     }
 
-    private void publish(int callers, Journal target, long began, long flush) {
+    private void publish(Journal target, long began, long flush) {
         lock.lock();
         try {
             batch.publish();
             committed++;
-            callersServed += callers;
             bytesWritten += batch.paddedLength();
             flushNanos += flush;
             longestNanos = Math.max(longestNanos, nanoTime.getAsLong() - began);

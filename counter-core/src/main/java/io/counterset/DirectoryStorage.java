@@ -9,6 +9,7 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -57,7 +58,7 @@ final class DirectoryStorage implements Storage {
      */
     static DirectoryStorage open(Path directory) {
         try {
-            Files.createDirectories(directory);
+            create(directory);
             Path real = directory.toRealPath();
             Object key = Files.readAttributes(real, BasicFileAttributes.class).fileKey();
             Object identity = key == null ? real : key;
@@ -83,6 +84,27 @@ final class DirectoryStorage implements Storage {
         this.directory = directory;
         this.identity = identity;
         this.lockFile = lockFile;
+    }
+
+    /** Creates the directory and those above it as needed, so that a power cut does not take them back. */
+    private static void create(Path directory) throws IOException {
+        if (Files.isDirectory(directory)) {
+            return;
+        }
+        Path parent = directory.toAbsolutePath().getParent();
+        if (parent != null) {
+            create(parent);
+        }
+        try {
+            Files.createDirectory(directory);
+        } catch (FileAlreadyExistsException e) {
+            if (!Files.isDirectory(directory)) {
+                throw e;
+            }
+        }
+        if (parent != null) {
+            sync(parent);
+        }
     }
 
     /** The lock is the operating system's, so it ends with the process however that ends. */
@@ -117,14 +139,19 @@ final class DirectoryStorage implements Storage {
     }
 
     @Override
-    public boolean exists(String name) {
-        return Files.exists(directory.resolve(name));
+    public boolean exists(String name) throws IOException {
+        try {
+            Files.readAttributes(directory.resolve(name), BasicFileAttributes.class);
+            return true;
+        } catch (NoSuchFileException e) {
+            return false; // and any other failure is one: to take it for absence would begin a new journal over the old
+        }
     }
 
     @Override
     public Region open(String name) throws IOException {
         Path path = directory.resolve(name);
-        if (!Files.exists(path)) { // mode rw would create it
+        if (!exists(name)) { // mode rw would create it
             throw new NoSuchFileException(path.toString());
         }
         return new FileRegion(path);
@@ -154,6 +181,10 @@ final class DirectoryStorage implements Storage {
 
     @Override
     public void syncNames() throws IOException {
+        sync(directory);
+    }
+
+    private static void sync(Path directory) throws IOException {
         boolean interrupted = false;
         try {
             while (true) {

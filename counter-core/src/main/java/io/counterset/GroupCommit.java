@@ -41,7 +41,7 @@ final class GroupCommit {
         /**
          * Commits.
          *
-         * @param callers how many callers wait for it
+         * @param callers how many callers wait for it; their adds may be durable already
          */
         void commit(int callers) throws IOException;
 
@@ -56,12 +56,14 @@ final class GroupCommit {
     private static final VarHandle ARRIVALS;
     private static final VarHandle LEADING;
     private static final VarHandle UNRELEASED;
+    private static final VarHandle STATE;
 
     static {
         try {
             MethodHandles.Lookup lookup = MethodHandles.lookup();
             ARRIVALS = lookup.findVarHandle(GroupCommit.class, "arrivals", Pending.class);
             LEADING = lookup.findVarHandle(GroupCommit.class, "leading", boolean.class);
+            STATE = lookup.findVarHandle(GroupCommit.class, "state", int.class);
             UNRELEASED = lookup.findVarHandle(GroupCommit.class, "unreleased", int.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
@@ -356,9 +358,7 @@ final class GroupCommit {
      * threads may close, even one that completes futures.
      */
     void close() {
-        if (state == OPEN) {
-            state = CLOSED;
-        }
+        STATE.compareAndSet(this, OPEN, CLOSED); // a failed store stays failed
         Thread committing = committer;
         Thread completing = completer;
         if (committing == null || completing == null) {

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The idempotency keys inside the window, oldest first in the order in which they were applied. A key leaves when it is
- * older than the window's age, or when a newer one needs its place; the latter is counted, for it ends a promise early.
+ * older than the window's age, or when a newer one needs its place, which ends a promise early.
  *
  * <p>Ages are taken from a clock that never goes back: setting the system's clock back makes no key younger, and
  * forgets none. Not thread-safe: guarded by the store's lock.
@@ -23,7 +23,6 @@ final class RememberedKeys {
     private final Map<String, Entry> entries = new LinkedHashMap<>();
     private long bytes;
     private long now = Long.MIN_VALUE;
-    private long evictedEarly;
 
     RememberedKeys(IdempotencyWindow window) {
         this.window = window;
@@ -50,20 +49,25 @@ final class RememberedKeys {
         return entries.get(key);
     }
 
-    /** Remembers an entry as the newest, in place of an older one of the same key. */
-    void put(Entry entry) {
+    /**
+     * Remembers an entry as the newest, in place of an older one of the same key.
+     *
+     * @return whether another one, not yet of age, had to go for it
+     */
+    boolean put(Entry entry) {
         now = Math.max(now, entry.appliedAt);
         Entry former = entries.remove(entry.key);
+        boolean evicts = former == null && entries.size() == window.maxKeys();
         if (former != null) {
             bytes -= Batch.keyLength(former.keyLength);
-        } else if (entries.size() == window.maxKeys()) {
+        } else if (evicts) {
             Iterator<Entry> eldestFirst = entries.values().iterator();
             bytes -= Batch.keyLength(eldestFirst.next().keyLength);
             eldestFirst.remove();
-            evictedEarly++;
         }
         entries.put(entry.key, entry);
         bytes += Batch.keyLength(entry.keyLength);
+        return evicts;
     }
 
     /** What the entries take in a full batch. */
@@ -73,10 +77,6 @@ final class RememberedKeys {
 
     int size() {
         return entries.size();
-    }
-
-    long evictedEarly() {
-        return evictedEarly;
     }
 
     List<Entry> list() {
