@@ -1,0 +1,36 @@
+package io.counterset.bench;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.file.Path;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * The limit of a lone caller: one preallocated block written and flushed for each increment. Many callers do so beside
+ * one another, each for itself; what they share, they share in the kernel.
+ */
+final class BareWrite implements Contender {
+
+    private final Region region;
+    private final AtomicLong count = new AtomicLong();
+    private final ThreadLocal<ByteBuffer> block = ThreadLocal.withInitial(Region::newBlock);
+
+    BareWrite(Path directory) throws IOException {
+        region = new Region(directory);
+    }
+
+    @Override
+    public void increment() throws IOException {
+        region.write(count.incrementAndGet(), block.get());
+    }
+
+    @Override
+    public long count() throws IOException {
+        return region.greatest();
+    }
+
+    @Override
+    public void close() throws IOException {
+        region.close();
+    }
+}

@@ -1,0 +1,44 @@
+package io.counterset.bench;
+
+import java.nio.file.Path;
+
+/** Who can be measured. Each opens in an empty directory of its own, in the mode in which an increment is durable. */
+enum Entrant {
+    BARE_WRITE("bare write + fdatasync", BareWrite::new),
+    BARE_GROUP_COMMIT("bare group commit", BareGroupCommit::new),
+    COUNTERSET("counter-core", Counterset::new),
+    ROCKSDB("RocksDB, sync merge", Rivals.RocksDb::new),
+    H2("H2 MVStore, commit + sync", Rivals.H2::new),
+    SQLITE("SQLite, WAL, synchronous=FULL", Rivals.Sqlite::new),
+    LMDB("LMDB", Rivals.Lmdb::new),
+    XODUS("Xodus, durable write", Rivals.Xodus::new),
+    MAPDB("MapDB, transactions", Rivals.MapDb::new),
+    REDIS("Redis, appendfsync always", RedisServer::new);
+
+    private interface Opener {
+        Contender open(Path directory) throws Exception;
+    }
+
+    private final String title;
+
+    @SuppressWarnings("ImmutableEnumChecker") // constructors
+    private final Opener opener;
+
+    Entrant(String title, Opener opener) {
+        this.title = title;
+        this.opener = opener;
+    }
+
+    String title() {
+        return title;
+    }
+
+    /** Whether it can be measured on this machine; all but Redis come with the build. */
+    boolean isPresent() {
+        return this != REDIS || RedisServer.isInstalled();
+    }
+
+    Contender open(Path emptyDirectory) throws Exception {
+        return opener.open(emptyDirectory);
+    }
+}

@@ -1,0 +1,121 @@
+package io.counterset.bench;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.ThreadFactory;
+import org.jspecify.annotations.Nullable;
+
+/** One counter, and callers that each wait until their increment is on the device. */
+final class Increments {
+
+    /** An entrant under one kind of thread, and its rates by number of threads. */
+    private record Lane(String title, Entrant entrant, ThreadFactory factory, Map<Integer, Samples> rates) {
+        Lane(String title, Entrant entrant, ThreadFactory factory) {
+            this(title, entrant, factory, new TreeMap<>());
+        }
+
+        Samples at(int threads) {
+            return rates.computeIfAbsent(threads, n -> new Samples());
+        }
+    }
+
+    private Increments() {}
+
+    static String measure(Settings settings, Targets targets) throws Exception {
+        List<Lane> lanes = new ArrayList<>();
+        for (Entrant entrant : settings.entrants()) {
+            lanes.add(new Lane(entrant.title(), entrant, Thread::new));
+            if (entrant == Entrant.COUNTERSET) {
+                virtualThreads()
+                        .ifPresent(virtual -> lanes.add(new Lane("counter-core, virtual threads", entrant, virtual)));
+            }
+        }
+        for (Lane lane : lanes) {
+            rate(lane, 16, settings); // lets the compiler see all of it before anything counts
+        }
+        for (int round = 1; round <= settings.rounds(); round++) {
+            for (int threads : settings.threads()) {
+                for (Lane lane : lanes) {
+                    System.err.printf(Locale.ROOT, "round %d: %s, %d threads%n", round, lane.title, threads);
+                    lane.at(threads).add(rate(lane, threads, settings));
+                }
+            }
+        }
+        compare(lanes, settings, targets);
+        return report(lanes, settings);
+    }
+
+    /** The thread factory of virtual threads, on a JVM that has them. */
+    static Optional<ThreadFactory> virtualThreads() {
+        try {
+            Object builder = Thread.class.getMethod("ofVirtual").invoke(null);
+            return Optional.of((ThreadFactory) Class.forName("java.lang.Thread$Builder")
+                    .getMethod("factory")
+                    .invoke(builder));
+        } catch (ReflectiveOperationException e) {
+            return Optional.empty();
+        }
+    }
+
+    private static double rate(Lane lane, int threads, Settings settings) throws Exception {
+        try (Scratch scratch = Scratch.in(settings.directory());
+                Contender contender = lane.entrant.open(scratch.path())) {
+            Load.Result result = Load.run(
+                    lane.factory, threads, settings.warmUp(), settings.measured(), thread -> contender.increment());
+            if (contender.count() != result.total()) {
+                throw new IllegalStateException(
+                        lane.title + " counted " + contender.count() + " of " + result.total() + " increments");
+            }
+            return result.perSecond();
+        }
+    }
+
+    private static void compare(List<Lane> lanes, Settings settings, Targets targets) {
+        compare(lanes, settings, targets, 1, Entrant.BARE_WRITE, 0.95);
+        compare(lanes, settings, targets, 64, Entrant.BARE_GROUP_COMMIT, 1.0);
+        compare(lanes, settings, targets, 64, Entrant.ROCKSDB, 1.6);
+    }
+
+    private static void compare(
+            List<Lane> lanes, Settings settings, Targets targets, int threads, Entrant rival, double target) {
+        String work = "durable increment, " + threads + (threads == 1 ? " thread" : " threads");
+        Lane ours = first(lanes, Entrant.COUNTERSET);
+        Lane theirs = first(lanes, rival);
+        if (ours == null || theirs == null || !settings.threads().contains(threads)) {
+            targets.notMeasured(work, "not measured");
+        } else {
+            targets.atLeast(work, rival.title(), target, ours.at(threads).ratioTo(theirs.at(threads)), "%.2f ×");
+        }
+    }
+
+    private static @Nullable Lane first(List<Lane> lanes, Entrant entrant) {
+        return lanes.stream()
+                .filter(lane -> lane.entrant == entrant)
+                .findFirst()
+                .orElse(null);
+    }
+
+    private static String report(List<Lane> lanes, Settings settings) {
+        Lane ours = first(lanes, Entrant.COUNTERSET);
+        List<String> heads = new ArrayList<>(List.of("increments a second (× of counter-core)"));
+        settings.threads().forEach(n -> heads.add(n == 1 ? "1 thread" : n + " threads"));
+        Table table = new Table(heads.toArray(String[]::new));
+        for (Lane lane : lanes) {
+            List<String> cells = new ArrayList<>(List.of(lane.title));
+            for (int threads : settings.threads()) {
+                Samples rates = lane.at(threads);
+                cells.add(
+                        ours == null
+                                ? String.format(Locale.ROOT, "%,.0f", rates.median())
+                                : String.format(
+                                        Locale.ROOT, "%,.0f (%.2f)", rates.median(), rates.ratioTo(ours.at(threads))));
+            }
+            table.row(cells.toArray(String[]::new));
+        }
+        return "## Durable increments of one counter\n\n" + table;
+    }
+}

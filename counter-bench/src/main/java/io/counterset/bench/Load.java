@@ -1,0 +1,84 @@
+package io.counterset.bench;
+
+import java.time.Duration;
+import java.util.concurrent.ThreadFactory;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLongArray;
+import java.util.concurrent.atomic.AtomicReference;
+import org.jspecify.annotations.Nullable;
+
+/** Threads that do one thing over and over, and the rate at which they get it done. */
+final class Load {
+
+    /** One unit of work; the number tells the threads apart, from 0. */
+    interface Work {
+        void once(int thread) throws Exception;
+    }
+
+    /**
+     * What was seen.
+     *
+     * @param perSecond units a second, after warming up
+     * @param total units done in all, warming up included
+     */
+    record Result(double perSecond, long total) {}
+
+    private static final int STRIDE = 16; // longs: two threads' counts never share a cache line
+    private static final Duration END = Duration.ofMinutes(1);
+
+    private Load() {}
+
+    static Result run(ThreadFactory factory, int threads, Duration warmUp, Duration measured, Work work)
+            throws Exception {
+        AtomicLongArray done = new AtomicLongArray(threads * STRIDE);
+        AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
+        Switch running = new Switch();
+        Thread[] workers = new Thread[threads];
+        for (int i = 0; i < threads; i++) {
+            int number = i;
+            workers[i] = factory.newThread(() -> {
+                try {
+                    for (long n = 1; running.on; n++) {
+                        work.once(number);
+                        done.lazySet(number * STRIDE, n);
+                    }
+                } catch (Throwable e) {
+                    failure.compareAndSet(null, e);
+                }
+            });
+        }
+        for (Thread worker : workers) {
+            worker.start();
+        }
+        TimeUnit.NANOSECONDS.sleep(warmUp.toNanos());
+        long before = sum(done);
+        long start = System.nanoTime();
+        TimeUnit.NANOSECONDS.sleep(measured.toNanos());
+        long after = sum(done);
+        long end = System.nanoTime();
+        running.on = false;
+        for (Thread worker : workers) {
+            worker.join(END.toMillis());
+            if (worker.isAlive()) {
+                throw new IllegalStateException("a worker is still at it after " + END);
+            }
+        }
+        Throwable cause = failure.get();
+        if (cause != null) {
+            throw new IllegalStateException("a worker failed", cause);
+        }
+        return new Result((after - before) * 1e9 / (end - start), sum(done));
+    }
+
+    private static long sum(AtomicLongArray done) {
+        long sum = 0;
+        for (int i = 0; i < done.length(); i += STRIDE) {
+            sum += done.get(i);
+        }
+        return sum;
+    }
+
+    private static final class Switch {
+        volatile boolean on = true;
+    }
+}

@@ -1,0 +1,134 @@
+package io.counterset.bench;
+
+import io.counterset.Counter;
+import io.counterset.CounterStore;
+import io.counterset.Durability;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.options.Options;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+/** What does not wait for the device: reading a counter, and adding to one that is flushed periodically. */
+@SuppressWarnings("NullAway.Init") // JMH fills the fields
+@State(Scope.Benchmark)
+@BenchmarkMode(Mode.Throughput)
+@OutputTimeUnit(TimeUnit.SECONDS)
+@Warmup(iterations = 2, time = 500, timeUnit = TimeUnit.MILLISECONDS)
+@Measurement(iterations = 4, time = 500, timeUnit = TimeUnit.MILLISECONDS)
+@Fork(2)
+public class MemoryPaths {
+
+    /** Where the stores are made, in a directory of their own. */
+    @Param(".")
+    public String directory;
+
+    private volatile long plain;
+    private final AtomicLong atomic = new AtomicLong();
+    private Scratch scratch;
+    private CounterStore store;
+    private Counter counter;
+
+    /** Runs all of it in JVMs of its own, and compares. */
+    static String measure(Settings settings, Targets targets) throws RunnerException {
+        Table table = new Table("operations a second", "1 thread", "2 threads");
+        Map<String, Double> alone = run(settings, 1);
+        Map<String, Double> two = run(settings, 2);
+        alone.forEach((name, rate) -> table.row(
+                name,
+                String.format(Locale.ROOT, "%,.0f", rate),
+                String.format(Locale.ROOT, "%,.0f", two.getOrDefault(name, 0.0))));
+        targets.atLeast(
+                "Durability.periodic, 1 thread",
+                "AtomicLong",
+                0.5,
+                ratio(alone, "periodicAdd", "atomicIncrement"),
+                "%.2f ×");
+        targets.atLeast(
+                "Durability.periodic, 2 threads",
+                "AtomicLong",
+                0.5,
+                ratio(two, "periodicAdd", "atomicIncrement"),
+                "%.2f ×");
+        targets.atMost("value(), time", "volatile read", 2, ratio(alone, "volatileRead", "value"), "%.2f ×");
+        return "## Memory\n\n" + table;
+    }
+
+    private static double ratio(Map<String, Double> rates, String name, String other) {
+        return rates.getOrDefault(name, 0.0) / rates.getOrDefault(other, 0.0);
+    }
+
+    private static Map<String, Double> run(Settings settings, int threads) throws RunnerException {
+        System.err.println("memory paths, threads: " + threads);
+        Options options = new OptionsBuilder()
+                .include(MemoryPaths.class.getName() + "\\..*")
+                .param("directory", settings.directory().toString())
+                .threads(threads)
+                .verbosity(VerboseMode.SILENT)
+                .shouldFailOnError(true)
+                .build();
+        Map<String, Double> rates = new TreeMap<>();
+        for (RunResult result : new Runner(options).run()) {
+            String name = result.getParams().getBenchmark().replaceAll(".*\\.", "");
+            rates.put(name, result.getPrimaryResult().getScore());
+        }
+        return rates;
+    }
+
+    @Setup
+    public void open() throws IOException {
+        scratch = Scratch.in(Path.of(directory));
+        store = CounterStore.builder(scratch.path())
+                .durability(Durability.periodic(Duration.ofMillis(100)))
+                .open();
+        counter = store.counter("visits");
+    }
+
+    @TearDown
+    public void close() throws IOException {
+        store.flush();
+        store.close();
+        scratch.close();
+    }
+
+    @Benchmark
+    public long volatileRead() {
+        return plain;
+    }
+
+    @Benchmark
+    public long value() {
+        return counter.value();
+    }
+
+    @Benchmark
+    public long atomicIncrement() {
+        return atomic.incrementAndGet();
+    }
+
+    @Benchmark
+    public long periodicAdd() {
+        return counter.add(1);
+    }
+}

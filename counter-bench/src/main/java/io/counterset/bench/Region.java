@@ -1,0 +1,58 @@
+package io.counterset.bench;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+
+/** A zero-filled file of 4 KiB blocks on the device, written to one block after the other, round and round. */
+final class Region implements AutoCloseable {
+
+    static final int BLOCK = 4096;
+    private static final int BLOCKS = 1024;
+
+    private final FileChannel channel;
+
+    Region(Path directory) throws IOException {
+        channel = FileChannel.open(
+                directory.resolve("region"),
+                StandardOpenOption.CREATE_NEW,
+                StandardOpenOption.READ,
+                StandardOpenOption.WRITE);
+        ByteBuffer zeros = ByteBuffer.allocateDirect(BLOCKS * BLOCK);
+        while (zeros.hasRemaining()) {
+            channel.write(zeros, zeros.position());
+        }
+        channel.force(true);
+    }
+
+    static ByteBuffer newBlock() {
+        return ByteBuffer.allocateDirect(BLOCK);
+    }
+
+    /** Writes the number-th block, its content the number itself, and waits for the device. */
+    void write(long number, ByteBuffer block) throws IOException {
+        block.clear().putLong(0, number);
+        channel.write(block, number % BLOCKS * BLOCK);
+        channel.force(false);
+    }
+
+    /** The greatest number written. */
+    long greatest() throws IOException {
+        ByteBuffer all = ByteBuffer.allocate(BLOCKS * BLOCK);
+        while (all.hasRemaining() && channel.read(all, all.position()) > 0) {
+            // goes on where the last read ended
+        }
+        long greatest = 0;
+        for (int i = 0; i < BLOCKS; i++) {
+            greatest = Math.max(greatest, all.getLong(i * BLOCK));
+        }
+        return greatest;
+    }
+
+    @Override
+    public void close() throws IOException {
+        channel.close();
+    }
+}

@@ -1,0 +1,29 @@
+package io.counterset.bench;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** A Markdown table: the first column to the left, the others to the right. */
+final class Table {
+
+    private final StringBuilder text = new StringBuilder();
+
+    Table(String... heads) {
+        row(heads);
+        List<String> rules = new ArrayList<>();
+        for (int i = 0; i < heads.length; i++) {
+            rules.add(i == 0 ? "---" : "---:");
+        }
+        row(rules.toArray(String[]::new));
+    }
+
+    Table row(String... cells) {
+        text.append("| ").append(String.join(" | ", cells)).append(" |\n");
+        return this;
+    }
+
+    @Override
+    public String toString() {
+        return text.toString();
+    }
+}

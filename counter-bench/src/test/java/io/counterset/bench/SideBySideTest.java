@@ -1,0 +1,56 @@
+package io.counterset.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+
+import java.nio.file.Path;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** That the runner measures and reports; what it measures in a moment says nothing. */
+class SideBySideTest {
+
+    @TempDir
+    Path directory;
+
+    private Settings brief(String... more) {
+        Stream<String> common = Stream.of(
+                "--directory", directory.toString(), "--seconds", "0.02", "--rounds", "1", "--threads", "1,2");
+        return Settings.parse(Stream.concat(common, Stream.of(more)).toArray(String[]::new));
+    }
+
+    @Test
+    void comparesIncrements() throws Exception {
+        Targets targets = new Targets();
+        String report = Increments.measure(brief("--entrants", "bare_write,counterset"), targets);
+        assertThat(report)
+                .contains("| bare write + fdatasync | ")
+                .containsPattern("\\| counter-core \\| [0-9,]+ \\(1\\.00\\)");
+        assertThat(targets.toString())
+                .containsPattern(
+                        "durable increment, 1 thread \\| bare write \\+ fdatasync \\| ≥ 0\\.95 × \\| [0-9.]+ ×")
+                .contains("durable increment, 64 threads | – | – | – | not measured");
+    }
+
+    @Test
+    void countsAddsInFlight() throws Exception {
+        Targets targets = new Targets();
+        assertThat(AsyncAdds.measure(brief(), targets)).containsPattern("1 submitting thread \\| [0-9,]+");
+        assertThat(targets.toString()).contains("| ≥ 3,000,000 |");
+    }
+
+    @Test
+    void leavesNothingBehind() throws Exception {
+        DeviceWrites.measure(brief(), new Targets());
+        assertThat(directory).isEmptyDirectory();
+    }
+
+    @Test
+    void refusesWhatItDoesNotUnderstand() {
+        assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--rounds", "0"));
+        assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--entrants", "abacus"));
+        assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--faster", "1"));
+        assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--seconds"));
+    }
+}
