@@ -525,6 +525,11 @@ public final class CounterStore implements AutoCloseable {
         commits.flush();
     }
 
+    /** For a store without threads: commits what was added, and completes what waits for it. */
+    void pump() {
+        commits.pump();
+    }
+
     // ---- committing: one thread at a time ----
 
     private final class Commit implements GroupCommit.Step {

@@ -1,0 +1,684 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.KeyConflictException;
+import io.counterset.CounterStoreException.OutcomeUnknownException;
+import io.counterset.CounterStoreException.StoreBusyException;
+import io.counterset.CounterStoreException.StoreFailedException;
+import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.SimulatedDisk.Fault;
+import io.counterset.SimulatedDisk.Tears;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.SplittableRandom;
+import java.util.TreeMap;
+import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A client of a store on a {@link SimulatedDisk}, who knows what he was promised and checks all of it: several threads'
+ * worth of adds, with and without keys, retries, new counters, growth, crashes, failures, in one thread and by a seed.
+ *
+ * <p><b>The checker.</b> In one thread all adds are in one order, and a commit takes all there are. So whatever the store
+ * shows, and whatever survives a crash, must be the totals after <em>some</em> first part of that history: of all
+ * counters at once (one consistent cut), nothing invented, nothing twice. That part must contain everything that was
+ * acknowledged and everything that was ever shown, and a retry must find its key exactly if that part has the first add.
+ */
+final class Simulation {
+
+    /** A promise was broken. */
+    static final class Violation extends AssertionError {
+        private static final long serialVersionUID = 1L;
+
+        Violation(String what) {
+            super(what);
+        }
+    }
+
+    /** What differs between runs. */
+    record Settings(
+            List<String> counters,
+            int maxKeys,
+            Duration maxAge,
+            long minHalf,
+            Durability durability,
+            int maxPending,
+            boolean countFile) {}
+
+    /** An add that was applied: what the store is to remember if it survives. */
+    private record Add(int counter, long amount, long total, @Nullable String key, long appliedAt) {}
+
+    /** A future that was not complete at once; {@code position} is how much of the history it acknowledges. */
+    private record Waiting(CompletableFuture<?> future, int position, long total, @Nullable Boolean replayed) {}
+
+    private record Request(int counter, long amount, String key) {}
+
+    private static final long SECOND = 1_000_000_000;
+
+    final SimulatedDisk disk;
+    private final Settings settings;
+    private final boolean verbose;
+
+    private long nanos;
+    private long millis = 1_000_000;
+
+    // What must be there: base, then of the history at least what was acknowledged or shown.
+    private final long[] base;
+    private final List<Add> settled = new ArrayList<>(); // the keyed adds in the base
+    private final List<Add> history = new ArrayList<>();
+    private int acknowledged;
+    private int shown;
+    private long newestTime; // the latest the store has seen the clock
+    private @Nullable UUID id;
+    private long incarnation;
+
+    private @Nullable CounterStore store;
+    private final List<Waiting> waiting = new ArrayList<>();
+    private long failuresBefore;
+    private long journalFailuresBefore;
+    private long journalStepsAtFailure;
+    private long roomSince; // virtual time; Long.MAX_VALUE while room is limited
+    private long adds;
+    private long opens;
+
+    Simulation(SimulatedDisk disk, Settings settings, boolean verbose) {
+        this.disk = disk;
+        this.settings = settings;
+        this.verbose = verbose;
+        this.base = new long[settings.counters.size()];
+    }
+
+    /** Returns a client who knows the same, of another disk. */
+    Simulation fork(SimulatedDisk itsDisk) {
+        Simulation fork = new Simulation(itsDisk, settings, verbose);
+        fork.nanos = nanos;
+        fork.millis = millis;
+        System.arraycopy(base, 0, fork.base, 0, base.length);
+        fork.settled.addAll(settled);
+        fork.history.addAll(history);
+        fork.acknowledged = acknowledged;
+        fork.shown = shown;
+        fork.newestTime = newestTime;
+        fork.id = id;
+        fork.incarnation = incarnation;
+        return fork;
+    }
+
+    // ---- a random run ----
+
+    /**
+     * Lives the life of a store, by a seed.
+     *
+     * @return null, or the promise that was broken and how
+     */
+    static @Nullable String run(long seed) {
+        return run(seed, false);
+    }
+
+    static @Nullable String run(long seed, boolean verbose) {
+        SplittableRandom random = new SplittableRandom(seed);
+        Simulation simulation = new Simulation(
+                new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), randomSettings(random), verbose);
+        try {
+            simulation.live(random);
+            return null;
+        } catch (Violation e) {
+            return e.getMessage();
+        } catch (RuntimeException | Error e) {
+            StringBuilder at = new StringBuilder("unexpected ").append(e);
+            for (int i = 0; i < Math.min(6, e.getStackTrace().length); i++) {
+                at.append(" < ").append(e.getStackTrace()[i]);
+            }
+            return at.toString();
+        }
+    }
+
+    private static Settings randomSettings(SplittableRandom random) {
+        boolean wide = random.nextInt(4) == 0; // batches of several blocks, and growth
+        int count = wide ? 10 + random.nextInt(60) : 1 + random.nextInt(5);
+        List<String> counters = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            String name = "c" + i;
+            counters.add(wide ? name + "-".repeat(60 + random.nextInt(60)) : name);
+        }
+        int[] windows = {1, 2, 3, 8, 40, 400};
+        return new Settings(
+                counters,
+                windows[random.nextInt(windows.length)],
+                Duration.ofSeconds(random.nextInt(3) == 0 ? 1 : 1 + random.nextInt(100)),
+                SimulatedDisk.BLOCK * (1L + random.nextInt(4)),
+                random.nextInt(4) == 0 ? Durability.periodic(Duration.ofMillis(100)) : Durability.SYNC,
+                random.nextInt(4) == 0 ? 1 + random.nextInt(4) : 1000,
+                random.nextInt(4) == 0);
+    }
+
+    private void live(SplittableRandom random) {
+        disk.allocatesLate(random.nextInt(2) == 0);
+        if (random.nextInt(8) == 0) {
+            base[0] = settings.countFile ? random.nextInt(3) * 100L : 0;
+            disk.put(CountFile.FILE, (random.nextInt(3) == 0 ? " " : "").concat(base[0] + "\n").getBytes(StandardCharsets.UTF_8));
+        }
+        boolean tight = random.nextInt(4) == 0;
+        List<Request> requests = new ArrayList<>();
+        int lives = 1 + random.nextInt(5);
+        for (int life = 0; life < lives; life++) {
+            limitRoom(tight && random.nextInt(3) > 0 ? disk.used() + random.nextInt(12) : Long.MAX_VALUE);
+            for (int attempt = 0; ; attempt++) {
+                if (attempt < 4 && random.nextInt(3) == 0) {
+                    planFault(random, 10);
+                } else {
+                    disk.faults((step, operation, file) -> Fault.NONE);
+                }
+                disk.failRead(attempt < 4 && random.nextInt(30) == 0 ? random.nextInt(6) : -1);
+                if (attempt == 4) {
+                    limitRoom(Long.MAX_VALUE);
+                }
+                if (open()) {
+                    break;
+                }
+                if (attempt == 5) {
+                    throw new Violation("the store does not open on a healthy disk");
+                }
+            }
+            disk.failRead(-1);
+            disk.faults((step, operation, file) -> Fault.NONE);
+            if (random.nextInt(3) > 0) {
+                planFault(random, 80);
+            }
+            int operations = random.nextInt(random.nextInt(3) == 0 ? 120 : 40);
+            for (int i = 0; i < operations; i++) {
+                act(random, requests, tight);
+            }
+            end(random.nextInt(3), random.nextInt(2) == 0);
+        }
+        disk.faults((step, operation, file) -> Fault.NONE);
+        limitRoom(Long.MAX_VALUE);
+        if (!open()) {
+            throw new Violation("the store does not open on a healthy disk, at the end");
+        }
+        for (Request request : requests) { // whoever does not know what became of his add asks once more
+            add(request.counter, request.amount, request.key, false);
+        }
+        look();
+        end(0, false);
+    }
+
+    private void planFault(SplittableRandom random, int within) {
+        Fault fault = random.nextInt(2) == 0 ? Fault.FAILURE : Fault.POWER_CUT;
+        long at = disk.steps() + 1 + random.nextInt(within);
+        disk.faults((step, operation, file) -> step == at ? fault : Fault.NONE);
+    }
+
+    private void limitRoom(long blocks) {
+        disk.capacity(blocks);
+        if (blocks != Long.MAX_VALUE) {
+            roomSince = Long.MAX_VALUE;
+        } else if (roomSince == Long.MAX_VALUE) {
+            roomSince = nanos;
+        }
+    }
+
+    private void act(SplittableRandom random, List<Request> requests, boolean tight) {
+        nanos += random.nextLong(SECOND / 20);
+        millis += random.nextInt(100);
+        int counter = random.nextInt(settings.counters.size());
+        long amount = random.nextInt(4) == 0 ? 1 + random.nextLong(1L << 40) : 1;
+        boolean async = random.nextBoolean();
+        int dice = random.nextInt(100);
+        if (dice < 45) {
+            add(counter, amount, null, async);
+        } else if (dice < 70) {
+            String key = "k" + random.nextInt(100_000);
+            if (random.nextInt(8) == 0) {
+                key += "-".repeat(240);
+            }
+            Request request = new Request(counter, amount, key);
+            requests.add(request);
+            if (requests.size() > 30) {
+                requests.remove(random.nextInt(30));
+            }
+            add(counter, amount, key, async);
+        } else if (dice < 80 && !requests.isEmpty()) {
+            Request again = requests.get(requests.size() - 1 - random.nextInt(Math.min(8, requests.size())));
+            add(again.counter, again.amount, again.key, async);
+        } else if (dice < 82 && !requests.isEmpty()) {
+            Request other = requests.get(random.nextInt(requests.size()));
+            add(random.nextInt(settings.counters.size()), other.amount + random.nextInt(2), other.key, async);
+        } else if (dice < 89) {
+            pump();
+        } else if (dice < 94) {
+            look();
+        } else if (dice < 96) {
+            flush();
+        } else if (dice < 97) {
+            millis += settings.maxAge.toMillis() * random.nextInt(3) / 2;
+            nanos += SECOND;
+        } else if (dice < 98) {
+            millis -= random.nextInt(3000);
+        } else if (tight) {
+            limitRoom(random.nextBoolean() ? Long.MAX_VALUE : disk.used() + random.nextInt(12));
+        }
+    }
+
+    // ---- what a client does ----
+
+    /** Opens the store, and checks that what is there is what may be there. Returns false if it could not be opened. */
+    boolean open() {
+        if (disk.isOff()) {
+            disk.powerOn();
+            log("power on");
+        }
+        opens++;
+        failuresBefore = disk.failures();
+        journalFailuresBefore = disk.journalFailures();
+        journalStepsAtFailure = -1;
+        CounterStore.Builder builder = CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .clocks(() -> millis, () -> nanos)
+                .withoutThreads()
+                .minHalf(settings.minHalf)
+                .maxPending(settings.maxPending)
+                .idempotencyWindow(settings.maxKeys, settings.maxAge)
+                .durability(settings.durability);
+        if (settings.countFile) {
+            builder.countFile(settings.counters.get(0));
+        }
+        newestTime = Math.max(newestTime, millis);
+        CounterStore opened;
+        try {
+            opened = builder.open();
+        } catch (CounterStoreException e) {
+            log("open: %s", e);
+            boolean may = e instanceof StoreFullException
+                    ? roomSince == Long.MAX_VALUE
+                    : e instanceof CounterStoreException.DirectoryUnusableException && isBroken();
+            require(may, "opening is refused without need: %s", e);
+            require(e.outcome() == CounterStoreException.Outcome.NOT_APPLIED, "opening has outcome %s", e.outcome());
+            require(disk.openFiles() == 0 || disk.isOff(), "%s files stay open after %s", disk.openFiles(), e);
+            return false;
+        }
+        store = opened;
+        recovered(opened);
+        return true;
+    }
+
+    private boolean isBroken() {
+        return disk.isOff() || disk.failures() > failuresBefore;
+    }
+
+    private void recovered(CounterStore opened) {
+        SortedMap<String, Long> found = opened.snapshot();
+        int survived = position(found, "recovered");
+        log("open: %s, survived %d of %d, acknowledged %d", opened.identity(), survived, history.size(), acknowledged);
+        require(
+                survived >= acknowledged,
+                "acknowledged adds are lost: %d of %d were acknowledged, %d survived; found %s",
+                acknowledged,
+                history.size(),
+                survived,
+                found);
+        require(survived >= shown, "%d adds were shown to readers, %d survived", shown, survived);
+        for (Add add : history.subList(0, survived)) {
+            base[add.counter] += add.amount;
+            if (add.key != null) {
+                settled.add(add);
+            }
+        }
+        history.clear();
+        waiting.clear();
+        acknowledged = 0;
+        shown = 0;
+        StoreIdentity identity = opened.identity();
+        require(id == null || id.equals(identity.id()), "the store was %s and is %s", id, identity.id());
+        require(identity.incarnation() > incarnation, "incarnation %d after %d", identity.incarnation(), incarnation);
+        id = identity.id();
+        incarnation = identity.incarnation();
+        int discarded = opened.statistics().discardedBatches();
+        require(discarded == 0 || discarded == 1, "%d torn batches", discarded);
+    }
+
+    private CounterStore store() {
+        CounterStore current = store;
+        if (current == null) {
+            throw new IllegalStateException("not open");
+        }
+        return current;
+    }
+
+    /** Adds, or tries to, and takes note of what may have come of it. */
+    void add(int counter, long amount, @Nullable String key, boolean async) {
+        CounterStore current = store();
+        adds++;
+        Counter target = current.counter(settings.counters.get(counter));
+        boolean accepting = current.isAccepting();
+        long replaysBefore = key == null ? 0 : current.statistics().replays();
+        if (key != null) {
+            newestTime = Math.max(newestTime, millis);
+        }
+        int known = key == null ? -1 : latest(key);
+        boolean certain = known >= 0 && isInside(known);
+
+        CompletableFuture<?> future;
+        if (async) {
+            future = key == null ? target.addAsync(amount) : target.addAsync(amount, key);
+        } else {
+            try {
+                Object result = key == null ? (Object) target.add(amount) : target.add(amount, key);
+                future = CompletableFuture.completedFuture(result);
+            } catch (CounterStoreException e) {
+                future = CompletableFuture.failedFuture(e);
+            }
+        }
+
+        boolean replayed = key != null && current.statistics().replays() > replaysBefore;
+        CounterStoreException refusal = failureOf(future);
+        log(
+                "%s%s +%d%s -> %s",
+                async ? "addAsync " : "add ",
+                target.name(),
+                amount,
+                key == null ? "" : " key " + key,
+                refusal != null ? refusal : future.isDone() ? future.join() : "pending");
+        if (refusal != null && refusal.outcome() == CounterStoreException.Outcome.NOT_APPLIED) {
+            checkRefusal(refusal, counter, amount, async, accepting, known, certain);
+        } else if (replayed) {
+            require(known >= 0, "an add with the new key %s was taken for a replay", key);
+            Add first = keyed(known);
+            require(
+                    first.counter == counter && first.amount == amount,
+                    "key %s was used for %s and now answers for another add",
+                    key,
+                    first);
+            int acknowledges = known < settled.size() ? 0 : position(first);
+            expect(future, acknowledges, first.total, true);
+        } else {
+            require(!certain, "an add with key %s was applied a second time inside the window", key);
+            require(refusal != null || accepting, "an add was taken though the store did not accept any");
+            long total = total(counter) + amount;
+            history.add(new Add(counter, amount, total, key, millis));
+            expect(future, history.size(), total, key == null ? null : false);
+        }
+        settle();
+    }
+
+    private void checkRefusal(
+            CounterStoreException refusal,
+            int counter,
+            long amount,
+            boolean async,
+            boolean accepting,
+            int known,
+            boolean certain) {
+        if (refusal instanceof KeyConflictException) {
+            require(known >= 0, "a conflict with a key that was never used: %s", refusal);
+            Add first = keyed(known);
+            require(first.counter != counter || first.amount != amount, "a replay was taken for a conflict: %s", refusal);
+        } else if (refusal instanceof StoreBusyException) {
+            require(async, "a blocking add was refused: %s", refusal);
+        } else if (refusal instanceof StoreFullException) {
+            boolean may = roomSince == Long.MAX_VALUE || nanos - roomSince < SECOND;
+            require(may, "there is room, and an add is refused: %s", refusal);
+            require(!certain, "a replay was refused: %s", refusal);
+        } else {
+            require(refusal instanceof StoreFailedException && isBroken(), "refused without need: %s", refusal);
+            require(!accepting || !store().isAccepting(), "refused by a store that accepts: %s", refusal);
+        }
+    }
+
+    private void expect(CompletableFuture<?> future, int position, long total, @Nullable Boolean replayed) {
+        waiting.add(new Waiting(future, position, total, replayed));
+    }
+
+    /** Looks which futures are complete, and whether they are as they should be. */
+    private void settle() {
+        waiting.removeIf(w -> {
+            if (!w.future.isDone()) {
+                return false;
+            }
+            CounterStoreException failure = failureOf(w.future);
+            if (failure != null) {
+                require(failure instanceof OutcomeUnknownException && isBroken(), "an add in flight ended with %s", failure);
+                return true;
+            }
+            Object result = w.future.join();
+            long total = result instanceof AddResult r ? r.total() : (Long) result;
+            require(total == w.total, "an add returned %d instead of %d", total, w.total);
+            if (result instanceof AddResult r) {
+                require(r.replayed() == Boolean.TRUE.equals(w.replayed), "replayed is %s", r.replayed());
+            }
+            if (settings.durability.period().isEmpty()) {
+                acknowledged = Math.max(acknowledged, w.position);
+            }
+            return true;
+        });
+        CounterStore current = store();
+        if (disk.journalFailures() > journalFailuresBefore) {
+            require(!current.isAccepting(), "a write or sync failed, and the store accepts adds");
+        }
+        if (!current.isAccepting()) {
+            require(isBroken(), "the store stopped on a healthy disk");
+            if (journalStepsAtFailure < 0) {
+                journalStepsAtFailure = disk.journalSteps();
+            }
+            require(disk.journalSteps() == journalStepsAtFailure, "the journal is written after a failure");
+        }
+        require(waiting.size() <= settings.maxPending + 1, "%d adds pend", waiting.size());
+    }
+
+    private static @Nullable CounterStoreException failureOf(CompletableFuture<?> future) {
+        if (!future.isCompletedExceptionally()) {
+            return null;
+        }
+        try {
+            future.join();
+            throw new IllegalStateException();
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof CounterStoreException known) {
+                return known;
+            }
+            throw new Violation("an add ended with " + e.getCause());
+        }
+    }
+
+    void pump() {
+        store().pump();
+        log("pump");
+        settle();
+        if (store().isAccepting()) {
+            require(waiting.isEmpty(), "an add is still in flight after a commit");
+        }
+    }
+
+    void flush() {
+        int all = history.size();
+        try {
+            store().flush();
+            acknowledged = Math.max(acknowledged, all);
+            log("flush");
+        } catch (OutcomeUnknownException e) {
+            log("flush: %s", e);
+            require(isBroken(), "flush failed on a healthy disk: %s", e);
+        }
+        settle();
+    }
+
+    /** Reads what there is to read: it has to survive from here on. */
+    void look() {
+        CounterStore current = store();
+        SortedMap<String, Long> snapshot = current.snapshot();
+        int position = position(snapshot, "snapshot shows");
+        log("look: %d of %d", position, history.size());
+        require(position >= acknowledged, "%d adds were acknowledged, a snapshot shows %d", acknowledged, position);
+        require(position >= shown, "%d adds were shown, a snapshot shows %d", shown, position);
+        shown = position;
+        for (String name : settings.counters) {
+            long value = current.counter(name).value();
+            require(value == snapshot.getOrDefault(name, 0L), "%s is %d, but %s in a snapshot", name, value, snapshot);
+        }
+        if (settings.countFile && current.statistics().countFileFailures() == 0 && !disk.isOff()) {
+            byte[] text = disk.content(CountFile.FILE);
+            require(text != null, "there is no count.txt");
+            long counted = text == null ? 0 : Long.parseLong(new String(text, StandardCharsets.US_ASCII).strip());
+            require(
+                    counted <= snapshot.getOrDefault(settings.counters.get(0), 0L),
+                    "count.txt says %d, ahead of %s",
+                    counted,
+                    snapshot);
+        }
+    }
+
+    /** Ends the process: 0 properly, 1 by a kill, 2 with the power; a proper end may be followed by a power cut. */
+    void end(int how, boolean thenCutPower) {
+        CounterStore current = store();
+        log("end %d %s", how, thenCutPower);
+        if (how == 0) {
+            boolean clean = current.isAccepting();
+            try {
+                current.close();
+            } catch (OutcomeUnknownException | java.io.UncheckedIOException e) {
+                log("close: %s", e);
+                require(isBroken(), "close failed on a healthy disk: %s", e);
+                clean = false;
+            }
+            settleClosed();
+            if (clean && !isBroken()) {
+                acknowledged = history.size();
+                require(position(current.snapshot(), "a closed store shows") == history.size(), "close lost something");
+                if (settings.countFile) {
+                    byte[] text = disk.content(CountFile.FILE);
+                    String expected = current.counter(settings.counters.get(0)).value() + "\n";
+                    require(
+                            roomSince == Long.MAX_VALUE
+                                    || (text != null && new String(text, StandardCharsets.US_ASCII).equals(expected)),
+                            "count.txt ends with %s instead of %s after %s",
+                            text == null ? "nothing" : new String(text, StandardCharsets.US_ASCII),
+                            expected,
+                            current.statistics());
+                }
+            }
+        }
+        store = null;
+        if (how == 2 || thenCutPower) {
+            disk.cutPower();
+        }
+    }
+
+    private void settleClosed() {
+        for (Waiting w : waiting) {
+            require(w.future.isDone(), "close left an add in flight");
+        }
+        waiting.removeIf(w -> {
+            CounterStoreException failure = failureOf(w.future);
+            if (failure == null) {
+                if (settings.durability.period().isEmpty()) {
+                    acknowledged = Math.max(acknowledged, w.position);
+                }
+            } else {
+                require(failure instanceof OutcomeUnknownException && isBroken(), "close ended an add with %s", failure);
+            }
+            return true;
+        });
+        require(disk.openFiles() == 0 || disk.isOff(), "%d files stay open after close", disk.openFiles());
+        require(
+                journalStepsAtFailure < 0 || disk.journalSteps() == journalStepsAtFailure,
+                "close writes the journal after a failure");
+    }
+
+    // ---- what the store should know ----
+
+    private long total(int counter) {
+        long total = base[counter];
+        for (Add add : history) {
+            total += add.counter == counter ? add.amount : 0;
+        }
+        return total;
+    }
+
+    /** Returns how much of the history those totals show; they must show a first part of it, whole. */
+    private int position(Map<String, Long> totals, String what) {
+        Map<String, Long> expected = new TreeMap<>();
+        long sum = 0;
+        for (int i = 0; i < base.length; i++) {
+            if (base[i] > 0) {
+                expected.put(settings.counters.get(i), base[i]);
+                sum += base[i];
+            }
+        }
+        long sought = 0;
+        for (long total : totals.values()) {
+            sought += total;
+        }
+        int position = 0;
+        while (sum != sought && position < history.size()) {
+            Add add = history.get(position++);
+            sum += add.amount;
+            expected.put(settings.counters.get(add.counter), add.total);
+        }
+        require(expected.equals(totals), "%s %s, which is no moment of the history; the last was %s", what, totals, expected);
+        return position;
+    }
+
+    private int position(Add add) {
+        for (int i = 0; i < history.size(); i++) {
+            if (history.get(i) == add) {
+                return i + 1;
+            }
+        }
+        throw new IllegalStateException();
+    }
+
+    private Add keyed(int index) {
+        return index < settled.size() ? settled.get(index) : history.get(index - settled.size());
+    }
+
+    /** Where the last add with that key is, in settled and then history; or -1. */
+    private int latest(String key) {
+        for (int i = settled.size() + history.size() - 1; i >= 0; i--) {
+            if (key.equals(keyed(i).key)) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    /** Whether the window, as it is documented, holds that add: among the newest keys, and not too old. */
+    private boolean isInside(int index) {
+        Set<String> newer = new HashSet<>();
+        for (int i = index + 1; i < settled.size() + history.size(); i++) {
+            String key = keyed(i).key;
+            if (key != null) {
+                newer.add(key);
+            }
+        }
+        return newer.size() < settings.maxKeys
+                && newestTime - keyed(index).appliedAt <= settings.maxAge.toMillis();
+    }
+
+    long adds() {
+        return adds;
+    }
+
+    long opens() {
+        return opens;
+    }
+
+    private void require(boolean holds, String what, @Nullable Object... details) {
+        if (!holds) {
+            throw new Violation(String.format(java.util.Locale.ROOT, what, details));
+        }
+    }
+
+    private void log(String what, @Nullable Object... details) {
+        if (verbose) {
+            System.out.println("step " + disk.steps() + ": " + String.format(java.util.Locale.ROOT, what, details));
+        }
+    }
+}
