@@ -543,18 +543,24 @@ public final class CounterStore implements AutoCloseable {
         public void commit(int callers) throws IOException {
             long began = nanoTime.getAsLong();
             Journal larger = growthWanted ? prepareLarger() : null;
-            take(larger != null, callers);
-            if (batch.isEmpty()) {
-                return;
-            }
             Journal target = larger == null ? journal : larger;
-            long writing = nanoTime.getAsLong();
-            target.append(batch);
-            if (larger != null) {
-                larger.activate();
-                journal.close();
+            try {
+                take(larger != null, callers);
+                if (batch.isEmpty()) {
+                    return;
+                }
+                long writing = nanoTime.getAsLong();
+                target.append(batch);
+                if (larger != null) {
+                    larger.activate();
+                    journal.close();
+                }
+                publish(target, began, nanoTime.getAsLong() - writing);
+            } finally {
+                if (larger != null && !larger.equals(journal)) {
+                    larger.close();
+                }
             }
-            publish(target, began, nanoTime.getAsLong() - writing);
         }
     }
 

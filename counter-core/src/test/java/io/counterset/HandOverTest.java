@@ -1,0 +1,377 @@
+package io.counterset;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.counterset.CounterStoreException.OutcomeUnknownException;
+import io.counterset.CounterStoreException.StoreBusyException;
+import io.counterset.CounterStoreException.StoreClosedException;
+import io.counterset.CounterStoreException.StoreFailedException;
+import io.counterset.SimulatedDisk.Fault;
+import io.counterset.SimulatedDisk.Tears;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SortedMap;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/**
+ * Real threads, as many and as fast as they go, on a disk that takes no time: what one thread hands to another on its way
+ * to the disk. {@code src/jcstress} looks at the same places instruction by instruction.
+ */
+class HandOverTest {
+
+    private static final int SECONDS = 60; // nothing here takes one; a hang ends
+
+    private final SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+    private final ExecutorService threads = Executors.newCachedThreadPool(task -> {
+        Thread thread = new Thread(task);
+        thread.setDaemon(true);
+        return thread;
+    });
+
+    @AfterEach
+    void endThreads() {
+        threads.shutdownNow();
+    }
+
+    private CounterStore open(SimulatedDisk on, Durability durability) {
+        return CounterStore.builder(Path.of("simulated"))
+                .storage(on.mount())
+                .minHalf(16 * SimulatedDisk.BLOCK)
+                .durability(durability)
+                .open();
+    }
+
+    private <T> List<T> together(List<Callable<T>> tasks) throws Exception {
+        CountDownLatch start = new CountDownLatch(tasks.size());
+        List<Future<T>> running = new ArrayList<>();
+        for (Callable<T> task : tasks) {
+            running.add(threads.submit(() -> {
+                start.countDown();
+                start.await();
+                return task.call();
+            }));
+        }
+        List<T> results = new ArrayList<>();
+        for (Future<T> future : running) {
+            results.add(future.get(SECONDS, TimeUnit.SECONDS));
+        }
+        return results;
+    }
+
+    /** Counts every number that is returned. */
+    private static final class Returned {
+        private final AtomicIntegerArray times;
+
+        Returned(int most) {
+            times = new AtomicIntegerArray(most + 1);
+        }
+
+        void add(long total) {
+            times.incrementAndGet((int) total);
+        }
+
+        void assertEachOnce() {
+            assertThat(IntStream.range(1, times.length())
+                            .filter(i -> times.get(i) != 1)
+                            .limit(10))
+                    .as("numbers not returned exactly once")
+                    .isEmpty();
+        }
+    }
+
+    private void countTogether(Durability durability, int blocking, int asynchronous, int each) throws Exception {
+        int all = (blocking + asynchronous) * each;
+        Returned returned = new Returned(all);
+        try (CounterStore store = open(disk, durability)) {
+            Counter counter = store.counter("c");
+            List<Callable<Void>> tasks = new ArrayList<>();
+            for (int t = 0; t < blocking; t++) {
+                tasks.add(() -> {
+                    for (int i = 0; i < each; i++) {
+                        returned.add(counter.increment());
+                    }
+                    return null;
+                });
+            }
+            for (int t = 0; t < asynchronous; t++) {
+                tasks.add(() -> {
+                    List<CompletableFuture<Void>> futures = new ArrayList<>();
+                    for (int i = 0; i < each; i++) {
+                        futures.add(counter.addAsync(1).thenAccept(returned::add));
+                    }
+                    CompletableFuture.allOf(futures.toArray(new CompletableFuture<?>[0]))
+                            .get(SECONDS, TimeUnit.SECONDS);
+                    return null;
+                });
+            }
+            together(tasks);
+            store.flush();
+            assertThat(counter.value()).isEqualTo(all);
+        }
+        returned.assertEachOnce();
+        try (CounterStore store = open(disk, durability)) {
+            assertThat(store.counter("c").value()).isEqualTo(all);
+        }
+    }
+
+    @Test
+    void blockingAddsReturnEveryNumberOnce() throws Exception {
+        countTogether(Durability.SYNC, 6, 0, 10_000);
+    }
+
+    @Test
+    void asynchronousAddsReturnEveryNumberOnce() throws Exception {
+        countTogether(Durability.SYNC, 0, 4, 20_000);
+    }
+
+    @Test
+    void blockingAndAsynchronousAddsReturnEveryNumberOnce() throws Exception {
+        countTogether(Durability.SYNC, 3, 3, 10_000);
+    }
+
+    @Test
+    void periodicAddsReturnEveryNumberOnce() throws Exception {
+        countTogether(Durability.periodic(Duration.ofMillis(1)), 3, 1, 100_000);
+    }
+
+    @Test
+    void twoThreadsAloneHandOverWithoutALoss() throws Exception {
+        // The quiet path meets the busy one most often when there are just two.
+        countTogether(Durability.SYNC, 2, 0, 50_000);
+    }
+
+    @Test
+    void whatSurvivesHasTheKeysOfAllItsAdds() throws Exception {
+        AtomicBoolean done = new AtomicBoolean();
+        try (CounterStore store = open(disk, Durability.SYNC)) {
+            List<Callable<Integer>> tasks = new ArrayList<>();
+            for (int t = 0; t < 4; t++) {
+                int thread = t;
+                tasks.add(() -> {
+                    for (int i = 0; i < 1500; i++) {
+                        store.counter("c" + i % 2).add(1, thread + "/" + i);
+                    }
+                    return 0;
+                });
+            }
+            Future<Integer> checks = threads.submit(() -> {
+                int n = 0;
+                do {
+                    SimulatedDisk copy = disk.copy(options -> 0); // as a power cut would leave it: nothing unsynced is kept
+                    copy.cutPower();
+                    copy.powerOn();
+                    try (CounterStore survivor = open(copy, Durability.SYNC)) {
+                        long added = survivor.counter("c0").value()
+                                + survivor.counter("c1").value();
+                        assertThat((long) survivor.statistics().rememberedKeys())
+                                .as("keys, after %d adds survived", added)
+                                .isEqualTo(added);
+                    }
+                    n++;
+                } while (!done.get());
+                return n;
+            });
+            together(tasks);
+            done.set(true);
+            assertThat(checks.get(SECONDS, TimeUnit.SECONDS)).isPositive();
+            assertThat(store.statistics().rememberedKeys()).isEqualTo(6000);
+        }
+    }
+
+    @Test
+    void aSnapshotIsOneCutWhileAddsGoOn() throws Exception {
+        AtomicBoolean done = new AtomicBoolean();
+        try (CounterStore store = open(disk, Durability.SYNC)) {
+            List<Callable<Integer>> tasks = new ArrayList<>();
+            for (int t = 0; t < 2; t++) {
+                String first = "first" + t;
+                String second = "second" + t;
+                tasks.add(() -> {
+                    for (int i = 0; i < 10_000; i++) {
+                        store.counter(first).increment();
+                        store.counter(second).increment();
+                    }
+                    return 0;
+                });
+            }
+            Future<Integer> checks = threads.submit(() -> {
+                int n = 0;
+                long before = 0;
+                do {
+                    SortedMap<String, Long> seen = store.snapshot();
+                    for (int t = 0; t < 2; t++) {
+                        long ahead = seen.getOrDefault("first" + t, 0L) - seen.getOrDefault("second" + t, 0L);
+                        assertThat(ahead).as("%s", seen).isBetween(0L, 1L);
+                    }
+                    long sum = seen.values().stream().mapToLong(Long::longValue).sum();
+                    assertThat(sum).isGreaterThanOrEqualTo(before);
+                    before = sum;
+                    n++;
+                } while (!done.get());
+                return n;
+            });
+            together(tasks);
+            done.set(true);
+            assertThat(checks.get(SECONDS, TimeUnit.SECONDS)).isPositive();
+        }
+    }
+
+    @Test
+    void closingAtAnyMomentLeavesNobodyHangingAndNothingUncertain() throws Exception {
+        for (int round = 0; round < 300; round++) {
+            CounterStore store = open(disk, Durability.SYNC);
+            Counter counter = store.counter("c" + round);
+            AtomicLong acknowledged = new AtomicLong();
+            AtomicLong futures = new AtomicLong();
+            AtomicLong pause = new AtomicLong(round * 7L % 100);
+            List<Callable<Integer>> tasks = new ArrayList<>();
+            for (int t = 0; t < 3; t++) {
+                boolean async = t == 2;
+                tasks.add(() -> {
+                    while (true) {
+                        try {
+                            if (async) {
+                                futures.incrementAndGet();
+                                counter.addAsync(1).whenComplete((total, failure) -> {
+                                    futures.decrementAndGet();
+                                    if (failure == null) {
+                                        acknowledged.incrementAndGet();
+                                    } else {
+                                        assertThat(failure).isInstanceOfAny(
+                                                StoreClosedException.class, StoreBusyException.class);
+                                    }
+                                });
+                                if (!store.isAccepting()) {
+                                    return 0;
+                                }
+                            } else {
+                                counter.increment();
+                                acknowledged.incrementAndGet();
+                            }
+                        } catch (StoreClosedException e) {
+                            return 0;
+                        }
+                    }
+                });
+            }
+            tasks.add(() -> {
+                while (pause.getAndDecrement() > 0) {
+                    Thread.onSpinWait();
+                }
+                store.close();
+                return 0;
+            });
+            together(tasks);
+            assertThat(futures.get()).as("futures never completed").isZero();
+            assertThat(counter.value()).isEqualTo(acknowledged.get());
+            try (CounterStore again = open(disk, Durability.SYNC)) {
+                assertThat(again.counter("c" + round).value()).isEqualTo(acknowledged.get());
+            }
+        }
+    }
+
+    @Test
+    void nothingIsWrittenAfterAFailureHoweverTheStoreIsClosedMeanwhile() throws Exception {
+        for (int round = 0; round < 300; round++) {
+            SimulatedDisk failing = new SimulatedDisk(options -> options - 1, Tears.THREE_WAYS);
+            CounterStore store = open(failing, Durability.SYNC);
+            Counter counter = store.counter("c");
+            counter.increment();
+            long failAt = failing.journalSteps() + 1 + round % 3;
+            long[] stepsAtFailure = {Long.MAX_VALUE};
+            failing.faults((step, operation, file) -> {
+                if (failing.journalSteps() < failAt) {
+                    return Fault.NONE;
+                }
+                stepsAtFailure[0] = Math.min(stepsAtFailure[0], failing.journalSteps());
+                return Fault.FAILURE;
+            });
+            List<Callable<Integer>> tasks = new ArrayList<>();
+            for (int t = 0; t < 2; t++) {
+                tasks.add(() -> {
+                    try {
+                        while (true) {
+                            counter.increment();
+                        }
+                    } catch (OutcomeUnknownException | StoreFailedException | StoreClosedException e) {
+                        return 0;
+                    }
+                });
+            }
+            tasks.add(() -> {
+                store.close();
+                return 0;
+            });
+            together(tasks);
+            if (stepsAtFailure[0] != Long.MAX_VALUE) {
+                assertThat(failing.journalSteps())
+                        .as("steps, the failed one being %d, in round %d", stepsAtFailure[0], round)
+                        .isEqualTo(stepsAtFailure[0]);
+            }
+        }
+    }
+
+    @Test
+    void aFailureEndsEveryAddInFlightAsUnknown() throws Exception {
+        CounterStore store = open(disk, Durability.SYNC);
+        Counter counter = store.counter("c");
+        counter.increment();
+        AtomicBoolean fail = new AtomicBoolean();
+        disk.faults((step, operation, file) -> fail.get() ? Fault.FAILURE : Fault.NONE);
+        List<Callable<Long>> tasks = new ArrayList<>();
+        for (int t = 0; t < 4; t++) {
+            boolean async = t % 2 == 0;
+            tasks.add(() -> {
+                long returned = 0;
+                try {
+                    while (true) {
+                        long total = async
+                                ? counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)
+                                : counter.increment();
+                        returned = Math.max(returned, total);
+                    }
+                } catch (OutcomeUnknownException | StoreFailedException e) {
+                    return returned;
+                } catch (java.util.concurrent.ExecutionException e) {
+                    assertThat(e.getCause()).isInstanceOfAny(OutcomeUnknownException.class, StoreFailedException.class);
+                    return returned;
+                }
+            });
+        }
+        tasks.add(() -> {
+            while (counter.value() < 2000) {
+                Thread.onSpinWait();
+            }
+            fail.set(true);
+            return 0L;
+        });
+        long highest = together(tasks).stream().mapToLong(Long::longValue).max().orElseThrow();
+        assertThat(counter.value()).isEqualTo(highest);
+        assertThat(store.isAccepting()).isFalse();
+        assertThatThrownBy(counter::increment).isInstanceOf(StoreFailedException.class);
+        assertThatThrownBy(() -> counter.addAsync(1).join())
+                .isInstanceOf(CompletionException.class)
+                .hasCauseInstanceOf(StoreFailedException.class);
+        store.close();
+        disk.faults((step, operation, file) -> Fault.NONE);
+        try (CounterStore again = open(disk, Durability.SYNC)) {
+            assertThat(again.counter("c").value()).isGreaterThanOrEqualTo(highest);
+        }
+    }
+}
