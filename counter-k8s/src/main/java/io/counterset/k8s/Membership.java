@@ -1,0 +1,91 @@
+package io.counterset.k8s;
+
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a source of peers knows at one moment: who should be there, and who is where.
+ *
+ * @param source the kind of source and how good the list is
+ * @param expected who should be there
+ * @param members who is where, this replica perhaps among them; no two with the same address
+ */
+record Membership(PeersReport.Source source, Expected expected, List<Member> members) {
+
+    Membership {
+        members = List.copyOf(members);
+    }
+
+    boolean isLive() {
+        return source.state() == PeersReport.Freshness.LIVE;
+    }
+
+    /** Whether a member stands for a place in a list, and so keeps its identity when another instance answers there. */
+    boolean isByAddress() {
+        return source.kind() == PeersReport.Kind.STATIC;
+    }
+
+    Membership with(PeersReport.Source other) {
+        return new Membership(other, expected, members);
+    }
+
+    /**
+     * The replicas that should be there.
+     *
+     * @param names the names known of them, perhaps none
+     * @param atLeast how many there are at least
+     * @param exact whether {@code names} are all of them; if not, an address that is listed is one more
+     * @param known whether their number is known at all; if not, no report can be complete
+     */
+    record Expected(Set<String> names, int atLeast, boolean exact, boolean known) {
+
+        Expected {
+            names = Set.copyOf(names);
+        }
+
+        /** Exactly the replicas of a StatefulSet. */
+        static Expected statefulSet(String name, int start, int replicas) {
+            return new Expected(names(name, start, replicas), replicas, true, true);
+        }
+
+        /** As many as a setting says, and more if more are listed; named by ordinals if the base of the names is known. */
+        static Expected number(@Nullable Integer setting, @Nullable String base) {
+            int number = setting == null ? 0 : setting;
+            return new Expected(base == null ? Set.of() : names(base, 0, number), number, false, setting != null);
+        }
+
+        /** All that are listed, or more if a setting says so. */
+        static Expected listed(@Nullable Integer setting) {
+            return new Expected(Set.of(), setting == null ? 0 : setting, false, true);
+        }
+
+        private static Set<String> names(String base, int start, int replicas) {
+            Set<String> names = new LinkedHashSet<>();
+            for (int i = 0; i < replicas; i++) {
+                names.add(base + "-" + (start + i));
+            }
+            return names;
+        }
+    }
+
+    /**
+     * A replica with an address.
+     *
+     * @param instance the name it must answer with; null if the source does not know names
+     * @param address host and port
+     * @param phase what the source says of it
+     */
+    record Member(@Nullable String instance, String address, Phase phase) {}
+
+    /** What a source says of a member. Only {@link #TERMINATING} can be trusted; for the rest the member's own answer decides. */
+    enum Phase {
+        /** Nothing is said against it. */
+        SERVING,
+        /** It has not served at this address since it was first listed there. */
+        STARTING,
+        /** It is being stopped. */
+        TERMINATING
+    }
+}

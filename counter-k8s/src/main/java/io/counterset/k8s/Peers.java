@@ -1,0 +1,291 @@
+package io.counterset.k8s;
+
+import io.counterset.k8s.PeerClient.Answer;
+import io.micronaut.context.annotation.Context;
+import io.micronaut.context.annotation.Requires;
+import io.micronaut.json.JsonMapper;
+import jakarta.annotation.PostConstruct;
+import jakarta.annotation.PreDestroy;
+import jakarta.inject.Inject;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.ThreadFactory;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * The replicas of a counter, seen from this one: who they are, what each one counts, and how complete that picture is.
+ *
+ * <p>Peers are asked in rounds. A round asks every replica about one counter. Whoever wants a report while a round about the
+ * same counter is waiting or running shares it, and rounds begin at least 250 ms apart whatever they are about: however many
+ * clients ask, a peer is asked at most four times a second by this replica.
+ *
+ * <p>Thread-safe; no method blocks. Made and closed by the application's context, where it needs a {@link Replica}; without one it
+ * is not made.
+ */
+@Context
+@Requires(beans = Replica.class)
+public final class Peers implements AutoCloseable {
+
+    /** How far apart rounds begin. */
+    static final Duration INTERVAL = Duration.ofMillis(250);
+
+    /** How many counters can be waiting for their round, or be in it. */
+    static final int MOST_ROUNDS = 16;
+
+    private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
+    private static final Logger LOG = LoggerFactory.getLogger(Peers.class);
+
+    private final Replica replica;
+    private final PeersSettings settings;
+    private final PeerSource source;
+    private final PeerMemory memory;
+    private final PeerClient client;
+    private final InstantSource clock;
+    private final long interval;
+    private final ScheduledThreadPoolExecutor timer;
+    private final ExecutorService workers;
+    private final ExecutorService resolver;
+
+    /** The rounds that wait or run, by counter; guarded by itself. */
+    private final Map<String, CompletableFuture<PeersReport>> rounds = new HashMap<>();
+
+    private long nextRound = System.nanoTime();
+    private boolean closed;
+
+    private final AtomicLong roundsBegun = new AtomicLong();
+    private volatile @Nullable PeersReport latest;
+
+    @Inject
+    Peers(Replica replica, PeersSettings settings, PeerSource source, JsonMapper json) {
+        this(replica, settings, source, json, InstantSource.system(), INTERVAL);
+    }
+
+    /** For tests, which cannot wait as long and must know the time. */
+    Peers(
+            Replica replica,
+            PeersSettings settings,
+            PeerSource source,
+            JsonMapper json,
+            InstantSource clock,
+            Duration interval) {
+        this.replica = replica;
+        this.settings = settings;
+        this.source = source;
+        this.clock = clock;
+        this.interval = interval.toNanos();
+        timer = new ScheduledThreadPoolExecutor(1, threads("timer"));
+        timer.setRemoveOnCancelPolicy(true);
+        timer.setExecuteExistingDelayedTasksAfterShutdownPolicy(false);
+        workers = pool("worker", 4);
+        resolver = pool("resolver", 16);
+        memory = new PeerMemory(
+                settings.directory(), json, replica.mainCounter(), settings.lossShown(), PeersSettings.MOST_PEERS);
+        client = new PeerClient(settings, json, workers, resolver, timer, clock);
+    }
+
+    /** Begins to find peers and, every now and then, to ask them; called by the context. */
+    @PostConstruct
+    void start() {
+        source.start();
+        scheduleSave();
+        if (!settings.refresh().isZero()) {
+            scheduleRefresh(Duration.ofSeconds(5));
+        }
+    }
+
+    /** Returns a report about the main counter. See {@link #report(String)}. */
+    public CompletionStage<PeersReport> report() {
+        return report(replica.mainCounter());
+    }
+
+    /**
+     * Returns a report about one counter, at the latest when the deadline of the round has passed that this call begins or shares.
+     * A counter that no replica ever added to is reported as 0 everywhere.
+     *
+     * <p>The stage fails with {@link RejectedExecutionException}, and nobody is asked, if rounds about 16 other counters are
+     * waiting already or the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
+     * is in the report.
+     *
+     * @throws IllegalArgumentException if the name is not a counter's name
+     */
+    public CompletionStage<PeersReport> report(String counter) {
+        replica.store().counter(counter); // refuses a bad name
+        CompletableFuture<PeersReport> round;
+        long delay;
+        synchronized (rounds) {
+            CompletableFuture<PeersReport> shared = rounds.get(counter);
+            if (shared != null) {
+                return shared.minimalCompletionStage();
+            }
+            if (closed) {
+                return refused("this replica no longer asks its peers: it is being stopped");
+            } else if (rounds.size() == MOST_ROUNDS) {
+                return refused("reports about " + MOST_ROUNDS + " other counters are wanted already");
+            }
+            long now = System.nanoTime();
+            long begin = nextRound - now > 0 ? nextRound : now;
+            nextRound = begin + interval;
+            delay = begin - now;
+            round = new CompletableFuture<>();
+            rounds.put(counter, round);
+        }
+        after(delay, () -> workers.execute(() -> begin(counter, round)));
+        return round.minimalCompletionStage();
+    }
+
+    /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */
+    public Optional<PeersReport> latest() {
+        return Optional.ofNullable(latest);
+    }
+
+    /** Returns figures about what this replica did to know its peers, since it started. */
+    public Statistics statistics() {
+        return new Statistics(
+                roundsBegun.get(),
+                client.asked(),
+                client.failed(),
+                memory.size(),
+                memory.saves(),
+                memory.saveFailures());
+    }
+
+    /**
+     * What this replica did to know its peers, since it started. All but {@code remembered} only grow.
+     *
+     * @param rounds how often it asked all peers
+     * @param asked how often it asked a peer
+     * @param failed how often that peer gave no count
+     * @param remembered of how many peers something is remembered
+     * @param saves how often that memory was written to disk
+     * @param saveFailures how often that failed
+     */
+    public record Statistics(long rounds, long asked, long failed, int remembered, long saves, long saveFailures) {}
+
+    /** Stops asking, fails the reports that are waited for, and writes down what is remembered. */
+    @Override
+    @PreDestroy
+    public void close() {
+        Map<String, CompletableFuture<PeersReport>> open;
+        synchronized (rounds) {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            open = Map.copyOf(rounds);
+            rounds.clear();
+        }
+        timer.shutdownNow();
+        source.close();
+        open.values()
+                .forEach(round -> round.completeExceptionally(
+                        new RejectedExecutionException("this replica no longer asks its peers: it is being stopped")));
+        client.close();
+        workers.shutdown();
+        resolver.shutdownNow();
+        memory.save(Instant.MAX);
+    }
+
+    private void begin(String counter, CompletableFuture<PeersReport> round) {
+        roundsBegun.incrementAndGet();
+        source.membership()
+                .thenCompose(found -> {
+                    Membership membership = Reconciliation.withRemembered(found, memory);
+                    return client.ask(Reconciliation.toAsk(membership, replica), counter)
+                            .thenApplyAsync(answers -> report(counter, membership, answers), workers);
+                })
+                .whenComplete((report, failure) -> {
+                    if (report != null && counter.equals(replica.mainCounter())) {
+                        latest = report;
+                    }
+                    synchronized (rounds) {
+                        rounds.remove(counter, round);
+                    }
+                    if (failure != null) {
+                        LOG.error("a report about {} failed", counter, failure);
+                        round.completeExceptionally(failure);
+                    } else {
+                        round.complete(report);
+                    }
+                });
+    }
+
+    private PeersReport report(String counter, Membership membership, Map<Membership.Member, Answer> answers) {
+        return Reconciliation.report(counter, membership, answers, replica, memory, clock.instant());
+    }
+
+    /**
+     * Asks about the main counter now and then. The more peers, the more seldom: at two peers a second this replica's share stays
+     * the same however many there are. Replicas that started together drift apart.
+     */
+    private void scheduleRefresh(Duration delay) {
+        long nanos = (long) (delay.toNanos() * ThreadLocalRandom.current().nextDouble(0.9, 1.1));
+        after(nanos, () -> {
+            PeersReport last = latest;
+            Duration period = settings.refresh();
+            if (last != null) {
+                Duration fair = Duration.ofMillis(500L * last.peers().size());
+                period = fair.compareTo(period) > 0 ? fair : period;
+            }
+            Duration age = last == null ? period : Duration.between(last.at(), clock.instant());
+            if (age.isNegative() || age.compareTo(period.dividedBy(2)) >= 0) {
+                report();
+                scheduleRefresh(period);
+            } else {
+                scheduleRefresh(period.minus(age));
+            }
+        });
+    }
+
+    /** Does something later, unless it is closed by then. */
+    private void after(long nanos, Runnable task) {
+        try {
+            ScheduledFuture<?> unused = timer.schedule(task, nanos, TimeUnit.NANOSECONDS);
+        } catch (RejectedExecutionException e) {
+            LOG.debug("closed meanwhile", e);
+        }
+    }
+
+    private void scheduleSave() {
+        after(SAVE_INTERVAL.toNanos(), () -> {
+            workers.execute(() -> memory.save(clock.instant()));
+            scheduleSave();
+        });
+    }
+
+    private static CompletionStage<PeersReport> refused(String reason) {
+        return CompletableFuture.failedStage(new RejectedExecutionException(reason));
+    }
+
+    private static ExecutorService pool(String name, int size) {
+        ThreadPoolExecutor pool =
+                new ThreadPoolExecutor(size, size, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), threads(name));
+        pool.allowCoreThreadTimeOut(true);
+        return pool;
+    }
+
+    private static ThreadFactory threads(String name) {
+        AtomicLong number = new AtomicLong();
+        return task -> {
+            Thread thread = new Thread(task, "counterset-peers-" + name + "-" + number.incrementAndGet());
+            thread.setDaemon(true);
+            return thread;
+        };
+    }
+}

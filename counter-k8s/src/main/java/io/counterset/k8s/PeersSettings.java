@@ -1,0 +1,224 @@
+package io.counterset.k8s;
+
+import io.micronaut.core.convert.ArgumentConversionContext;
+import io.micronaut.core.convert.ConversionContext;
+import io.micronaut.core.type.Argument;
+import io.micronaut.core.value.PropertyResolver;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The settings {@code counter.peers.*}. Immutable; every value is checked when it is made.
+ *
+ * @param source {@code source}: where the list of peers comes from; default {@code auto}
+ * @param addresses {@code addresses}: the list of the static source, each {@code host}, {@code host:port} or
+ *     {@code [ipv6]:port}; default none, which means this replica alone; at most 5,000
+ * @param service {@code service}: the headless service of the replicas, for the sources kubernetes and dns; default none
+ * @param statefulSet {@code stateful-set}: the StatefulSet of the replicas; default: this replica's name without its ordinal
+ * @param expected {@code expected}: how many replicas there should be, 1 to 5,000, for the sources dns and static; default:
+ *     as many as are listed
+ * @param timeout {@code timeout}: how long one peer may take to answer, 10 ms to 30 s; default 1 s
+ * @param deadline {@code deadline}: how long all of them together may take, from {@code timeout} to 60 s; default 2 s
+ * @param concurrency {@code concurrency}: how many peers are asked at the same time, 1 to 5,000; default 256
+ * @param refresh {@code refresh}: how often peers are asked though nobody wants a report, so that the last known counts are
+ *     recent: 1 s to 1 d, or 0 for never; default 60 s
+ * @param lossShown {@code loss-shown}: for how long a lost or replaced volume stays in the report, 0 to 365 d; default 7 d
+ * @param directory {@code directory}: where the memory of peers is kept, in the file {@code counters.peers}; default: the
+ *     setting {@code counter.directory}, or {@code data}
+ */
+public record PeersSettings(
+        Choice source,
+        List<String> addresses,
+        @Nullable String service,
+        @Nullable String statefulSet,
+        @Nullable Integer expected,
+        Duration timeout,
+        Duration deadline,
+        int concurrency,
+        Duration refresh,
+        Duration lossShown,
+        Path directory) {
+
+    /** Which source of peers to use. */
+    public enum Choice {
+        /** The best one that works here; the report says which one that is and why. */
+        AUTO,
+        /** Watches on the Kubernetes API. */
+        KUBERNETES,
+        /** The records of the headless service. */
+        DNS,
+        /** The list {@code addresses}. */
+        STATIC
+    }
+
+    static final int MOST_PEERS = 5_000;
+
+    private static final String PREFIX = "counter.peers.";
+    private static final Pattern ADDRESS = Pattern.compile(
+            "(?<host>[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?])(?::(?<port>[0-9]{1,5}))?");
+    private static final Pattern DNS_NAME = Pattern.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\\.?");
+
+    /** @throws IllegalArgumentException if a value is not allowed; the message names the setting, the value and what is allowed */
+    public PeersSettings {
+        Objects.requireNonNull(source, "source");
+        addresses = List.copyOf(addresses);
+        for (String address : addresses) {
+            Matcher matcher = ADDRESS.matcher(address);
+            if (!matcher.matches() || (matcher.group("port") != null && !isPort(matcher.group("port")))) {
+                throw refused("addresses", address, "host, host:port or [ipv6]:port, separated by commas");
+            }
+        }
+        if (addresses.size() > MOST_PEERS) {
+            throw refused("addresses", addresses.size() + " addresses", "at most " + MOST_PEERS);
+        }
+        checkName("service", service, "the name of a headless service");
+        checkName("stateful-set", statefulSet, "the name of a StatefulSet");
+        if (service == null && (source == Choice.KUBERNETES || source == Choice.DNS)) {
+            throw refused("service", "", "the name of a headless service when " + PREFIX + "source is " + word(source));
+        }
+        if (expected != null) {
+            checkRange("expected", expected, 1, MOST_PEERS);
+        }
+        checkRange("timeout", timeout, Duration.ofMillis(10), Duration.ofSeconds(30));
+        if (deadline.compareTo(timeout) < 0 || deadline.compareTo(Duration.ofSeconds(60)) > 0) {
+            throw refused("deadline", text(deadline), "from " + PREFIX + "timeout (" + text(timeout) + ") to 60s");
+        }
+        checkRange("concurrency", concurrency, 1, MOST_PEERS);
+        if (!refresh.isZero()) {
+            checkRange("refresh", refresh, Duration.ofSeconds(1), Duration.ofDays(1));
+        }
+        checkRange("loss-shown", lossShown, Duration.ZERO, Duration.ofDays(365));
+        Objects.requireNonNull(directory, "directory");
+    }
+
+    /**
+     * Reads the settings from configuration, absent and empty ones becoming their defaults.
+     *
+     * @throws IllegalArgumentException if a value cannot be read or is not allowed; the message names the setting, the value
+     *     and what is allowed
+     */
+    static PeersSettings from(PropertyResolver properties) {
+        return new PeersSettings(
+                choice(text(properties, PREFIX + "source").orElse("auto")),
+                addresses(properties),
+                text(properties, PREFIX + "service").orElse(null),
+                text(properties, PREFIX + "stateful-set").orElse(null),
+                read(properties, "expected", Integer.class, "a whole number of replicas, 1 to " + MOST_PEERS)
+                        .orElse(null),
+                duration(properties, "timeout").orElse(Duration.ofSeconds(1)),
+                duration(properties, "deadline").orElse(Duration.ofSeconds(2)),
+                read(properties, "concurrency", Integer.class, "a whole number, 1 to " + MOST_PEERS)
+                        .orElse(256),
+                duration(properties, "refresh").orElse(Duration.ofSeconds(60)),
+                duration(properties, "loss-shown").orElse(Duration.ofDays(7)),
+                directory(text(properties, PREFIX + "directory")
+                        .or(() -> text(properties, "counter.directory"))
+                        .orElse("data")));
+    }
+
+    /** Returns {@code host:port} for an address of the list, the port being the default one unless it has its own. */
+    static String withPort(String address, int defaultPort) {
+        Matcher matcher = ADDRESS.matcher(address);
+        return matcher.matches() && matcher.group("port") == null ? address + ":" + defaultPort : address;
+    }
+
+    private static Optional<String> text(PropertyResolver properties, String name) {
+        return properties.getProperty(name, String.class).map(String::strip).filter(text -> !text.isEmpty());
+    }
+
+    private static List<String> addresses(PropertyResolver properties) {
+        String name = PREFIX + "addresses";
+        // A YAML list arrives as a list, an environment variable as one string.
+        String joined = properties
+                .getProperty(name, Argument.listOf(String.class))
+                .map(list -> String.join(",", list))
+                .or(() -> text(properties, name))
+                .orElse("");
+        return joined.isBlank()
+                ? List.of()
+                : Arrays.stream(joined.split(",", -1)).map(String::strip).toList();
+    }
+
+    private static Choice choice(String text) {
+        for (Choice choice : Choice.values()) {
+            if (word(choice).equalsIgnoreCase(text)) {
+                return choice;
+            }
+        }
+        throw refused("source", text, "auto, kubernetes, dns or static");
+    }
+
+    private static Path directory(String text) {
+        try {
+            return Path.of(text);
+        } catch (InvalidPathException e) {
+            throw refused("directory", text, "a path of the file system");
+        }
+    }
+
+    private static Optional<Duration> duration(PropertyResolver properties, String name) {
+        return read(properties, name, Duration.class, "a duration such as 250ms, 2s or 1m");
+    }
+
+    private static <T> Optional<T> read(PropertyResolver properties, String name, Class<T> type, String allowed) {
+        Optional<String> text = text(properties, PREFIX + name);
+        if (text.isEmpty()) {
+            return Optional.empty();
+        }
+        ArgumentConversionContext<T> context = ConversionContext.of(type);
+        Optional<T> value = properties.getProperty(PREFIX + name, context);
+        if (value.isEmpty()) {
+            throw refused(name, text.get(), allowed);
+        }
+        return value;
+    }
+
+    private static void checkName(String name, @Nullable String value, String allowed) {
+        if (value != null && !DNS_NAME.matcher(value).matches()) {
+            throw refused(name, value, allowed);
+        }
+    }
+
+    private static void checkRange(String name, int value, int least, int most) {
+        if (value < least || value > most) {
+            throw refused(name, Integer.toString(value), least + " to " + most);
+        }
+    }
+
+    private static void checkRange(String name, Duration value, Duration least, Duration most) {
+        if (value.compareTo(least) < 0 || value.compareTo(most) > 0) {
+            throw refused(name, text(value), text(least) + " to " + text(most));
+        }
+    }
+
+    private static boolean isPort(String text) {
+        int port = Integer.parseInt(text);
+        return port >= 1 && port <= 65_535;
+    }
+
+    private static String word(Choice choice) {
+        return choice.name().toLowerCase(Locale.ROOT);
+    }
+
+    private static String text(Duration duration) {
+        if (duration.toMillis() % 1_000 != 0) {
+            return duration.toMillis() + "ms";
+        }
+        return duration.toSeconds() % 86_400 == 0 && !duration.isZero()
+                ? duration.toDays() + "d"
+                : duration.toSeconds() + "s";
+    }
+
+    private static IllegalArgumentException refused(String name, String value, String allowed) {
+        return new IllegalArgumentException(PREFIX + name + ": '" + value + "' is not allowed; allowed: " + allowed);
+    }
+}

@@ -1,0 +1,69 @@
+package io.counterset.k8s;
+
+import io.counterset.CounterStore;
+import io.counterset.StoreIdentity;
+import io.micronaut.serde.annotation.Serdeable;
+import java.util.Objects;
+import java.util.UUID;
+
+/**
+ * This replica, as its host describes it to this module: the one bean an application must provide.
+ *
+ * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's name
+ * @param store the counters of this replica; the module reads them and never adds to them
+ * @param mainCounter the name of the counter that the report is about when nobody says otherwise
+ * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
+ *     gives addresses without ports
+ */
+public record Replica(String instance, CounterStore store, String mainCounter, int port) {
+
+    /** @throws IllegalArgumentException if the instance, the counter's name or the port is not as described above */
+    public Replica {
+        Objects.requireNonNull(store, "store");
+        if (!isInstanceName(instance)) {
+            throw new IllegalArgumentException(
+                    "the instance must be 1 to 253 printable characters without spaces at its ends, not '" + instance
+                            + "'");
+        }
+        if (port < 1 || port > 65_535) {
+            throw new IllegalArgumentException("the port must be 1 to 65535, not " + port);
+        }
+        store.counter(mainCounter); // refuses a bad name; makes nothing
+    }
+
+    /**
+     * Returns what this replica answers to {@code GET /count/{counter}}: the shape its peers expect. A counter that was
+     * never added to has the count 0. Thread-safe; does not block.
+     *
+     * @throws IllegalArgumentException if the name is not a counter's name
+     */
+    public Count count(String counter) {
+        StoreIdentity identity = store.identity();
+        return new Count(instance, counter, store.counter(counter).value(), identity.id(), identity.incarnation());
+    }
+
+    /** Names come from other machines and end in logs and terminals: no control characters, no surprises at the ends. */
+    static boolean isInstanceName(String name) {
+        return !name.isEmpty()
+                && name.length() <= 253
+                && name.equals(name.strip())
+                && name.codePoints()
+                        .noneMatch(c -> Character.isISOControl(c)
+                                || Character.getType(c) == Character.FORMAT
+                                || Character.getType(c) == Character.LINE_SEPARATOR
+                                || Character.getType(c) == Character.PARAGRAPH_SEPARATOR
+                                || Character.getType(c) == Character.SURROGATE);
+    }
+
+    /**
+     * One durable count of one replica.
+     *
+     * @param instance who answered
+     * @param counter the counter's name
+     * @param count its durable value; 0 if it was never added to
+     * @param store the identity of the replica's store, made when its directory was first used
+     * @param incarnation how often that store has been opened
+     */
+    @Serdeable
+    public record Count(String instance, String counter, long count, UUID store, long incarnation) {}
+}

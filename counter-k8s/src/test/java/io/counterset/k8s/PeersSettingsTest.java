@@ -1,0 +1,119 @@
+package io.counterset.k8s;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.micronaut.context.ApplicationContext;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class PeersSettingsTest {
+
+    private static PeersSettings settings(Map<String, Object> properties) {
+        try (ApplicationContext context = ApplicationContext.run(properties)) {
+            return PeersSettings.from(context.getEnvironment());
+        }
+    }
+
+    @Test
+    void defaults() {
+        assertThat(settings(Map.of()))
+                .isEqualTo(new PeersSettings(
+                        PeersSettings.Choice.AUTO,
+                        List.of(),
+                        null,
+                        null,
+                        null,
+                        Duration.ofSeconds(1),
+                        Duration.ofSeconds(2),
+                        256,
+                        Duration.ofSeconds(60),
+                        Duration.ofDays(7),
+                        Path.of("data")));
+    }
+
+    @Test
+    void everyOneCanBeSet() {
+        assertThat(settings(Map.ofEntries(
+                        Map.entry("counter.peers.source", "DNS"),
+                        Map.entry("counter.peers.addresses", " localhost:8081, [::1]:8082 ,127.0.0.1 "),
+                        Map.entry("counter.peers.service", "app-python-headless"),
+                        Map.entry("counter.peers.stateful-set", "app-python"),
+                        Map.entry("counter.peers.expected", "3"),
+                        Map.entry("counter.peers.timeout", "250ms"),
+                        Map.entry("counter.peers.deadline", "PT3S"),
+                        Map.entry("counter.peers.concurrency", "10"),
+                        Map.entry("counter.peers.refresh", "0s"),
+                        Map.entry("counter.peers.loss-shown", "1d"),
+                        Map.entry("counter.peers.directory", "/data"))))
+                .isEqualTo(new PeersSettings(
+                        PeersSettings.Choice.DNS,
+                        List.of("localhost:8081", "[::1]:8082", "127.0.0.1"),
+                        "app-python-headless",
+                        "app-python",
+                        3,
+                        Duration.ofMillis(250),
+                        Duration.ofSeconds(3),
+                        10,
+                        Duration.ZERO,
+                        Duration.ofDays(1),
+                        Path.of("/data")));
+    }
+
+    @Test
+    void emptyIsAsGoodAsAbsent() {
+        assertThat(settings(Map.of(
+                        "counter.peers.source", "",
+                        "counter.peers.addresses", "",
+                        "counter.peers.service", " ",
+                        "counter.peers.expected", "",
+                        "counter.peers.timeout", "")))
+                .isEqualTo(settings(Map.of()));
+        assertThat(settings(Map.of("counter.directory", "/var/lib/counters")).directory())
+                .isEqualTo(Path.of("/var/lib/counters"));
+    }
+
+    @Test
+    void aListMayBeAList() {
+        assertThat(settings(Map.of("counter.peers.addresses", List.of("a:1", "b:2")))
+                        .addresses())
+                .containsExactly("a:1", "b:2");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "source      | zookeeper         | auto, kubernetes, dns or static",
+                "source      | dns               | the name of a headless service when counter.peers.source is dns",
+                "addresses   | a:1,,b:2          | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | a:0               | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | a:65536           | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | http://a:80       | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | a:1/x             | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | user@a:1          | host, host:port or [ipv6]:port, separated by commas",
+                "service     | a b               | the name of a headless service",
+                "stateful-set| -a                | the name of a StatefulSet",
+                "expected    | 0                 | 1 to 5000",
+                "expected    | three             | a whole number of replicas, 1 to 5000",
+                "timeout     | 5ms               | 10ms to 30s",
+                "timeout     | -1s               | 10ms to 30s",
+                "timeout     | soon              | a duration such as 250ms, 2s or 1m",
+                "deadline    | 500ms             | from counter.peers.timeout (1s) to 60s",
+                "deadline    | 61s               | from counter.peers.timeout (1s) to 60s",
+                "concurrency | 0                 | 1 to 5000",
+                "refresh     | 100ms             | 1s to 1d",
+                "loss-shown  | -1s               | 0s to 365d",
+            })
+    void aBadValueIsRefusedByName(String name, String value, String allowed) {
+        assertThatThrownBy(() -> settings(Map.of("counter.peers." + name, value)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageStartingWith("counter.peers." + (value.equals("dns") ? "service" : name) + ": '")
+                .hasMessageEndingWith("' is not allowed; allowed: " + allowed);
+    }
+}
