@@ -45,7 +45,6 @@ import org.slf4j.LoggerFactory;
 final class PeerMemory {
 
     static final String FILE = "counters.peers";
-    static final int MOST_COUNTS = 20_000;
     private static final int MOST_STORES = 3;
     private static final Duration TIMES_ALONE = Duration.ofMinutes(1);
     private static final Pattern HEADER = Pattern.compile("counterset-peers 1 ([0-9a-f]{8}) ([0-9]{1,9})");
@@ -56,6 +55,7 @@ final class PeerMemory {
     private final String mainCounter;
     private final Duration lossShown;
     private final int mostPeers;
+    private final int mostCounts;
 
     private final Map<String, Known> peers = new HashMap<>();
     private final Map<String, Long> orders = new HashMap<>();
@@ -70,13 +70,17 @@ final class PeerMemory {
     /**
      * Reads what is remembered from the directory, if anything is. A file that cannot be understood is set aside and said so;
      * nothing is remembered then.
+     *
+     * @param mostPeers of how many peers something is remembered; those seen last
+     * @param mostCounts how many counts of all of them; those seen last, and the main counter's in any case
      */
-    PeerMemory(Path directory, JsonMapper json, String mainCounter, Duration lossShown, int mostPeers) {
+    PeerMemory(Path directory, JsonMapper json, String mainCounter, Duration lossShown, int mostPeers, int mostCounts) {
         this.directory = directory;
         this.json = json;
         this.mainCounter = mainCounter;
         this.lossShown = lossShown;
         this.mostPeers = mostPeers;
+        this.mostCounts = mostCounts;
         load();
     }
 
@@ -98,6 +102,11 @@ final class PeerMemory {
             Instant seenAt,
             @Nullable Map<String, Seen> counts,
             @Nullable Loss loss) {
+
+        /** An empty map is not written, and so reads as none. */
+        Store {
+            counts = counts == null ? Map.of() : Map.copyOf(counts);
+        }
 
         @Nullable
         Seen seen(String counter) {
@@ -153,8 +162,7 @@ final class PeerMemory {
                     store == null ? answer.incarnation() : store.incarnation());
         }
         // What was never counted is not worth a place: anybody may ask for any name.
-        Map<String, Seen> remembered =
-                new HashMap<>(store == null || store.counts() == null ? Map.of() : store.counts());
+        Map<String, Seen> remembered = new HashMap<>(store == null ? Map.of() : store.counts());
         if (answer.count() > 0 || seen != null) {
             remembered.put(answer.counter(), new Seen(answer.count(), at));
         }
@@ -163,7 +171,7 @@ final class PeerMemory {
                 answer.incarnation(),
                 store == null || !current ? at : store.since(),
                 at,
-                Map.copyOf(remembered),
+                remembered,
                 loss);
         stores.add(0, now);
         Known after = new Known(key, answer.instance(), address, List.copyOf(stores));
@@ -225,7 +233,7 @@ final class PeerMemory {
                     .min(Comparator.comparing(known -> known.store().seenAt()))
                     .ifPresent(this::forget);
         }
-        if (counts > MOST_COUNTS) {
+        if (counts > mostCounts) {
             forgetOldCounts();
         }
     }
@@ -241,7 +249,7 @@ final class PeerMemory {
         List<Instant> times = new ArrayList<>();
         for (Known known : peers.values()) {
             for (Store store : known.stores()) {
-                counters(store).forEach((counter, seen) -> {
+                store.counts().forEach((counter, seen) -> {
                     if (!counter.equals(mainCounter)) {
                         times.add(seen.at());
                     }
@@ -252,12 +260,12 @@ final class PeerMemory {
             return;
         }
         times.sort(Comparator.naturalOrder());
-        Instant limit = times.get(Math.min(times.size() - 1, MOST_COUNTS / 10));
+        Instant limit = times.get(Math.min(times.size() - 1, mostCounts / 10));
         counts = 0;
         peers.replaceAll((key, known) -> {
             List<Store> stores = known.stores().stream()
                     .map(store -> {
-                        Map<String, Seen> kept = new HashMap<>(counters(store));
+                        Map<String, Seen> kept = new HashMap<>(store.counts());
                         kept.entrySet()
                                 .removeIf(entry -> !entry.getKey().equals(mainCounter)
                                         && !entry.getValue().at().isAfter(limit));
@@ -271,12 +279,8 @@ final class PeerMemory {
         });
     }
 
-    private static Map<String, Seen> counters(Store store) {
-        return store.counts() == null ? Map.of() : store.counts();
-    }
-
     private static int counts(Known known) {
-        return known.stores().stream().mapToInt(store -> counters(store).size()).sum();
+        return known.stores().stream().mapToInt(store -> store.counts().size()).sum();
     }
 
     /**
@@ -339,7 +343,13 @@ final class PeerMemory {
     }
 
     @Serdeable
-    record Contents(@Nullable List<Known> peers) {}
+    record Contents(List<Known> peers) {
+
+        /** An empty list is not written, and so reads as none. */
+        Contents {
+            peers = peers == null ? List.of() : peers;
+        }
+    }
 
     private void load() {
         Path file = directory.resolve(FILE);
@@ -355,10 +365,7 @@ final class PeerMemory {
         }
         String problem;
         try {
-            Contents contents = parse(bytes);
-            if (contents.peers() != null) {
-                contents.peers().forEach(known -> put(null, known));
-            }
+            parse(bytes).peers().forEach(known -> put(null, known));
             return;
         } catch (IOException | RuntimeException e) {
             problem = e.toString();

@@ -49,6 +49,9 @@ public final class Peers implements AutoCloseable {
     /** How many counters can be waiting for their round, or be in it. */
     static final int MOST_ROUNDS = 16;
 
+    /** How many counts of peers are remembered: four counters of each of the most peers. */
+    private static final int MOST_COUNTS = 4 * PeersSettings.MOST_PEERS;
+
     private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
     private static final Logger LOG = LoggerFactory.getLogger(Peers.class);
 
@@ -96,7 +99,12 @@ public final class Peers implements AutoCloseable {
         workers = pool("worker", 4);
         resolver = pool("resolver", 16);
         memory = new PeerMemory(
-                settings.directory(), json, replica.mainCounter(), settings.lossShown(), PeersSettings.MOST_PEERS);
+                settings.directory(),
+                json,
+                replica.mainCounter(),
+                settings.lossShown(),
+                PeersSettings.MOST_PEERS,
+                MOST_COUNTS);
         client = new PeerClient(settings, json, workers, resolver, timer, clock);
     }
 

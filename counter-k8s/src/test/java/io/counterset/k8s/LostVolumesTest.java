@@ -1,0 +1,231 @@
+package io.counterset.k8s;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.counterset.k8s.PeersReport.Peer;
+import io.counterset.k8s.PeersReport.State;
+import java.io.IOException;
+import java.nio.file.FileVisitResult;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.UUID;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Real stores whose volumes are emptied, rolled back, taken away: what the others still know of them. */
+class LostVolumesTest {
+
+    @TempDir
+    Path folder;
+
+    private LoopbackPeer asker;
+    private LoopbackPeer peer;
+    private final List<Peers> open = new ArrayList<>();
+
+    @BeforeEach
+    void twoReplicas() throws IOException {
+        asker = new LoopbackPeer("app-0", "127.0.0.1", folder.resolve("0"));
+        peer = new LoopbackPeer("app-1", "127.0.0.2", folder.resolve("1"));
+        peer.add(100);
+    }
+
+    @AfterEach
+    void closeAll() {
+        open.forEach(Peers::close);
+        asker.close();
+        peer.close();
+    }
+
+    private Peers peers() {
+        return peers(TestSettings.list(peer.address()));
+    }
+
+    private Peers peers(TestSettings settings) {
+        Peers peers = settings.in(asker.directory).open(asker.replica());
+        open.add(peers);
+        return peers;
+    }
+
+    private static Peer other(PeersReport report) {
+        return report.peers().stream()
+                .filter(row -> !"app-0".equals(row.instance()))
+                .findFirst()
+                .orElseThrow();
+    }
+
+    private static PeersReport ask(Peers peers) {
+        return peers.report().toCompletableFuture().join();
+    }
+
+    static void copy(Path from, Path to) throws IOException {
+        delete(to);
+        Files.createDirectories(to);
+        try (var files = Files.list(from)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, to.resolve(file.getFileName()));
+            }
+        }
+    }
+
+    static void delete(Path directory) throws IOException {
+        if (!Files.exists(directory)) {
+            return;
+        }
+        Files.walkFileTree(directory, new SimpleFileVisitor<>() {
+            @Override
+            public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
+                Files.delete(file);
+                return FileVisitResult.CONTINUE;
+            }
+
+            @Override
+            public FileVisitResult postVisitDirectory(Path visited, IOException failure) throws IOException {
+                Files.delete(visited);
+                return FileVisitResult.CONTINUE;
+            }
+        });
+    }
+
+    @Test
+    void anEmptiedVolumeIsReplacedAndSaysWhatWasLost() throws IOException {
+        Peers peers = peers();
+        ask(peers);
+        UUID former = peer.store().identity().id();
+        peer.stop();
+        delete(peer.directory);
+        peer.start();
+        peer.add(2);
+
+        PeersReport report = ask(peers);
+        assertThat(other(report).state()).isEqualTo(State.REPLACED);
+        assertThat(other(report).count()).isEqualTo(2);
+        assertThat(other(report).former().store()).isEqualTo(former);
+        assertThat(other(report).former().count()).isEqualTo(100);
+        assertThat(other(report).reason())
+                .startsWith("its volume was replaced; the former one, last seen ")
+                .contains("had counted 100; found ");
+        assertThat(report.total()).isEqualTo(2);
+        assertThat(report.complete()).as("both did answer").isTrue();
+        assertThat(other(ask(peers)).state())
+                .as("until somebody had time to see it")
+                .isEqualTo(State.REPLACED);
+
+        peers.close();
+        assertThat(other(ask(peers())).state()).as("after a restart too").isEqualTo(State.REPLACED);
+        peers(TestSettings.list(peer.address())).close();
+        assertThat(other(ask(peers(TestSettings.list(peer.address()).lossShown(Duration.ZERO))))
+                        .state())
+                .as("when it need not be shown")
+                .isEqualTo(State.LIVE);
+    }
+
+    @Test
+    void anOlderCopyOfAVolumeIsRolledBack() throws IOException {
+        Peers peers = peers();
+        ask(peers);
+        peer.stop();
+        copy(peer.directory, folder.resolve("backup"));
+        peer.start();
+        peer.add(11);
+        assertThat(other(ask(peers)).state()).isEqualTo(State.LIVE);
+        peer.stop();
+        copy(folder.resolve("backup"), peer.directory);
+        peer.start();
+
+        PeersReport report = ask(peers);
+        assertThat(other(report).state()).isEqualTo(State.ROLLED_BACK);
+        assertThat(other(report).count()).isEqualTo(100);
+        assertThat(other(report).reason())
+                .startsWith("its volume went back in time: visits was 111 and came back as 100; found ");
+        assertThat(other(report).former()).isNull();
+
+        peer.add(50);
+        assertThat(other(ask(peers)).state()).as("11 are lost all the same").isEqualTo(State.ROLLED_BACK);
+        peer.stop();
+        assertThat(other(ask(peers)).state()).isEqualTo(State.UNREACHABLE);
+        assertThat(other(ask(peers)).count()).isEqualTo(150);
+    }
+
+    @Test
+    void anOlderCopyThatCountedOnUnseenIsStillFoundByItsIncarnation() throws IOException {
+        Peers peers = peers();
+        peer.stop();
+        copy(peer.directory, folder.resolve("backup"));
+        for (int i = 0; i < 3; i++) {
+            peer.start();
+            peer.add(1);
+            peer.stop();
+        }
+        peer.start();
+        ask(peers);
+        peer.stop();
+        copy(folder.resolve("backup"), peer.directory);
+        peer.start();
+        peer.add(1_000);
+
+        PeersReport report = ask(peers);
+        assertThat(other(report).state()).isEqualTo(State.ROLLED_BACK);
+        assertThat(other(report).reason())
+                .startsWith(
+                        "its volume went back in time: it had been opened 5 times and came back as opened 2; found ");
+    }
+
+    @Test
+    void restartsOfEitherForgetAndInventNothing() {
+        Peers peers = peers();
+        ask(peers);
+        for (int i = 0; i < 3; i++) {
+            peer.stop();
+            peer.start();
+            peer.add(1);
+            assertThat(other(ask(peers)).state()).isEqualTo(State.LIVE);
+        }
+        peer.stop();
+        peers.close();
+        asker.stop();
+        asker.start();
+
+        PeersReport report = ask(peers());
+        assertThat(other(report).instance()).isEqualTo("app-1");
+        assertThat(other(report).state()).isEqualTo(State.UNREACHABLE);
+        assertThat(other(report).count()).isEqualTo(103);
+        assertThat(other(report).incarnation()).isEqualTo(4);
+        assertThat(other(report).store()).isNotNull();
+        assertThat(report.complete()).isFalse();
+    }
+
+    @Test
+    void aPeerTakenFromTheListIsRetiredWithItsLastCount() {
+        Peers peers = peers();
+        ask(peers);
+        peers.close();
+
+        PeersReport report = ask(peers(TestSettings.list()));
+        assertThat(other(report).state()).isEqualTo(State.RETIRED);
+        assertThat(other(report).count()).isEqualTo(100);
+        assertThat(other(report).address()).isNull();
+        assertThat(other(report).reason()).isEqualTo(peer.address() + " is no longer in the list; last known count");
+        assertThat(report.total()).isEqualTo(100);
+        assertThat(report.expected()).isEqualTo(1);
+        assertThat(report.complete()).isTrue();
+    }
+
+    @Test
+    void aCounterNobodyHasSeenThereIsUnknownAndNotZero() {
+        Peers peers = peers();
+        ask(peers);
+        peer.stop();
+
+        PeersReport report = peers.report("hits").toCompletableFuture().join();
+        assertThat(other(report).count()).isNull();
+        assertThat(other(report).instance()).isEqualTo("app-1");
+        assertThat(report.complete()).isFalse();
+    }
+}

@@ -1,0 +1,245 @@
+package io.counterset.k8s;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.counterset.k8s.PeerMemory.Known;
+import io.counterset.k8s.PeerMemory.Loss;
+import io.counterset.k8s.PeerMemory.Seen;
+import io.counterset.k8s.PeerMemory.Store;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.UUID;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class PeerMemoryTest {
+
+    private static final UUID A = UUID.fromString("0f8fad5b-d9cb-469f-a165-70867728950e");
+    private static final UUID B = UUID.fromString("7c9e6679-7425-40de-944b-e07fc1f90ae7");
+    private static final UUID C = UUID.fromString("550e8400-e29b-41d4-a716-446655440000");
+
+    private static final int MOST_COUNTS = 200;
+
+    @TempDir
+    Path folder;
+
+    private Instant now = Instant.parse("2026-11-22T09:00:00Z");
+    private long order;
+
+    private PeerMemory memory() {
+        return memory(100);
+    }
+
+    private PeerMemory memory(int mostPeers) {
+        return new PeerMemory(folder, LoopbackPeer.JSON, "visits", Duration.ofDays(7), mostPeers, MOST_COUNTS);
+    }
+
+    private Known observe(PeerMemory memory, String key, UUID store, long incarnation, String counter, long count) {
+        now = now.plusSeconds(1);
+        return memory.observe(
+                "instance " + key,
+                "10.0.0.1:8080",
+                new Replica.Count(key, counter, count, store, incarnation),
+                now,
+                ++order);
+    }
+
+    @Test
+    void aRestartForgetsNothing() {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 1, "visits", 5);
+        observe(memory, "app-0", A, 2, "visits", 4);
+        observe(memory, "app-0", A, 2, "größe/1", Long.MAX_VALUE);
+        observe(memory, "app-1", A, 1, "visits", 0);
+        observe(memory, "app-1", B, 1, "visits", 7);
+        memory.save(now);
+
+        assertThat(memory().all()).containsExactlyInAnyOrderElementsOf(memory.all());
+        assertThat(memory().all()).hasSize(2);
+        assertThat(folder).isDirectoryContaining("glob:**/counters.peers");
+        assertThat(folder).isDirectoryNotContaining("glob:**.new");
+    }
+
+    @Test
+    void aFallingCountIsALoss() {
+        PeerMemory memory = memory();
+        assertThat(memory.loss(observe(memory, "app-0", A, 1, "visits", 100), now))
+                .isNull();
+        assertThat(memory.loss(observe(memory, "app-0", A, 1, "visits", 100), now))
+                .isNull();
+        Known back = observe(memory, "app-0", A, 1, "visits", 99);
+        Loss loss = new Loss(now, "visits", 99, 100, 1, 1);
+        assertThat(memory.loss(back, now)).isEqualTo(loss);
+
+        Known grown = observe(memory, "app-0", A, 2, "visits", 1_000);
+        assertThat(memory.loss(grown, now)).as("it is still lost").isEqualTo(loss);
+        assertThat(memory.loss(grown, loss.foundAt().plus(Duration.ofDays(7)))).isNull();
+        assertThat(memory.former(grown, now)).isNull();
+    }
+
+    @Test
+    void aFallingIncarnationIsALossEvenIfTheCountGrew() {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 9, "visits", 100);
+        Known back = observe(memory, "app-0", A, 6, "visits", 101);
+
+        assertThat(memory.loss(back, now)).isEqualTo(new Loss(now, "visits", 101, 100, 6, 9));
+        assertThat(memory.loss(observe(memory, "app-0", A, 6, "hits", 1), now)).isNotNull();
+    }
+
+    @Test
+    void anotherStoreIsAReplacementAndTheFormerOneIsKept() {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 9, "visits", 100);
+        Instant seen = now;
+        Known replaced = observe(memory, "app-0", B, 1, "visits", 1);
+
+        assertThat(memory.former(replaced, now)).satisfies(former -> {
+            assertThat(former.id()).isEqualTo(A);
+            assertThat(former.seen("visits")).isEqualTo(new Seen(100, seen));
+        });
+        assertThat(memory.loss(replaced, now)).isNull();
+        Instant found = now;
+        Known later = observe(memory, "app-0", B, 2, "visits", 500);
+        assertThat(memory.former(later, now)).extracting(Store::id).isEqualTo(A);
+        assertThat(memory.former(later, found.plus(Duration.ofDays(7)))).isNull();
+
+        Known again = observe(memory, "app-0", A, 10, "visits", 100);
+        assertThat(memory.former(again, now))
+                .as("what was counted meanwhile is gone")
+                .extracting(Store::id)
+                .isEqualTo(B);
+        assertThat(memory.loss(again, now)).isNull();
+        observe(memory, "app-0", C, 1, "visits", 0);
+        assertThat(observe(memory, "app-0", UUID.randomUUID(), 1, "visits", 0).stores())
+                .as("bounded")
+                .hasSize(3);
+    }
+
+    @Test
+    void anAnswerThatCameEarlierIsNoNews() {
+        PeerMemory memory = memory();
+        Known newest = observe(memory, "app-0", A, 6, "visits", 100);
+        Known late = memory.observe(
+                "instance app-0", "10.0.0.1:8080", new Replica.Count("app-0", "visits", 99, A, 5), now, order - 1);
+
+        assertThat(late).isEqualTo(newest);
+        assertThat(memory.loss(late, now)).isNull();
+    }
+
+    @Test
+    void whatWasNeverCountedTakesNoPlace() {
+        PeerMemory memory = memory();
+        for (int i = 0; i < 1_000; i++) {
+            observe(memory, "app-0", A, 1, "anybody may ask for this " + i, 0);
+        }
+        assertThat(memory.get("instance app-0"))
+                .extracting(known -> known.store().counts())
+                .asInstanceOf(org.assertj.core.api.InstanceOfAssertFactories.MAP)
+                .isEmpty();
+    }
+
+    @Test
+    void peersAndCountsAreBoundedAndTheOldestGoFirst() {
+        PeerMemory memory = memory(10);
+        for (int i = 0; i < 25; i++) {
+            observe(memory, "app-" + i, A, 1, "visits", 1);
+        }
+        assertThat(memory.size()).isEqualTo(10);
+        assertThat(memory.get("instance app-14")).isNull();
+        assertThat(memory.get("instance app-15")).isNotNull();
+
+        for (int i = 0; i < MOST_COUNTS + 50; i++) {
+            observe(memory, "app-" + (15 + i % 10), A, 1, "counter-" + i, 1);
+        }
+        Set<String> kept = new HashSet<>();
+        int counts = 0;
+        for (Known known : memory.all()) {
+            assertThat(known.store().seen("visits"))
+                    .as("the main counter stays")
+                    .isNotNull();
+            counts += known.store().counts().size();
+            kept.addAll(known.store().counts().keySet());
+        }
+        assertThat(counts).isBetween(MOST_COUNTS / 2, MOST_COUNTS);
+        assertThat(kept).contains("counter-" + (MOST_COUNTS + 49)).doesNotContain("counter-0");
+    }
+
+    @Test
+    void onlyWhatIsNewIsWritten() {
+        PeerMemory memory = memory();
+        memory.save(now);
+        assertThat(memory.saves()).isZero();
+        observe(memory, "app-0", A, 1, "visits", 1);
+        memory.save(now);
+        assertThat(memory.saves()).isEqualTo(1);
+        observe(memory, "app-0", A, 1, "visits", 1);
+        memory.save(now);
+        assertThat(memory.saves()).as("a new time alone can wait").isEqualTo(1);
+        memory.save(now.plusSeconds(61));
+        assertThat(memory.saves()).isEqualTo(2);
+        observe(memory, "app-0", A, 1, "visits", 2);
+        memory.save(now.plusSeconds(61));
+        assertThat(memory.saves()).isEqualTo(3);
+    }
+
+    @Test
+    void aDirectoryThatCannotBeWrittenIsTriedAgain() throws IOException {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 1, "visits", 1);
+        Path obstacle = folder.resolve("counters.peers.new");
+        Files.createDirectory(obstacle);
+        memory.save(now);
+        assertThat(memory.saves()).isZero();
+        assertThat(memory.saveFailures()).isEqualTo(1);
+        assertThat(memory.get("instance app-0")).isNotNull();
+
+        Files.delete(obstacle);
+        memory.save(now);
+        assertThat(memory().get("instance app-0")).isNotNull();
+    }
+
+    @Test
+    void aCrashWhileWritingLeavesTheOneBefore() throws IOException {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 1, "visits", 1);
+        memory.save(now);
+        Files.write(folder.resolve("counters.peers.new"), new byte[] {1, 2, 3});
+
+        assertThat(memory().all()).isEqualTo(memory.all());
+        assertThat(folder.resolve("counters.peers.new")).doesNotExist();
+    }
+
+    @Test
+    void whateverIsDamagedIsSetAsideAndNeverBelieved() throws IOException {
+        PeerMemory memory = memory();
+        observe(memory, "app-0", A, 1, "visits", 12_345);
+        memory.save(now);
+        Path file = folder.resolve("counters.peers");
+        Path aside = folder.resolve("counters.peers.damaged");
+        byte[] good = Files.readAllBytes(file);
+
+        for (int bit = 0; bit < good.length * 8; bit++) {
+            byte[] bad = good.clone();
+            bad[bit / 8] ^= (byte) (1 << bit % 8);
+            Files.write(file, bad);
+            assertThat(memory().all()).as("bit %d", bit).isEmpty();
+            assertThat(aside).hasBinaryContent(bad);
+            assertThat(file).doesNotExist();
+        }
+        for (int length = 0; length < good.length; length++) {
+            byte[] bad = java.util.Arrays.copyOf(good, length);
+            Files.write(file, bad);
+            assertThat(memory().all()).as("%d bytes", length).isEmpty();
+            assertThat(aside).hasBinaryContent(bad);
+        }
+        Files.write(file, good);
+        assertThat(memory().all()).isEqualTo(List.copyOf(memory.all()));
+    }
+}
