@@ -1,0 +1,151 @@
+package io.counterset.helm;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import com.marcnuri.helm.DryRun;
+import com.marcnuri.helm.Helm;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.List;
+import java.util.function.Function;
+import java.util.stream.Stream;
+
+/** The chart in {@code helm/counter}, rendered by the Helm engine. Needs no cluster and no network. */
+final class Chart {
+
+    static final Path DIRECTORY = Path.of("counter");
+    static final String OLDEST_KUBERNETES = System.getProperty("kubernetes.oldest", "");
+    static final String NEWEST_KUBERNETES = System.getProperty("kubernetes.newest", "");
+
+    /** Reads YAML as strictly as the API server: a key that stands twice is an error. */
+    static final YAMLMapper YAML = YAMLMapper.builder()
+            .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
+            .build();
+
+    /**
+     * The chart with the pod of {@code helm test} as an ordinary object: this engine's {@code template} leaves hooks out, and that pod has to
+     * be looked at like the rest.
+     */
+    private static final Path WITHOUT_HOOKS = copyWithoutHooks();
+
+    private Chart() {}
+
+    /** The objects of a release, hooks among them, made of the given values on the newest Kubernetes. */
+    static Objects render(String release, String values) {
+        return render(release, values, NEWEST_KUBERNETES);
+    }
+
+    /** The same on the given version of Kubernetes; throws {@link IllegalStateException} with Helm's message when Helm refuses. */
+    static Objects render(String release, String values, String kubernetes) {
+        return withFile(
+                values,
+                file -> Objects.parse(new Helm(WITHOUT_HOOKS)
+                        .template()
+                        .withName(release)
+                        .withNamespace("demo")
+                        .withKubeVersion(kubernetes + ".0")
+                        .withValuesFile(file)
+                        .call()));
+    }
+
+    /** What {@code helm install} prints of such a release: the chart's notes. */
+    static String notes(String release, String values) {
+        String output = withFile(
+                values,
+                file -> new Helm(DIRECTORY)
+                        .install()
+                        .clientOnly()
+                        .withDryRunOption(DryRun.CLIENT)
+                        .withName(release)
+                        .withNamespace("demo")
+                        .withKubeVersion(NEWEST_KUBERNETES + ".0")
+                        .withValuesFile(file)
+                        .call()
+                        .getOutput());
+        return output.substring(output.indexOf("\nNOTES:\n") + "\nNOTES:\n".length());
+    }
+
+    /** A file of the chart, as a tree. */
+    static JsonNode read(String file) {
+        try {
+            return YAML.readTree(DIRECTORY.resolve(file).toFile());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static Path copyWithoutHooks() {
+        Path copy = Path.of("target", "chart-without-hooks", "counter");
+        try (var files = Files.walk(DIRECTORY);
+                var stale = Files.exists(copy) ? Files.walk(copy) : Stream.<Path>empty()) {
+            for (Path file : stale.filter(Files::isRegularFile).toList()) {
+                Files.delete(file);
+            }
+            for (Path file : files.filter(Files::isRegularFile).toList()) {
+                Path target = copy.resolve(DIRECTORY.relativize(file));
+                Files.createDirectories(target.getParent());
+                Files.copy(file, target, StandardCopyOption.REPLACE_EXISTING);
+            }
+            Path test = copy.resolve("templates/tests/check.yaml");
+            String hook = "\"helm.sh/hook\" \"test\"";
+            String text = Files.readString(test);
+            if (!text.contains(hook)) {
+                throw new IllegalStateException(test + " has no " + hook);
+            }
+            Files.writeString(test, text.replace(hook, "\"counterset.io/hook\" \"test\""));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return copy;
+    }
+
+    private static <T> T withFile(String values, Function<Path, T> action) {
+        try {
+            Path file = Files.createTempFile("values", ".yaml");
+            try {
+                Files.writeString(file, values);
+                return action.apply(file);
+            } finally {
+                Files.delete(file);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** Rendered objects. */
+    record Objects(List<JsonNode> all) {
+
+        static Objects parse(String manifests) {
+            try (var documents = YAML.readerFor(JsonNode.class).<JsonNode>readValues(manifests)) {
+                return new Objects(documents.readAll().stream()
+                        .filter(node -> !node.isNull() && !node.isMissingNode())
+                        .toList());
+            } catch (IOException e) {
+                throw new UncheckedIOException("not YAML: " + manifests, e);
+            }
+        }
+
+        /** The object of that kind and name. */
+        JsonNode get(String kind, String name) {
+            return all.stream()
+                    .filter(o -> o.path("kind").asText().equals(kind)
+                            && o.at("/metadata/name").asText().equals(name))
+                    .findFirst()
+                    .orElseThrow(() -> new AssertionError("no " + kind + " " + name + " in " + names()));
+        }
+
+        /** Every object as {@code Kind/name}, sorted. */
+        List<String> names() {
+            return all.stream()
+                    .map(o -> o.path("kind").asText() + "/"
+                            + o.at("/metadata/name").asText())
+                    .sorted()
+                    .toList();
+        }
+    }
+}
