@@ -27,7 +27,9 @@ final class Cell {
         }
     }
 
-    /** Up to this amount a total that passed the largest is recognised after the fact, for it is negative then. */
+    /** Below this total, no number of threads that add up to {@link #SMALL} at once can reach an overflow. */
+    private static final long SAFE = 1L << 62;
+
     private static final long SMALL = 1L << 31;
 
     static final byte CLEAN = 0;
@@ -60,27 +62,20 @@ final class Cell {
     }
 
     /**
-     * Adds {@code amount} and returns the total this add made.
-     *
-     * <p>A small amount is added first and checked then: reading before would cost a contended cache line a second
-     * transfer. If it was too much the total is negative until it is taken back, and stays so whatever other small
-     * amounts come and go meanwhile; a negative total is never taken into a batch, see {@link #applied}.
+     * Adds {@code amount} and returns the total this add made. (To add first, check then and take back what was too much would
+     * save contending threads a transfer of the cache line, and was wrong: a commit could log what is then taken back.)
      *
      * @throws ArithmeticException on overflow; nothing was added
      */
     long advance(long amount) {
-        if (amount <= SMALL) {
-            long before = (long) APPLIED.getAndAdd(this, amount);
-            if (before >= 0 && before <= Long.MAX_VALUE - amount) {
-                return before + amount;
-            }
-            APPLIED.getAndAdd(this, -amount);
-            throw overflow(amount);
+        if (amount <= SMALL && applied < SAFE) {
+            return (long) APPLIED.getAndAdd(this, amount) + amount;
         }
         while (true) {
-            long before = applied();
+            long before = applied;
             if (before > Long.MAX_VALUE - amount) {
-                throw overflow(amount);
+                throw new ArithmeticException("counter " + name + " stands at " + before + "; adding " + amount
+                        + " would pass the largest total, " + Long.MAX_VALUE + "; nothing was added");
             }
             if (APPLIED.compareAndSet(this, before, before + amount)) {
                 return before + amount;
@@ -88,19 +83,8 @@ final class Cell {
         }
     }
 
-    private ArithmeticException overflow(long amount) {
-        return new ArithmeticException("adding " + amount + " to counter " + name + ", which stands at " + applied()
-                + ", would pass the largest total, " + Long.MAX_VALUE + "; nothing was added");
-    }
-
-    /** The total of all adds; waits out one that is about to be taken back. */
     long applied() {
-        long total = applied;
-        while (total < 0) {
-            Thread.onSpinWait();
-            total = applied;
-        }
-        return total;
+        return applied;
     }
 
     long durable() {

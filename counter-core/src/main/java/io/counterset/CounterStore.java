@@ -79,6 +79,9 @@ public final class CounterStore implements AutoCloseable {
     /** While there is no room to grow, growing is tried again at most this often. */
     private static final long GROWTH_RETRY_NANOS = Duration.ofSeconds(1).toNanos();
 
+    /** So many new keys make a periodic store commit before its time. */
+    private static final int MOST_NEW_KEYS = 10_000;
+
     private static final VarHandle MARKED;
 
     static {
@@ -211,9 +214,10 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Returns the durable totals of all counters that were ever added to, by name: one consistent cut. Every add in it
-     * survives any crash, and if it shows an add, it shows every add that had returned before that one began. Takes time
-     * and memory in proportion to the number of counters; adds wait only while the numbers are copied. Works on a failed
+     * Returns the durable totals of all counters that were ever added to, by name: what the journal said at one moment.
+     * Every add in it survives any crash, and no add with a key is in it by half. Under {@link Durability#SYNC}, if it
+     * shows an add, it shows every add that had returned before that one began; under {@link Durability#periodic} that
+     * holds for each counter, but not between counters. Takes time and memory in proportion to the number of counters; adds wait only while the numbers are copied. Works on a failed
      * or closed store too.
      *
      * @return a map of the caller's own
@@ -430,6 +434,9 @@ public final class CounterStore implements AutoCloseable {
                         earlyEvictions++;
                     }
                     newKeys.add(entry);
+                    if (newKeys.size() == MOST_NEW_KEYS && commits.isPeriodic()) {
+                        commits.nudge(); // or they would pile up until the period is over
+                    }
                     mark(cell);
                     return new Keyed(entry, false);
                 }

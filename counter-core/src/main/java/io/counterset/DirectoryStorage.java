@@ -123,10 +123,11 @@ final class DirectoryStorage implements Storage {
             throw e;
         }
         if (lock == null) {
-            byte[] holder = new byte[(int) Math.min(64, file.length())];
-            file.readFully(holder);
+            byte[] holder = new byte[64];
+            int length = Math.max(0, file.read(holder)); // the holder may be writing it just now
             file.close();
-            throw new StoreLockedException(directory, false, new String(holder, StandardCharsets.US_ASCII).strip());
+            throw new StoreLockedException(
+                    directory, false, new String(holder, 0, length, StandardCharsets.US_ASCII).strip());
         }
         file.setLength(0);
         file.write((ProcessHandle.current().pid() + "\n").getBytes(StandardCharsets.US_ASCII));
@@ -206,7 +207,14 @@ final class DirectoryStorage implements Storage {
     @Override
     public boolean isOutOfSpace(IOException failure) {
         String message = String.valueOf(failure.getMessage()).toLowerCase(Locale.ROOT);
-        return message.contains("no space left") || message.contains("quota exceeded");
+        if (message.contains("no space left") || message.contains("quota exceeded")) {
+            return true;
+        }
+        try { // the system may say it in another language
+            return Files.getFileStore(directory).getUsableSpace() < PIECE;
+        } catch (IOException e) {
+            return false;
+        }
     }
 
     @Override

@@ -18,7 +18,7 @@ public final class Durability {
 
     /**
      * Returns a durability under which an add returns at once, and is on the device within {@code period} and the time
-     * of one flush. A crash takes back at most the adds of that time, and always the latest ones.
+     * of one flush. A crash takes back at most the adds of that time, and of each counter always the latest ones.
      * {@link CounterStore#flush()} waits for the device.
      *
      * @param period 1 millisecond to 1 hour

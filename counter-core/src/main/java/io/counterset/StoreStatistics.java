@@ -18,7 +18,7 @@ import java.util.List;
  * @param longestStall the longest single commit, switches and growth included
  * @param recoveryTime how long opening took
  * @param discardedBatches batches found torn when opening, 0 or 1; their adds were never acknowledged
- * @param counters counters that were ever added to
+ * @param counters counters held, one whose first add was refused included
  * @param rememberedKeys idempotency keys inside the window
  * @param replays adds recognised by their key as applied before
  * @param earlyEvictions keys forgotten for lack of room, before they came of age

@@ -173,7 +173,8 @@ class HandOverTest {
             Future<Integer> checks = threads.submit(() -> {
                 int n = 0;
                 do {
-                    SimulatedDisk copy = disk.copy(options -> 0); // as a power cut would leave it: nothing unsynced is kept
+                    SimulatedDisk copy =
+                            disk.copy(options -> 0); // as a power cut would leave it: nothing unsynced is kept
                     copy.cutPower();
                     copy.powerOn();
                     try (CounterStore survivor = open(copy, Durability.SYNC)) {
@@ -253,8 +254,8 @@ class HandOverTest {
                                     if (failure == null) {
                                         acknowledged.incrementAndGet();
                                     } else {
-                                        assertThat(failure).isInstanceOfAny(
-                                                StoreClosedException.class, StoreBusyException.class);
+                                        assertThat(failure)
+                                                .isInstanceOfAny(StoreClosedException.class, StoreBusyException.class);
                                     }
                                 });
                                 if (!store.isAccepting()) {
@@ -341,9 +342,7 @@ class HandOverTest {
                 long returned = 0;
                 try {
                     while (true) {
-                        long total = async
-                                ? counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)
-                                : counter.increment();
+                        long total = async ? counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS) : counter.increment();
                         returned = Math.max(returned, total);
                     }
                 } catch (OutcomeUnknownException | StoreFailedException e) {

@@ -655,7 +655,8 @@ final class SimulatedDisk {
                     throw new IOException("Input/output error (simulated read)");
                 }
                 if (position < 0 || position + length > inode.size) {
-                    throw new IllegalArgumentException("read of " + length + " bytes at " + position + " of " + inode.size);
+                    throw new IllegalArgumentException(
+                            "read of " + length + " bytes at " + position + " of " + inode.size);
                 }
                 copyOut(inode, position, target, offset, length);
             }

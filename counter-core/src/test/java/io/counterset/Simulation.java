@@ -54,10 +54,15 @@ final class Simulation {
             boolean countFile) {}
 
     /** An add that was applied: what the store is to remember if it survives. */
-    private record Add(int counter, long amount, long total, @Nullable String key, long appliedAt) {}
+    private record Add(
+            int counter, long amount, long total, @Nullable String key, long appliedAt) {}
 
     /** A future that was not complete at once; {@code position} is how much of the history it acknowledges. */
-    private record Waiting(CompletableFuture<?> future, int position, long total, @Nullable Boolean replayed) {}
+    private record Waiting(
+            CompletableFuture<?> future,
+            int position,
+            long total,
+            @Nullable Boolean replayed) {}
 
     private record Request(int counter, long amount, String key) {}
 
@@ -125,8 +130,8 @@ final class Simulation {
 
     static @Nullable String run(long seed, boolean verbose) {
         SplittableRandom random = new SplittableRandom(seed);
-        Simulation simulation = new Simulation(
-                new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), randomSettings(random), verbose);
+        Simulation simulation =
+                new Simulation(new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), randomSettings(random), verbose);
         try {
             simulation.live(random);
             return null;
@@ -164,7 +169,9 @@ final class Simulation {
         disk.allocatesLate(random.nextInt(2) == 0);
         if (random.nextInt(8) == 0) {
             base[0] = settings.countFile ? random.nextInt(3) * 100L : 0;
-            disk.put(CountFile.FILE, (random.nextInt(3) == 0 ? " " : "").concat(base[0] + "\n").getBytes(StandardCharsets.UTF_8));
+            disk.put(
+                    CountFile.FILE,
+                    (random.nextInt(3) == 0 ? " " : "").concat(base[0] + "\n").getBytes(StandardCharsets.UTF_8));
         }
         boolean tight = random.nextInt(4) == 0;
         List<Request> requests = new ArrayList<>();
@@ -420,7 +427,10 @@ final class Simulation {
         if (refusal instanceof KeyConflictException) {
             require(known >= 0, "a conflict with a key that was never used: %s", refusal);
             Add first = keyed(known);
-            require(first.counter != counter || first.amount != amount, "a replay was taken for a conflict: %s", refusal);
+            require(
+                    first.counter != counter || first.amount != amount,
+                    "a replay was taken for a conflict: %s",
+                    refusal);
         } else if (refusal instanceof StoreBusyException) {
             require(async, "a blocking add was refused: %s", refusal);
         } else if (refusal instanceof StoreFullException) {
@@ -445,7 +455,10 @@ final class Simulation {
             }
             CounterStoreException failure = failureOf(w.future);
             if (failure != null) {
-                require(failure instanceof OutcomeUnknownException && isBroken(), "an add in flight ended with %s", failure);
+                require(
+                        failure instanceof OutcomeUnknownException && isBroken(),
+                        "an add in flight ended with %s",
+                        failure);
                 return true;
             }
             Object result = w.future.join();
@@ -582,7 +595,10 @@ final class Simulation {
                     acknowledged = Math.max(acknowledged, w.position);
                 }
             } else {
-                require(failure instanceof OutcomeUnknownException && isBroken(), "close ended an add with %s", failure);
+                require(
+                        failure instanceof OutcomeUnknownException && isBroken(),
+                        "close ended an add with %s",
+                        failure);
             }
             return true;
         });
@@ -622,7 +638,12 @@ final class Simulation {
             sum += add.amount;
             expected.put(settings.counters.get(add.counter), add.total);
         }
-        require(expected.equals(totals), "%s %s, which is no moment of the history; the last was %s", what, totals, expected);
+        require(
+                expected.equals(totals),
+                "%s %s, which is no moment of the history; the last was %s",
+                what,
+                totals,
+                expected);
         return position;
     }
 
@@ -658,8 +679,7 @@ final class Simulation {
                 newer.add(key);
             }
         }
-        return newer.size() < settings.maxKeys
-                && newestTime - keyed(index).appliedAt <= settings.maxAge.toMillis();
+        return newer.size() < settings.maxKeys && newestTime - keyed(index).appliedAt <= settings.maxAge.toMillis();
     }
 
     long adds() {
