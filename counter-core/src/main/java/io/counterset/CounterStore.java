@@ -381,6 +381,9 @@ public final class CounterStore implements AutoCloseable {
             try {
                 Cell cell = cells.get(counter.name());
                 if (cell == null) {
+                    if (!commits.isOpen()) { // it may have closed while this caller waited for room
+                        throw commits.refusal();
+                    }
                     if (cells.size() == MAX_COUNTERS) {
                         throw new StoreFullException(
                                 String.format(

@@ -373,4 +373,37 @@ class HandOverTest {
             assertThat(again.counter("c").value()).isGreaterThanOrEqualTo(highest);
         }
     }
+
+    @Test
+    void closingReleasesWhoeverWaitsForALargerJournal() throws Exception {
+        AtomicLong nanos = new AtomicLong(); // time flies: growing is due again at every look
+        CountDownLatch growing = new CountDownLatch(1);
+        CounterStore store = CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .minHalf(SimulatedDisk.BLOCK)
+                .clocks(() -> 0, () -> nanos.addAndGet(2_000_000_000))
+                .open();
+        disk.faults((step, operation, file) -> {
+            if (file.equals(Journal.NEW_FILE)) {
+                growing.countDown();
+            }
+            return Fault.NONE;
+        });
+        disk.capacity(disk.used());
+        Future<Integer> adding = threads.submit(() -> {
+            int added = 0;
+            try {
+                while (true) {
+                    store.counter("-".repeat(100) + added).increment();
+                    added++;
+                }
+            } catch (StoreClosedException e) {
+                return added;
+            }
+        });
+        assertThat(growing.await(SECONDS, TimeUnit.SECONDS)).isTrue();
+        store.close();
+        int added = adding.get(SECONDS, TimeUnit.SECONDS);
+        assertThat(store.snapshot()).hasSize(added);
+    }
 }
