@@ -11,8 +11,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import java.util.stream.StreamSupport;
 
 /** The chart in {@code helm/counter}, rendered by the Helm engine. Needs no cluster and no network. */
 final class Chart {
@@ -137,6 +140,51 @@ final class Chart {
                             && o.at("/metadata/name").asText().equals(name))
                     .findFirst()
                     .orElseThrow(() -> new AssertionError("no " + kind + " " + name + " in " + names()));
+        }
+
+        /** The part of that object at the JSON pointer; missing when there is none. */
+        JsonNode at(String kind, String name, String pointer) {
+            return get(kind, name).at(pointer);
+        }
+
+        /** The one StatefulSet. */
+        JsonNode statefulSet() {
+            List<JsonNode> found = of("StatefulSet");
+            if (found.size() != 1) {
+                throw new AssertionError("not one StatefulSet in " + names());
+            }
+            return found.get(0);
+        }
+
+        /** The spec of the StatefulSet's pods. */
+        JsonNode pod() {
+            return statefulSet().at("/spec/template/spec");
+        }
+
+        /** The container of the service itself. */
+        JsonNode container() {
+            return StreamSupport.stream(pod().path("containers").spliterator(), false)
+                    .filter(c -> c.path("name").asText().equals("counter"))
+                    .findFirst()
+                    .orElseThrow();
+        }
+
+        /** The container's environment variables that have a value, by name. */
+        Map<String, String> environment() {
+            Map<String, String> environment = new TreeMap<>();
+            container().path("env").forEach(v -> {
+                if (v.has("value")) {
+                    environment.put(v.path("name").asText(), v.path("value").asText());
+                }
+            });
+            return environment;
+        }
+
+        /** All objects of a kind. */
+        List<JsonNode> of(String kind) {
+            return all.stream()
+                    .filter(o -> o.path("kind").asText().equals(kind))
+                    .toList();
         }
 
         /** Every object as {@code Kind/name}, sorted. */

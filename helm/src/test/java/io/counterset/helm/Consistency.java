@@ -1,0 +1,247 @@
+package io.counterset.helm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import java.util.stream.StreamSupport;
+
+/** What must hold between the objects of every release, whatever its values: names that refer to each other do. */
+final class Consistency {
+
+    private static final String DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+    private static final String LABEL_KEY =
+            "(" + DNS_LABEL + "(\\." + DNS_LABEL + ")*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+    private static final String LABEL_VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?";
+
+    private final Chart.Objects objects;
+    private final JsonNode set;
+    private final JsonNode pod;
+    private final JsonNode container;
+
+    private Consistency(Chart.Objects objects) {
+        this.objects = objects;
+        set = objects.statefulSet();
+        pod = objects.pod();
+        container = objects.container();
+    }
+
+    static void check(Chart.Objects objects) {
+        Consistency consistency = new Consistency(objects);
+        consistency.metadata();
+        consistency.selectors();
+        consistency.volumes();
+        consistency.ports();
+        consistency.peers();
+        consistency.rights();
+        consistency.test();
+    }
+
+    private void metadata() {
+        assertThat(objects.names()).doesNotHaveDuplicates();
+        assertThat(set.at("/metadata/name").asText()).matches("[a-z]([-a-z0-9]{0,50}[a-z0-9])?");
+        for (JsonNode object : objects.all()) {
+            String name = object.at("/metadata/name").asText();
+            assertThat(name).matches(DNS_LABEL);
+            if (object.path("kind").asText().equals("Service")) {
+                assertThat(name).matches("[a-z].*");
+            }
+            for (JsonNode labels : object.findValues("labels")) {
+                labels.properties().forEach(label -> {
+                    assertThat(label.getKey()).matches(LABEL_KEY);
+                    assertThat(label.getValue().asText()).matches(LABEL_VALUE);
+                });
+            }
+            for (JsonNode annotations : object.findValues("annotations")) {
+                annotations
+                        .properties()
+                        .forEach(a ->
+                                assertThat(a.getValue().isTextual()).as("%s", a).isTrue());
+            }
+        }
+        assertThat(set.at("/metadata/namespace").asText()).isEqualTo("demo");
+        assertThat(set.at("/metadata/labels").properties())
+                .extracting(Map.Entry::getKey)
+                .contains(
+                        "app.kubernetes.io/name",
+                        "app.kubernetes.io/instance",
+                        "app.kubernetes.io/version",
+                        "app.kubernetes.io/managed-by",
+                        "helm.sh/chart");
+    }
+
+    private void selectors() {
+        Map<String, String> selector = strings(set.at("/spec/selector/matchLabels"));
+        assertThat(selector).containsOnlyKeys("app.kubernetes.io/name", "app.kubernetes.io/instance");
+        assertThat(strings(set.at("/spec/template/metadata/labels"))).containsAllEntriesOf(selector);
+        for (JsonNode service : objects.of("Service")) {
+            assertThat(strings(service.at("/spec/selector"))).isEqualTo(selector);
+        }
+        for (JsonNode budget : objects.of("PodDisruptionBudget")) {
+            assertThat(strings(budget.at("/spec/selector/matchLabels"))).isEqualTo(selector);
+        }
+        for (JsonNode policy : objects.of("NetworkPolicy")) {
+            assertThat(strings(policy.at("/spec/podSelector/matchLabels"))).isEqualTo(selector);
+        }
+        for (JsonNode constraint : pod.path("topologySpreadConstraints")) {
+            assertThat(strings(constraint.at("/labelSelector/matchLabels"))).isEqualTo(selector);
+        }
+        for (JsonNode monitor : objects.of("ServiceMonitor")) {
+            Map<String, String> wanted = strings(monitor.at("/spec/selector/matchLabels"));
+            assertThat(objects.of("Service"))
+                    .filteredOn(
+                            s -> strings(s.at("/metadata/labels")).entrySet().containsAll(wanted.entrySet()))
+                    .extracting(s -> s.at("/metadata/name").asText())
+                    .as("services scraped: a replica must be scraped once")
+                    .containsExactly(set.at("/spec/serviceName").asText());
+        }
+        for (JsonNode test : objects.of("Pod")) {
+            assertThat(strings(test.at("/metadata/labels")).entrySet().containsAll(selector.entrySet()))
+                    .as("a service takes the test's pod for a replica")
+                    .isFalse();
+        }
+    }
+
+    private void volumes() {
+        String mountPath = container.path("workingDir").asText();
+        String claim = set.at("/spec/volumeClaimTemplates/0/metadata/name").asText();
+        List<String> volumes = new ArrayList<>(List.of(claim));
+        stream(pod.path("volumes")).map(v -> v.path("name").asText()).forEach(volumes::add);
+        assertThat(volumes).doesNotHaveDuplicates();
+        assertThat(set.at("/spec/volumeClaimTemplates")).hasSize(1);
+        for (JsonNode c : containers()) {
+            assertThat(stream(c.path("volumeMounts")).map(m -> m.path("name").asText()))
+                    .isSubsetOf(volumes);
+            assertThat(stream(c.path("volumeMounts"))
+                            .map(m -> m.path("mountPath").asText()))
+                    .doesNotHaveDuplicates();
+        }
+        assertThat(stream(container.path("volumeMounts"))
+                        .filter(m -> m.path("name").asText().equals(claim))
+                        .map(m -> m.path("mountPath").asText()))
+                .as("the volume is where the counters are kept and where kubectl exec begins")
+                .containsExactly(mountPath);
+        assertThat(objects.environment()).containsEntry("COUNTER_DIRECTORY", mountPath);
+    }
+
+    private void ports() {
+        List<String> ports = containers().stream()
+                .flatMap(c -> stream(c.path("ports")))
+                .map(p -> p.path("name").asText())
+                .toList();
+        assertThat(ports).doesNotHaveDuplicates().contains("http");
+        assertThat(objects.environment())
+                .containsEntry(
+                        "MICRONAUT_SERVER_PORT",
+                        container.at("/ports/0/containerPort").asText());
+        for (JsonNode service : objects.of("Service")) {
+            assertThat(service.at("/spec/ports/0/targetPort").asText()).isIn(ports);
+        }
+        for (String probe : List.of("startupProbe", "readinessProbe", "livenessProbe")) {
+            if (container.has(probe)) {
+                assertThat(container.at("/" + probe + "/httpGet/port").asText()).isEqualTo("http");
+            }
+        }
+        for (JsonNode ingress : objects.of("Ingress")) {
+            for (JsonNode backend : ingress.findValues("backend")) {
+                JsonNode service =
+                        objects.get("Service", backend.at("/service/name").asText());
+                assertThat(backend.at("/service/port/name")).isEqualTo(service.at("/spec/ports/0/name"));
+            }
+        }
+        for (JsonNode route : objects.of("HTTPRoute")) {
+            assertThat(route.findValues("backendRefs")).isNotEmpty();
+            for (JsonNode backends : route.findValues("backendRefs")) {
+                JsonNode service = objects.get("Service", backends.at("/0/name").asText());
+                assertThat(backends.at("/0/port")).isEqualTo(service.at("/spec/ports/0/port"));
+            }
+        }
+    }
+
+    private void peers() {
+        JsonNode headless = objects.get("Service", set.at("/spec/serviceName").asText());
+        assertThat(headless.at("/spec/clusterIP").asText()).isEqualTo("None");
+        assertThat(headless.at("/spec/publishNotReadyAddresses").asBoolean()).isTrue();
+        assertThat(objects.environment())
+                .containsEntry(
+                        "COUNTER_PEERS_SERVICE", headless.at("/metadata/name").asText())
+                .containsEntry(
+                        "COUNTER_PEERS_STATEFULSET", set.at("/metadata/name").asText());
+        List<String> names =
+                stream(container.path("env")).map(v -> v.path("name").asText()).toList();
+        assertThat(names).doesNotHaveDuplicates().contains("COUNTER_PEERS_NAMESPACE");
+        boolean watches = objects.environment().get("COUNTER_PEERS_SOURCE").equals("kubernetes");
+        assertThat(pod.path("automountServiceAccountToken").asBoolean(true))
+                .as("the token is mounted only where a watch needs it")
+                .isEqualTo(watches);
+        if (watches) {
+            assertThat(names).as("scaling must restart nobody").doesNotContain("COUNTER_PEERS_EXPECTED");
+        } else {
+            assertThat(objects.environment())
+                    .containsEntry(
+                            "COUNTER_PEERS_EXPECTED", set.at("/spec/replicas").asText());
+            assertThat(objects.of("Role")).isEmpty();
+        }
+    }
+
+    private void rights() {
+        String account = pod.path("serviceAccountName").asText();
+        for (JsonNode made : objects.of("ServiceAccount")) {
+            assertThat(made.at("/metadata/name").asText()).isEqualTo(account);
+            assertThat(made.path("automountServiceAccountToken").asBoolean(true))
+                    .isFalse();
+        }
+        assertThat(objects.of("RoleBinding")).hasSameSizeAs(objects.of("Role"));
+        for (JsonNode role : objects.of("Role")) {
+            String name = role.at("/metadata/name").asText();
+            JsonNode binding = objects.get("RoleBinding", name);
+            assertThat(binding.at("/roleRef/kind").asText()).isEqualTo("Role");
+            assertThat(binding.at("/roleRef/name").asText()).isEqualTo(name);
+            assertThat(binding.path("subjects")).hasSize(1);
+            assertThat(binding.at("/subjects/0/kind").asText()).isEqualTo("ServiceAccount");
+            assertThat(binding.at("/subjects/0/name").asText()).isEqualTo(account);
+            assertThat(role.path("rules")).hasSize(2);
+            assertThat(role.at("/rules/0").toString())
+                    .isEqualTo(
+                            "{\"apiGroups\":[\"discovery.k8s.io\"],\"resources\":[\"endpointslices\"],\"verbs\":[\"list\",\"watch\"]}");
+            assertThat(role.at("/rules/1").toString())
+                    .isEqualTo("{\"apiGroups\":[\"apps\"],\"resources\":[\"statefulsets\"],\"resourceNames\":[\""
+                            + set.at("/metadata/name").asText() + "\"],\"verbs\":[\"list\",\"watch\"]}");
+        }
+    }
+
+    private void test() {
+        for (JsonNode test : objects.of("Pod")) {
+            JsonNode check = test.at("/spec/containers/0");
+            assertThat(check.path("image")).isEqualTo(container.path("image"));
+            assertThat(test.at("/spec/automountServiceAccountToken").asBoolean(true))
+                    .isFalse();
+            assertThat(test.at("/spec/restartPolicy").asText()).isEqualTo("Never");
+            String url = check.at("/args/1").asText();
+            JsonNode service = objects.get("Service", url.substring("http://".length(), url.lastIndexOf(':')));
+            assertThat(url.substring(url.lastIndexOf(':') + 1))
+                    .isEqualTo(service.at("/spec/ports/0/port").asText());
+            assertThat(check.at("/args/5").asText())
+                    .isEqualTo(set.at("/spec/replicas").asText());
+        }
+    }
+
+    private List<JsonNode> containers() {
+        return Stream.concat(stream(pod.path("initContainers")), stream(pod.path("containers")))
+                .toList();
+    }
+
+    private static Map<String, String> strings(JsonNode map) {
+        Map<String, String> strings = new TreeMap<>();
+        map.properties().forEach(e -> strings.put(e.getKey(), e.getValue().asText()));
+        return strings;
+    }
+
+    private static Stream<JsonNode> stream(JsonNode list) {
+        return StreamSupport.stream(list.spliterator(), false);
+    }
+}

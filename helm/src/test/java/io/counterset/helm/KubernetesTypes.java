@@ -1,0 +1,121 @@
+package io.counterset.helm;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.MapperFeature;
+import com.fasterxml.jackson.databind.cfg.CoercionAction;
+import com.fasterxml.jackson.databind.cfg.CoercionInputShape;
+import com.fasterxml.jackson.databind.introspect.Annotated;
+import com.fasterxml.jackson.databind.introspect.JacksonAnnotationIntrospector;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.type.LogicalType;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.MalformedURLException;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+
+/**
+ * The API types of one version of Kubernetes, as published for Java, and of the operators' own kinds. Each version lives in a class loader
+ * of its own, so that an old and a new one can be asked side by side.
+ */
+final class KubernetesTypes {
+
+    static final KubernetesTypes OLDEST = new KubernetesTypes(Chart.OLDEST_KUBERNETES);
+    static final KubernetesTypes NEWEST = new KubernetesTypes(Chart.NEWEST_KUBERNETES);
+
+    private static final String MODEL = "io.fabric8.kubernetes.api.model.";
+    private static final Map<String, String> KUBERNETES_KINDS = Map.ofEntries(
+            Map.entry("v1 ConfigMap", MODEL + "ConfigMap"),
+            Map.entry("v1 Pod", MODEL + "Pod"),
+            Map.entry("v1 Secret", MODEL + "Secret"),
+            Map.entry("v1 Service", MODEL + "Service"),
+            Map.entry("v1 ServiceAccount", MODEL + "ServiceAccount"),
+            Map.entry("apps/v1 StatefulSet", MODEL + "apps.StatefulSet"),
+            Map.entry("networking.k8s.io/v1 Ingress", MODEL + "networking.v1.Ingress"),
+            Map.entry("networking.k8s.io/v1 NetworkPolicy", MODEL + "networking.v1.NetworkPolicy"),
+            Map.entry("policy/v1 PodDisruptionBudget", MODEL + "policy.v1.PodDisruptionBudget"),
+            Map.entry("rbac.authorization.k8s.io/v1 Role", MODEL + "rbac.Role"),
+            Map.entry("rbac.authorization.k8s.io/v1 RoleBinding", MODEL + "rbac.RoleBinding"));
+
+    /** Kinds that come with an operator, not with Kubernetes: the newest types for every version. */
+    private static final Map<String, String> OPERATORS_KINDS = Map.of(
+            "gateway.networking.k8s.io/v1 HTTPRoute", MODEL + "gatewayapi.v1.HTTPRoute",
+            "monitoring.coreos.com/v1 PrometheusRule", "io.fabric8.openshift.api.model.monitoring.v1.PrometheusRule",
+            "monitoring.coreos.com/v1 ServiceMonitor", "io.fabric8.openshift.api.model.monitoring.v1.ServiceMonitor");
+
+    /** Refuses unknown fields, which these types would otherwise collect in a map, and values of another type, as the API server does. */
+    private static final JsonMapper STRICT = JsonMapper.builder()
+            .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+            .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
+            .withCoercionConfig(
+                    LogicalType.Textual,
+                    strings -> strings.setCoercion(CoercionInputShape.Integer, CoercionAction.Fail)
+                            .setCoercion(CoercionInputShape.Float, CoercionAction.Fail)
+                            .setCoercion(CoercionInputShape.Boolean, CoercionAction.Fail))
+            .annotationIntrospector(new JacksonAnnotationIntrospector() {
+                private static final long serialVersionUID = 1;
+
+                @Override
+                public Boolean hasAnySetter(Annotated member) {
+                    return false;
+                }
+            })
+            .build();
+
+    private final String version;
+    private final ClassLoader types;
+
+    private KubernetesTypes(String version) {
+        this.version = version;
+        Path jars = Path.of(System.getProperty("kubernetes.types", "target/kubernetes"), version);
+        try (var files = Files.list(jars)) {
+            types = new URLClassLoader(
+                    files.map(KubernetesTypes::url).toArray(URL[]::new), KubernetesTypes.class.getClassLoader());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static URL url(Path jar) {
+        try {
+            return jar.toUri().toURL();
+        } catch (MalformedURLException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** Fails unless the object is of a known kind and every field of it, to any depth, is one that the kind has, and of its type. */
+    void check(JsonNode object) {
+        String kind =
+                object.path("apiVersion").asText() + " " + object.path("kind").asText();
+        String type = KUBERNETES_KINDS.get(kind);
+        ClassLoader loader = types;
+        if (type == null) {
+            type = OPERATORS_KINDS.get(kind);
+            loader = NEWEST.types;
+        }
+        if (type == null) {
+            throw new AssertionError("unknown kind: " + kind);
+        }
+        try {
+            STRICT.treeToValue(object, loader.loadClass(type));
+        } catch (JsonProcessingException e) {
+            throw new AssertionError(
+                    "not valid in Kubernetes " + version + ": " + kind + " " + object.at("/metadata/name") + ": "
+                            + e.getMessage(),
+                    e);
+        } catch (ClassNotFoundException e) {
+            throw new AssertionError("Kubernetes " + version + " has no " + kind, e);
+        }
+    }
+
+    @Override
+    public String toString() {
+        return version;
+    }
+}

@@ -1,0 +1,31 @@
+package io.counterset.helm;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** The guide that moves in from a plain count.txt chart, as far as a machine reads it. */
+final class Migration {
+
+    private static final Path GUIDE = Path.of("..", "docs", "migrate-from-count-txt.md");
+
+    /** The values that the guide tells to use: its one block of YAML. */
+    static final String VALUES = values();
+
+    private Migration() {}
+
+    private static String values() {
+        try {
+            String guide = Files.readString(GUIDE);
+            int start = guide.indexOf("```yaml\n");
+            int end = guide.indexOf("\n```", start);
+            if (start < 0 || end < 0) {
+                throw new IllegalStateException(GUIDE + " has no block of YAML");
+            }
+            return guide.substring(start + "```yaml\n".length(), end);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}
