@@ -1,0 +1,329 @@
+package io.counterset;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Named;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Breaks the engine on purpose, and expects the tests to notice: for each break the test that does, run as it is against
+ * the {@link Mutant}. What these cannot see is not proved.
+ */
+class MutantTest {
+
+    /** How many seeds a break may take to be found; all but a few take less than a hundred. */
+    private static final long SEEDS = 4000;
+
+    /** A break of what goes to the disk, and what the simulation says to it. */
+    private static Arguments simulated(String name, String says, Mutant mutant) {
+        return Arguments.of(Named.of(name, mutant), says);
+    }
+
+    static Stream<Arguments> breaksTheSimulationFinds() {
+        return Stream.of(
+                simulated(
+                        "the file is renamed before it is synced",
+                        "opening is refused without need",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "            region.sync();\n            return",
+                                        "            return")
+                                .change(
+                                        Journal.class,
+                                        "        storage.syncNames();\n",
+                                        "        storage.syncNames();\n        region.sync();\n")),
+                simulated(
+                        "the directory is not synced",
+                        "lost",
+                        new Mutant().change(Journal.class, "        storage.syncNames();\n", "")),
+                simulated(
+                        "the store goes on after the recovered tail",
+                        "lost|no moment",
+                        goOnInTheRecoveredFile("        journal.second = atSecond;\n"
+                                + "        journal.position = at;\n"
+                                + "        appending = at + 8 * BLOCK <= end;\n")),
+                simulated(
+                        "the store goes on in the other half of the recovered file",
+                        "lost|no moment",
+                        goOnInTheRecoveredFile("        journal.second = atSecond;\n        appending = false;\n")),
+                simulated(
+                        "a failed flush is tried again",
+                        "a write or sync failed, and the store accepts adds",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "region.commit(at, encoded, 0, (int) length);",
+                                        "try { region.commit(at, encoded, 0, (int) length); }"
+                                                + " catch (IOException e) { region.sync(); }")),
+                simulated(
+                        "records are packed, not aligned to blocks",
+                        "lost|opening is refused without need",
+                        new Mutant()
+                                .change(
+                                        Batch.class,
+                                        "        return roundUp(length);",
+                                        "        return packed(length);")
+                                .change(
+                                        Batch.class,
+                                        "    static long roundUp(long length) {",
+                                        "    static long packed(long length) { return (length + 63) / 64 * 64; }\n"
+                                                + "    static long roundUp(long length) {")
+                                .change(
+                                        Journal.class,
+                                        "at += Batch.roundUp(Batch.length(batch, 0));",
+                                        "at += Batch.packed(Batch.length(batch, 0));")
+                                .change(
+                                        Journal.class,
+                                        "region.read(position, block, 0, BLOCK);",
+                                        "region.read(position, block, 0, (int) Math.min(BLOCK, room));")),
+                simulated(
+                        "keys are written apart from the values that include them",
+                        "applied a second time",
+                        new Mutant()
+                                .change(
+                                        Batch.class,
+                                        "    boolean isEmpty() {",
+                                        "    List<RememberedKeys.Entry> withoutKeys() {\n"
+                                                + "        List<RememberedKeys.Entry> without = keys;\n"
+                                                + "        for (RememberedKeys.Entry key : keys) {\n"
+                                                + "            length -= keyLength(key.keyLength());\n"
+                                                + "        }\n"
+                                                + "        keys = List.of();\n"
+                                                + "        return without;\n"
+                                                + "    }\n"
+                                                + "    boolean isEmpty() {")
+                                .change(
+                                        CounterStore.class,
+                                        "target.append(batch);",
+                                        "var later = batch.isFull() ? List.<RememberedKeys.Entry>of() : batch.withoutKeys();\n"
+                                                + "target.append(batch);\n"
+                                                + "if (!later.isEmpty()) {\n"
+                                                + "    batch.keys(later);\n"
+                                                + "    if (!target.fits(batch.paddedLength())) { takeAll(); }\n"
+                                                + "    target.append(batch);\n"
+                                                + "}")),
+                simulated(
+                        "there is only one half",
+                        "opening is refused without need|lost",
+                        new Mutant().change(Journal.class, "target = !second;", "target = second;")),
+                simulated(
+                        "adds are acknowledged without a flush",
+                        "lost|opening is refused without need",
+                        new Mutant().change(Journal.class, "region.commit(at, encoded,", "region.write(at, encoded,")),
+                simulated(
+                        "there is no sequence chain",
+                        "opening is refused without need|lost|no moment",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "Batch.sequence(batch, 0) != sequence + 1",
+                                        "Batch.sequence(batch, 0) < 1")),
+                // Beyond the nine.
+                simulated(
+                        "totals are published before they are on the device",
+                        "shown|acknowledged",
+                        new Mutant()
+                                .change(
+                                        CounterStore.class,
+                                        "target.append(batch);",
+                                        "batch.publish(); target.append(batch);")),
+                simulated(
+                        "the store goes on after a failed commit",
+                        "a write or sync failed, and the store accepts adds|refused without need",
+                        new Mutant().change(GroupCommit.class, "            state = FAILED;\n", "")),
+                simulated(
+                        "whoever waits is told of success, whatever became of the commit",
+                        "lost",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "cell == null ? state != FAILED : cell.durable() >= pending.total",
+                                        "cell != null || state != FAILED")),
+                simulated(
+                        "a larger journal never gets its name",
+                        "lost|shown",
+                        new Mutant().change(CounterStore.class, "larger.activate();", "")),
+                simulated(
+                        "a new journal gets its name before it has a batch",
+                        "opening is refused without need",
+                        new Mutant()
+                                .change(
+                                        CounterStore.class,
+                                        "            journal.append(batch);\n            journal.activate();",
+                                        "            journal.activate();\n            journal.append(batch);")),
+                simulated(
+                        "recovery takes the older half",
+                        "lost|opening is refused without need",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "Batch.sequence(other, 0) > Batch.sequence(first, 0)",
+                                        "Batch.sequence(other, 0) < Batch.sequence(first, 0)")),
+                simulated(
+                        "a full batch leaves out the keys",
+                        "applied a second time",
+                        new Mutant().change(CounterStore.class, "        batch.keys(keys.list());\n", "")),
+                simulated(
+                        "keys leave the window too early",
+                        "applied a second time",
+                        new Mutant()
+                                .change(
+                                        RememberedKeys.class,
+                                        "entries.size() == window.maxKeys()",
+                                        "entries.size() >= Math.max(1, window.maxKeys() - 1)")),
+                simulated(
+                        "closing forgets what has arrived",
+                        "in flight|close|lost",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "if (state != FAILED && (arrivals != null || step.isDirty()))",
+                                        "if (state == 77)")),
+                simulated(
+                        "the incarnation stays",
+                        "incarnation",
+                        new Mutant().change(CounterStore.class, "contents.identity().incarnation() + 1", "1")),
+                simulated(
+                        "the file of a larger journal stays open when naming it fails",
+                        "stay open",
+                        new Mutant()
+                                .change(
+                                        CounterStore.class,
+                                        "                    larger.close();\n                }\n            }\n",
+                                        "                }\n            }\n")));
+    }
+
+    /** Both ways of going on in a file that was recovered rather than in a new one, which the engine never does. */
+    private static Mutant goOnInTheRecoveredFile(String how) {
+        return new Mutant()
+                .change(
+                        Journal.class,
+                        "    long sequence() {",
+                        "    static boolean appending;\n"
+                                + "    static boolean atSecond;\n"
+                                + "    static long at;\n"
+                                + "    static long end;\n"
+                                + "    static long itsId;\n"
+                                + "    static long itsHalf;\n"
+                                + "    static Journal goOn(Storage storage, long sequence) throws IOException {\n"
+                                + "        Journal journal = new Journal(storage, storage.open(FILE), itsId, itsHalf, sequence);\n"
+                                + how
+                                + "        return journal;\n"
+                                + "    }\n"
+                                + "    long sequence() {")
+                .change(
+                        Journal.class,
+                        "            int discarded = scanBeyond(",
+                        "            atSecond = second;\n"
+                                + "            Journal.at = at;\n"
+                                + "            Journal.end = end;\n"
+                                + "            itsId = id;\n"
+                                + "            itsHalf = half;\n"
+                                + "            int discarded = scanBeyond(")
+                .change(
+                        CounterStore.class,
+                        "this.journal = Journal.prepare(storage, identity, roomyHalf(), contents.sequence());",
+                        "boolean recovered = storage.exists(Journal.FILE);\n"
+                                + "this.journal = recovered\n"
+                                + "    ? Journal.goOn(storage, contents.sequence())\n"
+                                + "    : Journal.prepare(storage, identity, roomyHalf(), contents.sequence());")
+                .change(
+                        CounterStore.class,
+                        "            journal.activate();\n",
+                        "            if (!recovered) { journal.activate(); }\n            Journal.appending = false;\n")
+                .change(CounterStore.class, "        batch.clear(true);", "        batch.clear(!Journal.appending);")
+                .change(CounterStore.class, "contents.identity().incarnation() + 1", "contents.sequence() + 1");
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @MethodSource("breaksTheSimulationFinds")
+    void theSimulationFinds(Mutant mutant, String says) throws Exception {
+        Method run = mutant.load(Simulation.class).getDeclaredMethod("run", long.class);
+        run.setAccessible(true);
+        for (long seed = 0; seed < SEEDS; seed++) {
+            String violation = (String) run.invoke(null, seed);
+            if (violation != null) {
+                String first = violation.lines().findFirst().orElse("");
+                System.out.printf("  found by seed %d: %.160s%n", seed, first);
+                assertThat(violation).as("seed %d", seed).containsPattern(says);
+                return;
+            }
+        }
+        throw new AssertionError("not found in " + SEEDS + " seeds");
+    }
+
+    @Test
+    void theSimulationFindsNothingInTheEngineAsItIs() throws Exception {
+        Mutant unbroken = new Mutant().change(Batch.class, "final class Batch {", "final class Batch { // as it is");
+        Method run = unbroken.load(Simulation.class).getDeclaredMethod("run", long.class);
+        run.setAccessible(true);
+        for (long seed = 0; seed < 200; seed++) {
+            assertThat(run.invoke(null, seed)).as("seed %d", seed).isNull();
+        }
+    }
+
+    // ---- what threads or damage bring to light ----
+
+    private static Arguments tested(String name, Class<?> test, String method, Mutant mutant) {
+        return Arguments.of(Named.of(name, mutant), test, method);
+    }
+
+    static Stream<Arguments> breaksOtherTestsFind() {
+        return Stream.of(
+                tested(
+                        "a total is read before its counter is unmarked",
+                        HandOverTest.class,
+                        "twoThreadsAloneHandOverWithoutALoss",
+                        new Mutant()
+                                .change(
+                                        CounterStore.class,
+                                        "                cell.unmark();\n                batch.add(cell, cell.applied());",
+                                        "                long early = cell.applied();\n"
+                                                + "                Thread.yield();\n"
+                                                + "                cell.unmark();\n"
+                                                + "                batch.add(cell, early);")),
+                tested(
+                        "keys are remembered outside the lock under which totals move",
+                        HandOverTest.class,
+                        "whatSurvivesHasTheKeysOfAllItsAdds",
+                        new Mutant()
+                                .change(
+                                        CounterStore.class,
+                                        "                    newKeys.add(entry);\n",
+                                        "                    lock.unlock();\n"
+                                                + "                    Thread.yield();\n"
+                                                + "                    lock.lock();\n"
+                                                + "                    newKeys.add(entry);\n")));
+    }
+
+    @ParameterizedTest(name = "{0} -> {1}.{2}")
+    @MethodSource("breaksOtherTestsFind")
+    void anotherTestFinds(Mutant mutant, Class<?> test, String method) throws Exception {
+        Class<?> itself = mutant.load(test);
+        var constructor = itself.getDeclaredConstructor();
+        constructor.setAccessible(true);
+        Object instance = constructor.newInstance();
+        Method run = itself.getDeclaredMethod(method);
+        run.setAccessible(true);
+        Throwable found = failure(run, instance);
+        assertThat(found).as("what %s says", method).isNotNull();
+        System.out.println("  found: " + found);
+    }
+
+    private static @Nullable Throwable failure(Method test, Object instance) throws IllegalAccessException {
+        try {
+            test.invoke(instance);
+            return null;
+        } catch (InvocationTargetException e) {
+            return e.getCause();
+        }
+    }
+}
