@@ -40,7 +40,7 @@ final class Increments {
         for (int round = 1; round <= settings.rounds(); round++) {
             for (int threads : settings.threads()) {
                 for (Lane lane : lanes) {
-                    System.err.printf(Locale.ROOT, "round %d: %s, %d threads%n", round, lane.title, threads);
+                    System.err.printf(Locale.ROOT, "round %d, %d callers: %s%n", round, threads, lane.title);
                     lane.at(threads).add(rate(lane, threads, settings));
                 }
             }

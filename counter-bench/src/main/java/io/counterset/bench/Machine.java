@@ -87,7 +87,8 @@ final class Machine {
 
     private static String read(Path file) {
         try {
-            return Files.readString(file).trim();
+            String text = Files.readString(file).trim();
+            return text.replaceAll(".*\\[(.*)\\].*", "$1"); // the chosen one of several
         } catch (IOException e) {
             return "unreadable";
         }

@@ -40,6 +40,10 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 @Fork(2)
 public class MemoryPaths {
 
+    /** JMH still uses what newer JVMs warn of, and its JVMs' warnings would end up in the report. */
+    private static final String[] JVM_ARGUMENTS =
+            Runtime.version().feature() < 24 ? new String[0] : new String[] {"--sun-misc-unsafe-memory-access=allow"};
+
     /** Where the stores are made, in a directory of their own. */
     @Param(".")
     public String directory;
@@ -85,6 +89,7 @@ public class MemoryPaths {
                 .include(MemoryPaths.class.getName() + "\\..*")
                 .param("directory", settings.directory().toString())
                 .threads(threads)
+                .jvmArgsAppend(JVM_ARGUMENTS)
                 .verbosity(VerboseMode.SILENT)
                 .shouldFailOnError(true)
                 .build();
@@ -115,6 +120,11 @@ public class MemoryPaths {
     @Benchmark
     public long volatileRead() {
         return plain;
+    }
+
+    @Benchmark
+    public long atomicGet() {
+        return atomic.get();
     }
 
     @Benchmark
