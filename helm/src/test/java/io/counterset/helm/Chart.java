@@ -106,7 +106,8 @@ final class Chart {
         return copy;
     }
 
-    private static <T> T withFile(String values, Function<Path, T> action) {
+    /** Runs the action with a file that holds the values. */
+    static <T> T withFile(String values, Function<Path, T> action) {
         try {
             Path file = Files.createTempFile("values", ".yaml");
             try {
