@@ -14,7 +14,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Function;
-import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
 /** The chart in {@code helm/counter}, rendered by the Helm engine. Needs no cluster and no network. */
@@ -44,9 +43,14 @@ final class Chart {
 
     /** The same on the given version of Kubernetes; throws {@link IllegalStateException} with Helm's message when Helm refuses. */
     static Objects render(String release, String values, String kubernetes) {
+        return render(WITHOUT_HOOKS, release, values, kubernetes);
+    }
+
+    /** The same of the chart in another directory; hooks are left out. */
+    static Objects render(Path chart, String release, String values, String kubernetes) {
         return withFile(
                 values,
-                file -> Objects.parse(new Helm(WITHOUT_HOOKS)
+                file -> Objects.parse(new Helm(chart)
                         .template()
                         .withName(release)
                         .withNamespace("demo")
@@ -81,18 +85,26 @@ final class Chart {
         }
     }
 
-    private static Path copyWithoutHooks() {
-        Path copy = Path.of("target", "chart-without-hooks", "counter");
-        try (var files = Files.walk(DIRECTORY);
-                var stale = Files.exists(copy) ? Files.walk(copy) : Stream.<Path>empty()) {
-            for (Path file : stale.filter(Files::isRegularFile).toList()) {
-                Files.delete(file);
-            }
+    /** Copies the chart into the directory, which becomes a chart of the same content. */
+    static void copyTo(Path directory) throws IOException {
+        try (var files = Files.walk(DIRECTORY)) {
             for (Path file : files.filter(Files::isRegularFile).toList()) {
-                Path target = copy.resolve(DIRECTORY.relativize(file));
+                Path target = directory.resolve(DIRECTORY.relativize(file));
                 Files.createDirectories(target.getParent());
                 Files.copy(file, target, StandardCopyOption.REPLACE_EXISTING);
             }
+        }
+    }
+
+    private static Path copyWithoutHooks() {
+        try {
+            Path copy = Files.createDirectories(Path.of("target", "chart-without-hooks", "counter"));
+            try (var stale = Files.walk(copy)) {
+                for (Path file : stale.filter(Files::isRegularFile).toList()) {
+                    Files.delete(file);
+                }
+            }
+            copyTo(copy);
             Path test = copy.resolve("templates/tests/check.yaml");
             String hook = "\"helm.sh/hook\" \"test\"";
             String text = Files.readString(test);
@@ -100,10 +112,10 @@ final class Chart {
                 throw new IllegalStateException(test + " has no " + hook);
             }
             Files.writeString(test, text.replace(hook, "\"counterset.io/hook\" \"test\""));
+            return copy;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
-        return copy;
     }
 
     /** Runs the action with a file that holds the values. */
