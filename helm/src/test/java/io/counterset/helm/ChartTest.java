@@ -2,8 +2,10 @@ package io.counterset.helm;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.marcnuri.helm.Helm;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -23,6 +25,21 @@ class ChartTest {
 
         assertThat(directory.resolve("counter-" + System.getProperty("project.version") + ".tgz"))
                 .isNotEmptyFile();
+    }
+
+    @Test
+    void chartApplicationAndImageHaveOneVersion() {
+        String version = System.getProperty("project.version");
+        JsonNode chart = Chart.read("Chart.yaml");
+
+        assertThat(chart.path("version").asText()).isEqualTo(version);
+        assertThat(chart.path("appVersion").asText()).isEqualTo(version);
+        String image = Chart.render("app-python", "").container().path("image").asText();
+        assertThat(image).endsWith(":" + version);
+        assertThat(chart.at("/annotations/artifacthub.io~1images").asText()).contains("image: " + image + "\n");
+        for (Path page : List.of(Chart.DIRECTORY.resolve("README.md"), Path.of("../docs/migrate-from-count-txt.md"))) {
+            assertThat(page).content().contains("counter-" + version + ".tgz");
+        }
     }
 
     @Test

@@ -1,0 +1,104 @@
+package io.counterset.helm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+
+/** Do the alerts and the dashboard ask for metrics that the service has, and is there a page for whoever is woken? */
+class MonitoringTest {
+
+    private static final Path RUNBOOKS = Path.of("..", "docs", "runbooks");
+
+    /** The service's metrics; a histogram's also with {@code _bucket}, {@code _sum} and {@code _count}. */
+    private static final Set<String> METRICS = Set.of(
+            "counterset_commits_total",
+            "counterset_commit_seconds_bucket",
+            "counterset_commit_callers_total",
+            "counterset_store_accepting",
+            "counterset_recovery_seconds",
+            "counterset_peers_expected",
+            "counterset_peers_answering",
+            "counterset_peers_state",
+            "counterset_counter_total");
+
+    private static final Pattern METRIC = Pattern.compile("\\b(counterset_[a-z_]+)\\b(?!\")");
+
+    private static final JsonNode RULES = Chart.render("app-python", "prometheusRule: {enabled: true}")
+            .at("PrometheusRule", "app-python", "/spec/groups/0/rules");
+
+    @Test
+    void alertsAndDashboardUseTheServicesMetrics() {
+        List<String> expressions = new ArrayList<>(RULES.findValuesAsText("expr"));
+        expressions.addAll(Chart.read("files/dashboard.json").findValuesAsText("expr"));
+        expressions.addAll(Chart.read("files/dashboard.json").findValuesAsText("definition"));
+
+        Set<String> used = new TreeSet<>();
+        for (String expression : expressions) {
+            Matcher metric = METRIC.matcher(expression);
+            while (metric.find()) {
+                used.add(metric.group(1));
+            }
+        }
+
+        assertThat(used).isEqualTo(new TreeSet<>(METRICS));
+    }
+
+    @Test
+    void alertsLookAtThisReleaseAlone() {
+        for (JsonNode rule : RULES) {
+            String expression = rule.path("expr").asText();
+            assertThat(expression).contains("namespace=\"demo\"");
+            if (rule.path("alert").asText().equals("CounterVolumeFillingUp")) {
+                assertThat(expression).contains("persistentvolumeclaim=~\"data-app-python-[0-9]+\"");
+            } else {
+                assertThat(expression).contains("job=\"app-python-headless\"");
+            }
+        }
+    }
+
+    @Test
+    void everyAlertIsExplained() {
+        for (JsonNode rule : RULES) {
+            assertThat(rule.at("/annotations/summary").asText()).isNotBlank().doesNotContain("%!");
+            assertThat(rule.at("/annotations/description").asText())
+                    .isNotBlank()
+                    .doesNotContain("%!");
+            assertThat(rule.at("/labels/severity").asText()).isIn("critical", "warning");
+            assertThat(rule.path("for").asText()).isNotBlank();
+        }
+    }
+
+    @Test
+    void everyAlertHasARunbookAndEveryRunbookAnAlert() throws IOException {
+        List<String> alerts = RULES.findValuesAsText("alert");
+        try (var pages = Files.list(RUNBOOKS)) {
+            assertThat(pages.map(p -> p.getFileName().toString().replace(".md", "")))
+                    .containsExactlyInAnyOrderElementsOf(alerts);
+        }
+        String readme = Files.readString(Chart.DIRECTORY.resolve("README.md"));
+        for (String alert : alerts) {
+            assertThat(Files.readString(RUNBOOKS.resolve(alert + ".md")))
+                    .startsWith("# " + alert + "\n")
+                    .contains("**Meaning.**", "**Impact.**", "**Look.**", "**Act.**");
+            assertThat(readme).contains("| " + alert + " |");
+        }
+    }
+
+    @Test
+    void thereIsAnAlertForEachOfTheValues() {
+        List<String> alerts = new ArrayList<>();
+        Chart.read("values.yaml").at("/prometheusRule/alerts").fieldNames().forEachRemaining(alerts::add);
+
+        assertThat(RULES.findValuesAsText("alert")).containsExactlyInAnyOrderElementsOf(alerts);
+    }
+}

@@ -1,0 +1,99 @@
+package io.counterset.helm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Do the notes tell how to reach the service, whatever its type, and what becomes of the counts? */
+class NotesTest {
+
+    @Test
+    void loadBalancer() {
+        assertThat(Chart.notes("app-python", "")).contains("""
+                    kubectl get service --namespace demo --watch app-python
+                  then:
+                    export SERVICE_IP=$(kubectl get service --namespace demo app-python --template "{{ range (index .status.loadBalancer.ingress 0) }}{{ . }}{{ end }}")
+                    echo http://$SERVICE_IP:5000
+                """);
+    }
+
+    @Test
+    void nodePort() {
+        assertThat(Chart.notes("app-python", "service: {type: NodePort, name: web}"))
+                .contains("""
+                    export NODE_PORT=$(kubectl get service --namespace demo web --output jsonpath="{.spec.ports[0].nodePort}")
+                    export NODE_IP=$(kubectl get nodes --output jsonpath="{.items[0].status.addresses[0].address}")
+                    echo http://$NODE_IP:$NODE_PORT
+                """);
+    }
+
+    @Test
+    void clusterIp() {
+        assertThat(Chart.notes("app-python", "service: {type: ClusterIP, port: 80}"))
+                .contains("kubectl port-forward --namespace demo service/app-python 8080:80\n")
+                .contains("echo http://127.0.0.1:8080 ");
+    }
+
+    @Test
+    void ingress() {
+        String values = """
+                service: {type: ClusterIP}
+                ingress:
+                  enabled: true
+                  hosts: [{host: a.example.com, paths: [{path: /x}, {path: /y}]}, {host: b.example.com}]
+                  tls: [{hosts: [a.example.com], secretName: a}, {secretName: b}]
+                """;
+
+        assertThat(Chart.notes("app-python", values)).contains("""
+                  https://a.example.com/x
+                  https://a.example.com/y
+                  http://b.example.com/
+                """);
+    }
+
+    @Test
+    void httpRoute() {
+        String route = "httpRoute: {enabled: true, parentRefs: [{name: edge}], hostnames: %s}";
+
+        assertThat(Chart.notes("app-python", route.formatted("[a.example.com]")))
+                .contains("http://a.example.com/   (through the gateway edge)");
+        assertThat(Chart.notes("app-python", route.formatted("[]")))
+                .contains("Through the gateway edge, under its own host names.");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"LoadBalancer", "NodePort", "ClusterIP"})
+    void everyTypeTellsOfTheCountsAndTheClaims(String type) {
+        assertThat(Chart.notes("app-python", "service: {type: " + type + "}"))
+                .startsWith("app-python: 3 replicas, each counting on a volume of its own, in namespace demo.")
+                .contains("curl -H 'Accept: text/plain' ADDRESS/peers")
+                .contains("kubectl exec --namespace demo app-python-0 -- cat count.txt")
+                .contains("helm test app-python --namespace demo")
+                .contains("What happens to the claims (data-app-python-0, …)")
+                .contains("Scaling down keeps the claims")
+                .contains("helm uninstall keeps all claims")
+                .contains("--selector app.kubernetes.io/name=counter,app.kubernetes.io/instance=app-python")
+                .doesNotContain("WARNING");
+    }
+
+    @Test
+    void claimsThatAreDeletedAreWarnedOf() {
+        String retention = "{persistence: {retention: {whenDeleted: Delete, whenScaled: Delete}}, replicas: 1}";
+
+        assertThat(Chart.notes("app-python", retention))
+                .startsWith("app-python: 1 replica, ")
+                .contains("WARNING: scaling down DELETES the claims")
+                .contains("WARNING: helm uninstall DELETES the claims")
+                .doesNotContain("keeps");
+    }
+
+    @Test
+    void otherNamesAreUsed() {
+        assertThat(Chart.notes("app-python", Migration.VALUES))
+                .contains("kubectl exec --namespace demo app-python-app-python-chart-0 -- cat count.txt")
+                .contains("(app-volume-app-python-app-python-chart-0, …)");
+        assertThat(Chart.notes("app-python", "tests: {enabled: false}")).doesNotContain("helm test");
+    }
+}

@@ -1,0 +1,111 @@
+package io.counterset.helm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+
+/** Does the chart's README say what the values say? With {@code -Dreadme.write} its table is made anew. */
+class ReadmeTest {
+
+    private static final Path README = Chart.DIRECTORY.resolve("README.md");
+    private static final String BEGIN = "<!-- values -->\n";
+    private static final String END = "<!-- /values -->\n";
+    private static final Pattern KEY = Pattern.compile("( *)([A-Za-z]+):.*");
+
+    @Test
+    void theTableOfValuesIsMadeFromTheirComments() throws IOException {
+        String readme = Files.readString(README);
+        int begin = readme.indexOf(BEGIN) + BEGIN.length();
+        int end = readme.indexOf(END);
+        if (System.getProperty("readme.write") != null) {
+            readme = readme.substring(0, begin) + table() + readme.substring(end);
+            Files.writeString(README, readme);
+            end = readme.indexOf(END);
+        }
+
+        assertThat(readme.substring(begin, end)).isEqualTo(table());
+    }
+
+    @Test
+    void everyValueIsDescribed() throws IOException {
+        List<String> undescribed = new ArrayList<>();
+        collectUndescribed("", Chart.read("values.yaml"), descriptions(), undescribed);
+
+        assertThat(undescribed).isEmpty();
+    }
+
+    private static void collectUndescribed(
+            String path, JsonNode value, Map<String, String> descriptions, List<String> undescribed) {
+        if (descriptions.containsKey(path)) {
+            return;
+        }
+        if (!value.isObject() || value.isEmpty()) {
+            undescribed.add(path);
+            return;
+        }
+        value.properties()
+                .forEach(e -> collectUndescribed(
+                        path.isEmpty() ? e.getKey() : path + "." + e.getKey(),
+                        e.getValue(),
+                        descriptions,
+                        undescribed));
+    }
+
+    private static String table() throws IOException {
+        JsonNode values = Chart.read("values.yaml");
+        StringBuilder table = new StringBuilder("| value | default | what it is |\n|---|---|---|\n");
+        descriptions()
+                .forEach((path, description) -> table.append("| `")
+                        .append(path)
+                        .append("` | `")
+                        .append(values.at("/" + path.replace('.', '/'))
+                                .toString()
+                                .replace("|", "\\|"))
+                        .append("` | ")
+                        .append(description.replace("|", "\\|"))
+                        .append(" |\n"));
+        return table.toString();
+    }
+
+    /** The comments that begin with {@code # --}, by the path of the value below them, in the file's order. */
+    private static Map<String, String> descriptions() throws IOException {
+        Map<String, String> descriptions = new LinkedHashMap<>();
+        List<String> path = new ArrayList<>();
+        StringBuilder comment = new StringBuilder();
+        for (String line : Files.readAllLines(Chart.DIRECTORY.resolve("values.yaml"))) {
+            String text = line.strip();
+            if (text.startsWith("# -- ")) {
+                comment.append(text.substring("# -- ".length()));
+                continue;
+            }
+            if (text.startsWith("#") && !comment.isEmpty()) {
+                comment.append(' ').append(text.substring(1).strip());
+                continue;
+            }
+            Matcher key = KEY.matcher(line);
+            if (key.matches()) {
+                int depth = key.group(1).length() / 2;
+                if (depth > path.size()) {
+                    continue; // inside a list
+                }
+                path.subList(depth, path.size()).clear();
+                path.add(key.group(2));
+                if (!comment.isEmpty()) {
+                    descriptions.put(String.join(".", path), comment.toString());
+                }
+            }
+            comment.setLength(0);
+        }
+        return descriptions;
+    }
+}
