@@ -13,10 +13,6 @@ final class Samples {
         values.add(value);
     }
 
-    boolean isEmpty() {
-        return values.isEmpty();
-    }
-
     double median() {
         return median(values);
     }
