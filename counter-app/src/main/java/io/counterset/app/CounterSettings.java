@@ -1,0 +1,181 @@
+package io.counterset.app;
+
+import io.counterset.CounterStore;
+import io.counterset.Durability;
+import io.counterset.IdempotencyWindow;
+import io.micronaut.core.convert.ConversionContext;
+import io.micronaut.core.value.PropertyResolver;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The settings {@code counter.*} but for {@code counter.peers.*}, and the port. Immutable; every value is checked when it is
+ * read, and a bad one stops the start.
+ *
+ * @param directory {@code counter.directory}: where the counts are kept; default {@code data}
+ * @param name {@code counter.name}: the main counter, the one that {@code /} counts; default {@code visits}
+ * @param instance {@code counter.instance}: this replica's own name; default: the host name, in a pod the pod's name
+ * @param durability {@code counter.durability}: {@code sync} or a duration such as {@code 100ms}; default {@code sync}
+ * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
+ * @param port {@code micronaut.server.port}: 1 to 65535, or 0 for any free one; default 8080
+ */
+record CounterSettings(
+        Path directory, String name, String instance, Durability durability, IdempotencyWindow idempotency, int port) {
+
+    private static final int MAX_INSTANCE_BYTES = 253;
+
+    /** A value that is not allowed. The message is one line: the setting, the value, and what is allowed. */
+    static final class BadSettingException extends IllegalArgumentException {
+        private static final long serialVersionUID = 1L;
+
+        BadSettingException(String setting, String value, String allowed) {
+            super(setting + ": '" + value + "' is not allowed; allowed: " + allowed);
+        }
+    }
+
+    /**
+     * Reads the settings; absent and empty ones become their defaults.
+     *
+     * @throws BadSettingException if a value is not allowed
+     */
+    static CounterSettings from(PropertyResolver properties) {
+        Source source = new Source(properties);
+        return new CounterSettings(
+                source.directory(),
+                source.name(),
+                source.instance(),
+                source.durability(),
+                source.idempotency(),
+                source.number("micronaut.server.port", 8080, 0, 65_535));
+    }
+
+    /** Returns a builder for the store that these settings describe. */
+    CounterStore.Builder store() {
+        return CounterStore.builder(directory)
+                .durability(durability)
+                .idempotencyWindow(idempotency.maxKeys(), idempotency.maxAge())
+                .countFile(name);
+    }
+
+    private record Source(PropertyResolver properties) {
+
+        Path directory() {
+            String text = text("counter.directory").orElse("data");
+            try {
+                return Path.of(text);
+            } catch (InvalidPathException e) {
+                throw new BadSettingException("counter.directory", text, "a path of the file system");
+            }
+        }
+
+        String name() {
+            String name = text("counter.name").orElse("visits");
+            if (name.getBytes(StandardCharsets.UTF_8).length > 128 || hasControls(name)) {
+                throw new BadSettingException(
+                        "counter.name", printable(name), "1 to 128 bytes of UTF-8 without control characters");
+            }
+            return name;
+        }
+
+        String instance() {
+            String instance = text("counter.instance").orElseGet(CounterSettings::hostName);
+            if (instance.getBytes(StandardCharsets.UTF_8).length > MAX_INSTANCE_BYTES || hasControls(instance)) {
+                throw new BadSettingException(
+                        "counter.instance",
+                        printable(instance),
+                        "1 to " + MAX_INSTANCE_BYTES + " bytes of UTF-8 without control characters");
+            }
+            return instance;
+        }
+
+        Durability durability() {
+            String text = text("counter.durability").orElse("sync");
+            if (text.equals("sync")) {
+                return Durability.SYNC;
+            }
+            Duration period = duration(text);
+            try {
+                if (period != null) {
+                    return Durability.periodic(period);
+                }
+            } catch (IllegalArgumentException e) {
+                // Too short or too long: refused below.
+            }
+            throw new BadSettingException(
+                    "counter.durability", printable(text), "sync, or a duration from 1ms to 1h such as 100ms");
+        }
+
+        IdempotencyWindow idempotency() {
+            int maxKeys = number("counter.idempotency.max-keys", 100_000, 1, 1_000_000);
+            String text = text("counter.idempotency.max-age").orElse("24h");
+            Duration maxAge = duration(text);
+            try {
+                if (maxAge != null) {
+                    return new IdempotencyWindow(maxKeys, maxAge);
+                }
+            } catch (IllegalArgumentException e) {
+                // Too short or too long: refused below.
+            }
+            throw new BadSettingException(
+                    "counter.idempotency.max-age", printable(text), "a duration from 1s to 3650d such as 24h");
+        }
+
+        int number(String setting, int otherwise, int least, int most) {
+            Optional<String> text = text(setting);
+            if (text.isEmpty()) {
+                return otherwise;
+            }
+            try {
+                int number = Integer.parseInt(text.get());
+                if (number >= least && number <= most) {
+                    return number;
+                }
+            } catch (NumberFormatException e) {
+                // Not a number: refused below.
+            }
+            throw new BadSettingException(
+                    setting, printable(text.get()), "a whole number from " + least + " to " + most);
+        }
+
+        Optional<String> text(String setting) {
+            return properties
+                    .getProperty(setting, String.class)
+                    .map(String::strip)
+                    .filter(text -> !text.isEmpty());
+        }
+
+        private @Nullable Duration duration(String text) {
+            return io.micronaut.core.convert.ConversionService.SHARED
+                    .convert(text, ConversionContext.of(Duration.class))
+                    .orElse(null);
+        }
+    }
+
+    private static String hostName() {
+        String pod = System.getenv("HOSTNAME");
+        if (pod != null && !pod.isBlank()) {
+            return pod.strip();
+        }
+        try {
+            return InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException e) {
+            return "localhost"; // a machine that does not know its own name
+        }
+    }
+
+    private static boolean hasControls(String text) {
+        return text.chars().anyMatch(Character::isISOControl);
+    }
+
+    /** Keeps a message on one line of reasonable length, whatever the value. */
+    private static String printable(String text) {
+        String line = text.replaceAll("\\p{Cntrl}", "\uFFFD");
+        return line.length() <= 200 ? line : line.substring(0, 200) + "…";
+    }
+}

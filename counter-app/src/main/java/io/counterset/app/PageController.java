@@ -1,0 +1,70 @@
+package io.counterset.app;
+
+import io.counterset.Counter;
+import io.counterset.CounterStore;
+import io.counterset.StoreIdentity;
+import io.counterset.k8s.Replica;
+import io.micronaut.http.HttpHeaders;
+import io.micronaut.http.HttpMethod;
+import io.micronaut.http.HttpRequest;
+import io.micronaut.http.HttpResponse;
+import io.micronaut.http.MediaType;
+import io.micronaut.http.annotation.Controller;
+import io.micronaut.http.annotation.Get;
+import io.micronaut.http.annotation.Produces;
+import java.util.Locale;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+
+/** The front door: a visit is counted, and shown. */
+@Controller
+@Produces(MediaType.ALL)
+final class PageController {
+
+    private final Counter counter;
+    private final Replica replica;
+
+    PageController(CounterStore store, Replica replica) {
+        this.counter = store.counter(replica.mainCounter());
+        this.replica = replica;
+    }
+
+    @Get("/")
+    CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
+        MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
+        if (!isVisit(request)) {
+            return CompletableFuture.completedFuture(show(type, counter.value()));
+        }
+        return counter.addAsync(1)
+                .handle((total, failure) -> failure == null
+                        ? show(type, total)
+                        : Problem.ofAdd(failure).response());
+    }
+
+    private HttpResponse<?> show(MediaType type, long count) {
+        if (type.equals(Negotiation.HTML)) {
+            return Negotiation.fresh(type, "<!doctype html><title>" + count + "</title><h1>" + count + "</h1>");
+        } else if (type.equals(Negotiation.TEXT)) {
+            return Negotiation.fresh(type, counter.name() + " " + count + " on " + replica.instance() + "\n");
+        }
+        StoreIdentity identity = replica.store().identity();
+        return Negotiation.fresh(
+                type,
+                new Replica.Count(replica.instance(), counter.name(), count, identity.id(), identity.incarnation()));
+    }
+
+    /** Whether somebody looks: not for a HEAD, and not when a browser fetches ahead what may never be looked at. */
+    private static boolean isVisit(HttpRequest<?> request) {
+        HttpHeaders headers = request.getHeaders();
+        return request.getMethod() != HttpMethod.HEAD
+                && !mentions(headers, "Sec-Purpose", "prefetch")
+                && !mentions(headers, "Purpose", "prefetch")
+                && !mentions(headers, "X-Purpose", "preview")
+                && !mentions(headers, "X-Moz", "prefetch");
+    }
+
+    private static boolean mentions(HttpHeaders headers, String name, String word) {
+        String value = headers.get(name);
+        return value != null && value.toLowerCase(Locale.ROOT).contains(word);
+    }
+}

@@ -1,0 +1,62 @@
+package io.counterset.app;
+
+import io.micronaut.http.HttpMethod;
+import io.micronaut.http.HttpRequest;
+import io.micronaut.http.HttpResponse;
+import io.micronaut.http.HttpStatus;
+import io.micronaut.http.MutableHttpResponse;
+import io.micronaut.http.server.exceptions.ExceptionHandler;
+import io.micronaut.http.server.exceptions.response.Error;
+import io.micronaut.http.server.exceptions.response.ErrorContext;
+import io.micronaut.http.server.exceptions.response.ErrorResponseProcessor;
+import jakarta.inject.Singleton;
+import org.jspecify.annotations.Nullable;
+
+/** Gives every refusal one form: those of the controllers, and those that the HTTP server finds by itself. */
+@Singleton
+final class ProblemResponses
+        implements ErrorResponseProcessor<Problem>, ExceptionHandler<Problem.Refusal, HttpResponse<?>> {
+
+    @Override
+    @SuppressWarnings("rawtypes")
+    public HttpResponse<?> handle(HttpRequest request, Problem.Refusal refusal) {
+        return refusal.problem().response();
+    }
+
+    @Override
+    @SuppressWarnings("unchecked")
+    public MutableHttpResponse<Problem> processResponse(ErrorContext context, MutableHttpResponse<?> response) {
+        HttpRequest<?> request = context.getRequest();
+        if (request.getMethod() == HttpMethod.OPTIONS && response.status() == HttpStatus.METHOD_NOT_ALLOWED) {
+            return (MutableHttpResponse<Problem>) response; // a filter makes it the list of methods
+        }
+        Problem.Type type = typeOf(response.status());
+        if (type == Problem.Type.INTERNAL_ERROR
+                && (request.getMethod() == HttpMethod.POST || request.getPath().equals("/"))) {
+            return Problem.outcomeUnknown(type, null).fill(response); // it may have failed after it was counted
+        }
+        return Problem.of(type, detail(type, context)).fill(response);
+    }
+
+    private static Problem.Type typeOf(HttpStatus status) {
+        return switch (status) {
+            case NOT_FOUND -> Problem.Type.NOT_FOUND;
+            case METHOD_NOT_ALLOWED -> Problem.Type.METHOD_NOT_ALLOWED;
+            case NOT_ACCEPTABLE -> Problem.Type.NOT_ACCEPTABLE;
+            case REQUEST_ENTITY_TOO_LARGE -> Problem.Type.TOO_LARGE;
+            case UNSUPPORTED_MEDIA_TYPE -> Problem.Type.BODY_NOT_TAKEN;
+            default -> status.getCode() < 500 ? Problem.Type.BAD_REQUEST : Problem.Type.INTERNAL_ERROR;
+        };
+    }
+
+    private static @Nullable String detail(Problem.Type type, ErrorContext context) {
+        return switch (type) {
+            case NOT_FOUND, METHOD_NOT_ALLOWED ->
+                context.getRequest().getMethodName() + " "
+                        + context.getRequest().getPath();
+            case INTERNAL_ERROR -> null; // the log has it
+            default ->
+                context.getErrors().stream().findFirst().map(Error::getMessage).orElse(null);
+        };
+    }
+}

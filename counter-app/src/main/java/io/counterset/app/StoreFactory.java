@@ -1,0 +1,39 @@
+package io.counterset.app;
+
+import io.counterset.CounterStore;
+import io.counterset.k8s.PeersSettings;
+import io.counterset.k8s.Replica;
+import io.micronaut.context.annotation.Bean;
+import io.micronaut.context.annotation.Context;
+import io.micronaut.context.annotation.Factory;
+import io.micronaut.core.value.PropertyResolver;
+import jakarta.inject.Singleton;
+
+/** Makes the beans that everything else is about: the settings, the store, and this replica. */
+@Factory
+final class StoreFactory {
+
+    /** Where nobody says otherwise, replicas listen here; a replica on a random port tells nothing about the others' ports. */
+    private static final int USUAL_PORT = 8080;
+
+    @Context
+    CounterSettings settings(PropertyResolver properties) {
+        return CounterSettings.from(properties);
+    }
+
+    /**
+     * Opens the store: after all settings have been found good, so that a bad one leaves nothing behind, and before the server
+     * takes its port, so that whoever can connect finds the store recovered.
+     */
+    @Context
+    @Bean(preDestroy = "close")
+    CounterStore store(CounterSettings settings, PeersSettings peers) {
+        return settings.store().open();
+    }
+
+    @Singleton
+    Replica replica(CounterSettings settings, CounterStore store) {
+        return new Replica(
+                settings.instance(), store, settings.name(), settings.port() == 0 ? USUAL_PORT : settings.port());
+    }
+}

@@ -1,0 +1,103 @@
+package io.counterset.app;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** A start that fails says why in one line, ends with a status of its own, and harms nothing. */
+class StartIT {
+
+    @TempDir
+    private Path folder;
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            COUNTER_DURABILITY           | sometimes | counter.durability: 'sometimes' is not allowed; allowed: sync, or a duration from 1ms to 1h such as 100ms
+            COUNTER_IDEMPOTENCY_MAX_KEYS | 0         | counter.idempotency.max-keys: '0' is not allowed; allowed: a whole number from 1 to 1000000
+            COUNTER_PEERS_SOURCE         | gossip    | counter.peers.source: 'gossip' is not allowed; allowed: auto, kubernetes, dns or static
+            MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is not allowed; allowed: a whole number from 0 to 65535
+            """)
+    void namesABadSettingItsValueAndWhatIsAllowed(String variable, String value, String message) {
+        assertRefused(Map.of(variable, value), message);
+        assertThat(folder.resolve("data")).doesNotExist();
+    }
+
+    @Test
+    void refusesADirectoryThatAnotherProcessServes() {
+        try (ServiceProcess first = ServiceProcess.start(folder, Map.of())) {
+            first.send("POST", "/count");
+            assertRefused(
+                    Map.of(),
+                    "data is in use by another process (process id "
+                            + first.process().pid()
+                            + " where it runs); one directory serves one process at a time");
+            assertThat(first.send("POST", "/count", "Accept", "text/plain").body())
+                    .isEqualTo("2\n");
+        }
+    }
+
+    @Test
+    void refusesAPortInUse() throws Exception {
+        try (ServerSocket taken = new ServerSocket(0)) {
+            String port = Integer.toString(taken.getLocalPort());
+            assertRefused(
+                    Map.of("MICRONAUT_SERVER_PORT", port, "MICRONAUT_SERVER_HOST", "0.0.0.0"),
+                    "micronaut.server.port: " + port + " cannot be used: Address already in use");
+        }
+    }
+
+    @Test
+    void refusesADirectoryThatCannotBeWritten() throws Exception {
+        Files.writeString(folder.resolve("file"), "not a folder");
+        assertRefused(Map.of("COUNTER_DIRECTORY", "file/data"), "file/data cannot be used: ");
+    }
+
+    @Test
+    void refusesADamagedJournalAndLeavesItAsItIs() throws Exception {
+        try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
+            for (int i = 0; i < 3; i++) {
+                service.send("POST", "/count");
+            }
+            service.kill();
+        }
+        Path journal = folder.resolve("data/counters.journal");
+        byte[] bytes = Files.readAllBytes(journal);
+        byte[] name = "visits".getBytes(StandardCharsets.UTF_8);
+        int first = indexOf(bytes, name, 0);
+        assertThat(indexOf(bytes, name, first + 1))
+                .as("a batch behind the one that is damaged")
+                .isPositive();
+        bytes[first] ^= 1;
+        Files.write(journal, bytes);
+
+        assertRefused(Map.of(), "data/counters.journal: damaged at byte ");
+        assertThat(journal).hasBinaryContent(bytes);
+    }
+
+    private static int indexOf(byte[] bytes, byte[] wanted, int from) {
+        for (int i = from; i + wanted.length <= bytes.length; i++) {
+            if (Arrays.equals(bytes, i, i + wanted.length, wanted, 0, wanted.length)) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    private void assertRefused(Map<String, String> environment, String message) {
+        try (ServiceProcess service = ServiceProcess.launch(folder, environment)) {
+            assertThat(service.awaitExit(Duration.ofSeconds(90))).isEqualTo(1);
+            assertThat(service.errors()).startsWith("counterset: " + message).hasLineCount(1);
+            assertThat(service.output()).as("nothing but that one line").isEmpty();
+        }
+    }
+}

@@ -1,0 +1,52 @@
+package io.counterset.app;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** SIGTERM finishes what was accepted, and loses nothing. */
+class StopIT {
+
+    @TempDir
+    private Path folder;
+
+    @Test
+    void finishesWhatItAcceptedAndEndsInTime() throws Exception {
+        long acknowledged;
+        long attempted;
+        try (ServiceProcess service = ServiceProcess.start(folder, Map.of());
+                Load load = Load.begin(service.port(), 32, null)) {
+            Awaitility.await().atMost(Duration.ofSeconds(60)).until(() -> load.acknowledged() > 500);
+            assertThat(service.terminate()).isLessThan(Duration.ofSeconds(5));
+            load.join();
+            acknowledged = load.acknowledged();
+            attempted = load.attempted();
+            assertThat(load.refusals()).isEmpty();
+            assertThat(service.output()).endsWith("stopped\n");
+            assertThat(service.errors()).isEmpty();
+        }
+        try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
+            assertThat(service.count()).isBetween(acknowledged, attempted);
+        }
+    }
+
+    /** Adds that were answered before the device had them are on it once the process has ended. */
+    @Test
+    void commitsWhatPeriodicDurabilityHasNot() {
+        Map<String, String> hourly = Map.of("COUNTER_DURABILITY", "1h");
+        try (ServiceProcess service = ServiceProcess.start(folder, hourly)) {
+            assertThat(service.send("POST", "/count?by=7", "Accept", "text/plain")
+                            .body())
+                    .isEqualTo("7\n");
+            service.terminate();
+        }
+        try (ServiceProcess service = ServiceProcess.start(folder, hourly)) {
+            assertThat(service.count()).isEqualTo(7);
+        }
+    }
+}
