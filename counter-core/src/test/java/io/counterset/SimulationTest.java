@@ -12,9 +12,11 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -31,6 +33,7 @@ class SimulationTest {
     private static final long SEEDS = 20_000;
 
     @Test
+    @Timeout(value = 30, unit = TimeUnit.MINUTES) // for a million seeds
     void everyPromiseHoldsWhateverTheDiskDoes() {
         Long one = Long.getLong("counterset.seed");
         if (one != null) {
