@@ -22,7 +22,7 @@ final class CountFile {
     static final String NEW_FILE = "count.txt.new";
 
     /** The least time between two writes; a count waits at most about this long. */
-    private static final long INTERVAL_NANOS = 250_000_000;
+    private static final long INTERVAL_NANOS = 100_000_000;
 
     /** The longest text taken for a number: 19 digits, and white space as editors and shells leave it. */
     private static final int MOST_BYTES = 1024;
