@@ -36,11 +36,12 @@ import org.jspecify.annotations.Nullable;
  * which needs nothing before it, starts there. (2) A block that holds part of an acknowledged batch is not written again
  * until a later full batch is on the device: batches are padded to whole blocks, so tearing a write harms only that
  * write. (3) One batch is under way at a time; after a failed write or sync there is never another. So (4) of all
- * batches only the last can be torn, and an intact batch beyond a broken one proves damage, not a crash.
+ * batches only the last can be torn; an intact batch beyond a broken one, or the beginning of one that is not the very
+ * next, proves damage, not a crash.
  *
  * <p><b>Reading</b> takes the half whose first batch is newer, follows its sequence to the first batch that is not
- * intact or not exactly the next, and then looks at every block of the file for an intact batch with a higher
- * sequence: none, and the rest is what a crash tore or an older lap left; any, and the file is refused.
+ * intact or not exactly the next, and then looks at every block of the file for such a proof: none, and the rest is what
+ * a crash tore or an older lap left; any, and the file is refused.
  *
  * <p><b>Opening always writes a new file</b> under another name and renames it once it is on the device. That makes
  * creation, growth, recovery from a torn tail, and recovery from a page cache that shows what the device never got the
@@ -344,12 +345,14 @@ final class Journal implements Closeable {
                         continue;
                     }
                     long position = at + i;
-                    if (readBatch(position, true) != null || readBatch(position, false) != null) {
+                    boolean intact = readBatch(position, true) != null || readBatch(position, false) != null;
+                    if (intact || Batch.sequence(piece, i) > sequence + 1) {
                         throw corrupt(
                                 breakAt,
                                 "batch " + (sequence + 1),
                                 "none that is intact, though batch " + Batch.sequence(piece, i) + " at byte "
-                                        + String.format(Locale.ROOT, "%,d", position) + " is");
+                                        + String.format(Locale.ROOT, "%,d", position)
+                                        + (intact ? " is" : " was begun after it"));
                     }
                     torn = 1;
                 }

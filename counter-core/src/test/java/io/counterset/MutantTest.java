@@ -291,6 +291,33 @@ class MutantTest {
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
                 tested(
+                        "nothing is looked for beyond the end of the sequence",
+                        DamageTest.class,
+                        "damageInTheMiddleIsFound",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "if (intact || Batch.sequence(piece, i) > sequence + 1) {",
+                                        "if (position < 0) {")),
+                tested(
+                        "only an intact batch beyond the end is taken for a proof",
+                        DamageTest.class,
+                        "damageToTheLastTwoBatchesIsFound",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "if (intact || Batch.sequence(piece, i) > sequence + 1) {",
+                                        "if (intact) {")),
+                tested(
+                        "checksums are not looked at",
+                        DamageTest.class,
+                        "damageInTheMiddleIsFound",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "return Batch.checksumHolds(block) ? block : null;",
+                                        "return block;")),
+                tested(
                         "keys are remembered outside the lock under which totals move",
                         HandOverTest.class,
                         "whatSurvivesHasTheKeysOfAllItsAdds",
