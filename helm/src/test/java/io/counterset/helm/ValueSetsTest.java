@@ -339,11 +339,11 @@ class ValueSetsTest {
                         """, o -> {
                     JsonNode spec = o.at("NetworkPolicy", RELEASE, "/spec");
                     assertThat(spec.path("policyTypes")).isEqualTo(yaml("[Ingress, Egress]"));
-                    assertThat(spec.path("ingress")).isEqualTo(yaml("[{ports: [{port: http}]}]"));
+                    assertThat(spec.path("ingress")).isEqualTo(yaml("[{ports: [{port: 8080}]}]"));
                     assertThat(spec.path("egress")).hasSize(3);
                     assertThat(spec.at("/egress/0/to/0/podSelector/matchLabels"))
                             .isEqualTo(spec.at("/podSelector/matchLabels"));
-                    assertThat(spec.at("/egress/0/ports")).isEqualTo(yaml("[{port: http}]"));
+                    assertThat(spec.at("/egress/0/ports")).isEqualTo(yaml("[{port: 8080}]"));
                     assertThat(spec.at("/egress/1/ports"))
                             .isEqualTo(yaml("[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]"));
                     assertThat(spec.at("/egress/1/to/0/podSelector/matchLabels/k8s-app")
