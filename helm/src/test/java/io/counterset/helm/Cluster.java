@@ -142,41 +142,42 @@ final class Cluster implements AutoCloseable {
             }
         }
         @Nullable ObjectNode found = objects.get(path);
-        switch (method) {
-            case "GET":
-                if (found != null) {
-                    return new Answer(200, found);
-                }
+        return switch (method) {
+            case "GET" -> {
                 String kind = kindOf(path);
-                return kind == null
-                        ? new Answer(404, status(404, "NotFound", path + " not found"))
-                        : new Answer(200, list(path, kind, query));
-            case "POST":
+                if (found != null) {
+                    yield new Answer(200, found);
+                }
+                yield kind == null ? notFound(path) : new Answer(200, list(path, kind, query));
+            }
+            case "POST" -> {
                 ObjectNode object = parse(body);
                 String name = path + "/" + object.at("/metadata/name").asText();
-                if (objects.containsKey(name)) {
-                    return new Answer(409, status(409, "AlreadyExists", name + " already exists"));
-                }
-                objects.put(name, object);
-                return new Answer(201, object);
-            case "PUT":
-            case "PATCH":
+                yield objects.putIfAbsent(name, object) == null
+                        ? new Answer(201, object)
+                        : new Answer(409, status(409, "AlreadyExists", name + " already exists"));
+            }
+            case "PUT", "PATCH" -> {
                 if (found == null) {
-                    return new Answer(404, status(404, "NotFound", path + " not found"));
+                    yield notFound(path);
                 }
                 ObjectNode change = parse(body);
                 ObjectNode changed = method.equals("PUT") ? change : merge(found, change);
                 objects.put(path, changed);
-                return new Answer(200, changed);
-            case "DELETE":
-                return objects.remove(path) == null
-                        ? new Answer(404, status(404, "NotFound", path + " not found"))
+                yield new Answer(200, changed);
+            }
+            case "DELETE" ->
+                objects.remove(path) == null
+                        ? notFound(path)
                         : new Answer(
                                 200,
                                 JSON.createObjectNode().put("kind", "Status").put("status", "Success"));
-            default:
-                return new Answer(405, status(405, "MethodNotAllowed", method));
-        }
+            default -> new Answer(405, status(405, "MethodNotAllowed", method));
+        };
+    }
+
+    private static Answer notFound(String path) {
+        return new Answer(404, status(404, "NotFound", path + " not found"));
     }
 
     /** Helm sends Secrets, its records, as protobuf behind a magic number, and everything else as JSON. */
@@ -217,7 +218,9 @@ final class Cluster implements AutoCloseable {
     private JsonNode list(String path, String kind, Map<String, String> query) {
         ObjectNode list = JSON.createObjectNode()
                 .put("kind", kind + "List")
-                .put("apiVersion", path.startsWith("/api/") ? "v1" : path.split("/")[2] + "/" + path.split("/")[3]);
+                .put(
+                        "apiVersion",
+                        path.startsWith("/api/") ? "v1" : path.split("/", -1)[2] + "/" + path.split("/", -1)[3]);
         list.putObject("metadata").put("resourceVersion", "1");
         var items = list.putArray("items");
         String[] labels = query.getOrDefault("labelSelector", "").split(",");
@@ -256,8 +259,8 @@ final class Cluster implements AutoCloseable {
     private @Nullable JsonNode discovery(String path) {
         if (path.equals("/version")) {
             return JSON.createObjectNode()
-                    .put("major", version.split("\\.")[0])
-                    .put("minor", version.split("\\.")[1])
+                    .put("major", version.split("\\.", -1)[0])
+                    .put("minor", version.split("\\.", -1)[1])
                     .put("gitVersion", "v" + version + ".0");
         }
         if (path.equals("/api")) {
@@ -270,9 +273,9 @@ final class Cluster implements AutoCloseable {
                     JSON.createObjectNode().put("kind", "APIGroupList").put("apiVersion", "v1");
             var list = groups.putArray("groups");
             KINDS.keySet().stream().filter(gv -> gv.contains("/")).forEach(gv -> {
-                ObjectNode group = list.addObject().put("name", gv.split("/")[0]);
-                group.putArray("versions").addObject().put("groupVersion", gv).put("version", gv.split("/")[1]);
-                group.putObject("preferredVersion").put("groupVersion", gv).put("version", gv.split("/")[1]);
+                ObjectNode group = list.addObject().put("name", gv.split("/", -1)[0]);
+                group.putArray("versions").addObject().put("groupVersion", gv).put("version", gv.split("/", -1)[1]);
+                group.putObject("preferredVersion").put("groupVersion", gv).put("version", gv.split("/", -1)[1]);
             });
             return groups;
         }

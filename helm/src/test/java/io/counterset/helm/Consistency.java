@@ -174,7 +174,7 @@ final class Consistency {
         List<String> names =
                 stream(container.path("env")).map(v -> v.path("name").asText()).toList();
         assertThat(names).doesNotHaveDuplicates().contains("COUNTER_PEERS_NAMESPACE");
-        boolean watches = objects.environment().get("COUNTER_PEERS_SOURCE").equals("kubernetes");
+        boolean watches = "kubernetes".equals(objects.environment().get("COUNTER_PEERS_SOURCE"));
         assertThat(pod.path("automountServiceAccountToken").asBoolean(true))
                 .as("the token is mounted only where a watch needs it")
                 .isEqualTo(watches);

@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -44,7 +45,7 @@ class SchemaTest {
             "/serviceMonitor/relabelings/0");
 
     /** A place in the values that holds an object. */
-    private record Place(String pointer, JsonNode schema) {
+    record Place(String pointer, JsonNode schema) {
         @Override
         public String toString() {
             return pointer.isEmpty() ? "the values" : pointer;
@@ -107,17 +108,14 @@ class SchemaTest {
 
     @Test
     void theSchemaKnowsTheValuesAndNothingElse() {
-        assertThat(fields(SCHEMA.path("properties"))).isEqualTo(new TreeSet<>(fields(Chart.read("values.yaml"))) {
-            private static final long serialVersionUID = 1;
+        Set<String> values = fields(Chart.read("values.yaml"));
+        values.add("global"); // Helm's own, in a chart that is a part of another one
 
-            {
-                add("global");
-            }
-        });
+        assertThat(fields(SCHEMA.path("properties"))).isEqualTo(values);
     }
 
-    private static TreeSet<String> fields(JsonNode object) {
-        TreeSet<String> fields = new TreeSet<>();
+    private static Set<String> fields(JsonNode object) {
+        Set<String> fields = new TreeSet<>();
         object.fieldNames().forEachRemaining(fields::add);
         return fields;
     }

@@ -157,8 +157,8 @@ class UpgradeTest {
 
     @Test
     void movesInFromAPlainCountTxtChart(@TempDir Path directory) throws IOException {
-        Path plain = Files.createDirectories(directory.resolve("app-python-chart/templates"))
-                .getParent();
+        Path plain = directory.resolve("app-python-chart");
+        Files.createDirectories(plain.resolve("templates"));
         Files.writeString(plain.resolve("Chart.yaml"), "{apiVersion: v2, name: app-python-chart, version: 0.0.1}");
         Files.writeString(plain.resolve("templates/all.yaml"), """
                 apiVersion: v1
