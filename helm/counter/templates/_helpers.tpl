@@ -106,7 +106,7 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: {{ include "counter.peersSource" . | quote }}
 - name: COUNTER_PEERS_SERVICE
   value: {{ include "counter.headlessServiceName" . | quote }}
-- name: COUNTER_PEERS_STATEFULSET
+- name: COUNTER_PEERS_STATEFUL_SET
   value: {{ include "counter.fullname" . | quote }}
 - name: COUNTER_PEERS_NAMESPACE
   valueFrom:

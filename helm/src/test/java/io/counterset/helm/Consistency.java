@@ -170,7 +170,7 @@ final class Consistency {
                 .containsEntry(
                         "COUNTER_PEERS_SERVICE", headless.at("/metadata/name").asText())
                 .containsEntry(
-                        "COUNTER_PEERS_STATEFULSET", set.at("/metadata/name").asText());
+                        "COUNTER_PEERS_STATEFUL_SET", set.at("/metadata/name").asText());
         List<String> names =
                 stream(container.path("env")).map(v -> v.path("name").asText()).toList();
         assertThat(names).doesNotHaveDuplicates().contains("COUNTER_PEERS_NAMESPACE");
