@@ -682,6 +682,7 @@ final class SimulatedDisk {
             }
             SimulatedDisk.this.write(inode, position, source, offset, most);
             if (full) {
+                end(fault); // if it fails besides, it fails with that
                 throw new NoSpace();
             }
         }

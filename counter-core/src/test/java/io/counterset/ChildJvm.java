@@ -1,0 +1,74 @@
+package io.counterset;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/** Another JVM with a store: what it prints is what it has been told by it. */
+final class ChildJvm implements AutoCloseable {
+
+    private final Process process;
+    private final BufferedReader output;
+
+    private ChildJvm(Process process) {
+        this.process = process;
+        this.output = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.US_ASCII));
+    }
+
+    static ChildJvm start(Path directory) throws IOException {
+        return start(Holder.class, directory.toString());
+    }
+
+    static ChildJvm start(Class<?> main, String... arguments) throws IOException {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xshare:auto",
+                "-cp",
+                System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
+                main.getName()));
+        command.addAll(List.of(arguments));
+        return new ChildJvm(new ProcessBuilder(command)
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start());
+    }
+
+    @Nullable
+    String line() throws IOException {
+        return output.readLine();
+    }
+
+    long pid() {
+        return process.pid();
+    }
+
+    /** SIGKILL: no handler, no buffer written, nothing. What it had printed can still be read. */
+    void kill() {
+        process.destroyForcibly();
+        process.onExit().orTimeout(30, TimeUnit.SECONDS).join();
+    }
+
+    @Override
+    public void close() {
+        kill();
+    }
+
+    /** Holds a store open until it is killed. */
+    static final class Holder {
+        public static void main(String[] directory) throws InterruptedException {
+            try (CounterStore store = CounterStore.open(Path.of(directory[0]))) {
+                System.out.println("opened " + store.counter("c").value());
+                Thread.currentThread().join(); // for ever
+            } catch (CounterStoreException e) {
+                System.out.println("refused: " + e.getMessage());
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+package io.counterset;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
+import java.util.Set;
+
+/** File systems made for a test: a read-only one, a small one. Where this process may not mount, they say so. */
+final class Mounts {
+
+    private Mounts() {}
+
+    /** Runs it while the directory is read-only: by its rights or, as those do not bind root, by a mount. */
+    static void whileReadOnly(Path directory, Runnable action) throws IOException {
+        Set<PosixFilePermission> rights = Files.getPosixFilePermissions(directory);
+        Files.setPosixFilePermissions(
+                directory, Set.of(PosixFilePermission.OWNER_READ, PosixFilePermission.OWNER_EXECUTE));
+        try {
+            if (!Files.isWritable(directory)) {
+                action.run();
+                return;
+            }
+        } finally {
+            Files.setPosixFilePermissions(directory, rights);
+        }
+        run("mount", "--bind", directory.toString(), directory.toString());
+        try {
+            run("mount", "-o", "remount,ro,bind", directory.toString());
+            action.run();
+        } finally {
+            run("umount", directory.toString());
+        }
+    }
+
+    /**
+     * Runs it while the directory is a file system of so many KiB.
+     *
+     * @return false if this process may not mount, so that nothing was run
+     */
+    static boolean whileSmall(Path directory, int kib, Runnable action) throws IOException {
+        try {
+            run("mount", "-t", "tmpfs", "-o", "size=" + kib + "k", "tmpfs", directory.toString());
+        } catch (UncheckedIOException e) {
+            return false;
+        }
+        try {
+            action.run();
+            return true;
+        } finally {
+            run("umount", directory.toString());
+        }
+    }
+
+    private static void run(String... command) {
+        try {
+            Process process =
+                    new ProcessBuilder(command).redirectErrorStream(true).start();
+            String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            if (process.onExit().join().exitValue() != 0) {
+                throw new IOException(String.join(" ", command) + ": " + said);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}
