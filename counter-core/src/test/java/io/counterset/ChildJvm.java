@@ -51,7 +51,7 @@ final class ChildJvm implements AutoCloseable {
 
     /** SIGKILL: no handler, no buffer written, nothing. What it had printed can still be read. */
     void kill() {
-        process.destroyForcibly();
+        process.toHandle().destroyForcibly(); // the process itself would close the pipe besides
         process.onExit().orTimeout(30, TimeUnit.SECONDS).join();
     }
 

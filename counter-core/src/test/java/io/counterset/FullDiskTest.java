@@ -1,0 +1,104 @@
+package io.counterset;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.counterset.CounterStoreException.StoreFullException;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A real file system of 1 MiB that runs full: only where this process may mount one, as root may. */
+class FullDiskTest {
+
+    @TempDir
+    Path disk = Path.of("");
+
+    @Test
+    void aFullDiskRefusesWhatNeedsRoomAndRecovers() throws IOException {
+        Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::fillAndFree), "this process may not mount");
+    }
+
+    private void fillAndFree() {
+        AtomicLong nanos = new AtomicLong();
+        CounterStore.Builder builder = CounterStore.builder(disk.resolve("data"))
+                .minHalf(64 << 10)
+                .countFile("c")
+                .clocks(System::currentTimeMillis, nanos::get);
+        Map<String, Long> expected = new TreeMap<>();
+        try (CounterStore store = builder.open()) {
+            Counter counter = store.counter("c");
+            expected.put("c", counter.increment());
+            fill();
+            // Steady running needs no room.
+            for (int i = 0; i < 1000; i++) {
+                expected.put("c", counter.increment());
+            }
+            String refused = addNewCountersUntilRefused(store, expected);
+            assertThat(store.isAccepting()).isTrue();
+            expected.put("c", counter.increment());
+            assertThat(store.snapshot()).isEqualTo(expected);
+            assertThatThrownBy(() -> counter.add(1, "k".repeat(255)))
+                    .isInstanceOf(StoreFullException.class)
+                    .hasMessageContainingAll("no room", "nothing was added");
+
+            free();
+            nanos.addAndGet(1_000_000_000); // it is tried again after a second
+            expected.put(refused, store.counter(refused).increment());
+            assertThat(store.statistics().growths()).isPositive();
+            assertThat(store.snapshot()).isEqualTo(expected);
+            fill();
+        }
+        assertThatThrownBy(builder::open)
+                .isInstanceOf(StoreFullException.class)
+                .hasMessageContainingAll("no room for a new journal", "what is there stays");
+        free();
+        try (CounterStore store = builder.open()) {
+            assertThat(store.snapshot()).isEqualTo(expected);
+        }
+    }
+
+    private static String addNewCountersUntilRefused(CounterStore store, Map<String, Long> expected) {
+        for (int i = 0; i < 10_000; i++) {
+            String name = i + "-".repeat(100);
+            try {
+                expected.put(name, store.counter(name).increment());
+            } catch (StoreFullException e) {
+                assertThat(e).hasMessageContainingAll("no room for a larger journal", "nothing was added");
+                assertThat(e.outcome()).isEqualTo(CounterStoreException.Outcome.NOT_APPLIED);
+                return name;
+            }
+        }
+        throw new AssertionError("the disk does not run full");
+    }
+
+    private void fill() {
+        try (RandomAccessFile filler =
+                new RandomAccessFile(disk.resolve("filler").toFile(), "rw")) {
+            filler.seek(filler.length());
+            byte[] block = new byte[4096];
+            for (int i = 0; i < 1000; i++) {
+                filler.write(block);
+            }
+            throw new AssertionError("the disk does not run full");
+        } catch (IOException e) {
+            assertThat(e).hasMessageContaining("No space left");
+        }
+    }
+
+    private void free() {
+        try {
+            Files.delete(disk.resolve("filler"));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

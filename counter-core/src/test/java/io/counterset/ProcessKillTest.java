@@ -1,0 +1,118 @@
+package io.counterset;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * Kills a process under load, again and again, on one real directory: what it had reported as added is there, and no more
+ * than it had begun; adds with keys are there exactly once when they are tried again.
+ *
+ * <pre>mvn -pl counter-core test -Dtest=ProcessKillTest -Dcounterset.kills=1000</pre>
+ */
+class ProcessKillTest {
+
+    private static final int THREADS = 4;
+
+    @TempDir
+    Path directory = Path.of("");
+
+    @Test
+    void whatAKilledProcessReportedIsThere() throws Exception {
+        int kills = Integer.getInteger("counterset.kills", 8);
+        SplittableRandom random = new SplittableRandom(kills);
+        long[] begun = new long[THREADS]; // adds to the counter of each thread, over all lives
+        long[] reported = new long[THREADS];
+        long keysBegun = 0;
+        BitSet keysReported = new BitSet();
+        long reports = 0;
+        for (int kill = 0; kill < kills; kill++) {
+            try (ChildJvm child = ChildJvm.start(Load.class, directory.toString(), String.valueOf(keysBegun))) {
+                long until = 50 + random.nextInt(3000); // so many reports, then death
+                String line;
+                for (long n = 0; (line = child.line()) != null; n++) {
+                    String[] said = line.split(" ", -1);
+                    switch (said[0]) {
+                        case "begin" -> begun[thread(said)] = Math.max(begun[thread(said)], Long.parseLong(said[2]));
+                        case "added" ->
+                            reported[thread(said)] = Math.max(reported[thread(said)], Long.parseLong(said[2]));
+                        case "beginKey" -> keysBegun = Math.max(keysBegun, Long.parseLong(said[1]) + 1);
+                        case "addedKey" -> keysReported.set(Integer.parseInt(said[1]));
+                        default -> throw new AssertionError(line);
+                    }
+                    reports++;
+                    if (n == until) {
+                        child.kill(); // the rest of what it said is still in the pipe, and counts
+                    }
+                }
+            }
+            try (CounterStore store = CounterStore.open(directory)) {
+                assertThat(store.identity().incarnation()).isEqualTo(2L * (kill + 1));
+                for (int t = 0; t < THREADS; t++) {
+                    long survived = store.counter("thread" + t).value();
+                    assertThat(survived).as("thread %d, kill %d", t, kill).isBetween(reported[t], begun[t]);
+                    reported[t] = survived;
+                }
+                Counter keyed = store.counter("keyed");
+                assertThat(keyed.value()).isBetween((long) keysReported.cardinality(), keysBegun);
+                for (int key = 0; key < keysBegun; key++) { // tried again by who did not get an answer, and by who did
+                    AddResult result = keyed.add(1, "key" + key);
+                    assertThat(result.replayed() || !keysReported.get(key))
+                            .as("key %d was acknowledged, and its add is gone", key)
+                            .isTrue();
+                    keysReported.set(key);
+                }
+                assertThat(keyed.value()).as("each key once").isEqualTo(keysBegun);
+            }
+        }
+        System.out.printf(
+                "  %d kills, %,d reports, %,d adds, %,d keys%n",
+                kills, reports, Arrays.stream(reported).sum(), keysBegun);
+    }
+
+    private static int thread(String[] said) {
+        return Integer.parseInt(said[1]);
+    }
+
+    /** Adds from several threads until it is killed; says so before and after each add. */
+    static final class Load {
+        private static final PrintStream OUT =
+                new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.US_ASCII);
+
+        public static void main(String[] arguments) {
+            CounterStore store = CounterStore.open(Path.of(arguments[0]));
+            for (int t = 0; t < THREADS; t++) {
+                int thread = t;
+                Counter counter = store.counter("thread" + t);
+                Thread adder = new Thread(() -> {
+                    long total = counter.value();
+                    while (true) {
+                        say("begin " + thread + " " + (total + 1));
+                        total = thread == 0 ? counter.addAsync(1).join() : counter.increment();
+                        say("added " + thread + " " + total);
+                    }
+                });
+                adder.start();
+            }
+            Counter keyed = store.counter("keyed");
+            for (long key = Long.parseLong(arguments[1]); ; key++) {
+                say("beginKey " + key);
+                keyed.add(1, "key" + key);
+                say("addedKey " + key);
+            }
+        }
+
+        private static void say(String line) {
+            OUT.println(line); // flushed: in the pipe before anything else happens
+        }
+    }
+}
