@@ -56,6 +56,12 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
             return new Expected(base == null ? Set.of() : names(base, 0, number), number, false, setting != null);
         }
 
+        /** As above, but not known even if a setting says so: what should know better does not answer. */
+        static Expected unknown(@Nullable Integer setting, @Nullable String base) {
+            Expected guess = number(setting, base);
+            return new Expected(guess.names(), guess.atLeast(), false, false);
+        }
+
         /** All that are listed, or more if a setting says so. */
         static Expected listed(@Nullable Integer setting) {
             return new Expected(Set.of(), setting == null ? 0 : setting, false, true);

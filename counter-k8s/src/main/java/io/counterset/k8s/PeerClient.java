@@ -381,7 +381,7 @@ final class PeerClient implements AutoCloseable {
         return message == null ? last.getClass().getSimpleName() : printable(message);
     }
 
-    private static String printable(String text) {
+    static String printable(String text) {
         String clean = text.replaceAll("\\p{C}+", " ").strip();
         return clean.length() <= 120 ? clean : clean.substring(0, 120);
     }

@@ -100,7 +100,7 @@ final class PeerMemory {
             long incarnation,
             Instant since,
             Instant seenAt,
-            @Nullable Map<String, Seen> counts,
+            Map<String, Seen> counts,
             @Nullable Loss loss) {
 
         /** An empty map is not written, and so reads as none. */

@@ -1,13 +1,25 @@
 package io.counterset.k8s;
 
+import io.kubernetes.client.util.ClientBuilder;
+import io.kubernetes.client.util.Config;
+import io.micronaut.context.BeanProvider;
 import io.micronaut.context.annotation.Factory;
 import io.micronaut.context.annotation.Requires;
 import io.micronaut.core.value.PropertyResolver;
+import io.micronaut.kubernetes.client.ApiClientConfiguration;
 import jakarta.inject.Singleton;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.InstantSource;
+import org.jspecify.annotations.Nullable;
 
 /** Makes the settings, and the source of peers that they ask for. */
 @Factory
 final class PeersFactory {
+
+    private static final Path RESOLV_CONF = Path.of("/etc/resolv.conf");
+    private static final Path NAMESPACE = Path.of("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
 
     @Singleton
     PeersSettings settings(PropertyResolver properties) {
@@ -16,7 +28,58 @@ final class PeersFactory {
 
     @Singleton
     @Requires(beans = Replica.class)
-    PeerSource source(PeersSettings settings, Replica replica) {
-        return new StaticSource(settings, replica.port(), null);
+    PeerSource source(
+            PeersSettings settings,
+            Replica replica,
+            PropertyResolver properties,
+            ApiClientConfiguration kubernetes,
+            BeanProvider<ClientBuilder> builder) {
+        KubernetesSource.Access access = access(kubernetes, builder);
+        return switch (settings.source()) {
+            case STATIC -> new StaticSource(settings, replica.port(), null);
+            case DNS -> dns(settings, replica, null);
+            case KUBERNETES -> new KubernetesSource(settings, replica, access, InstantSource.system());
+            case AUTO -> {
+                String missing = access.missing();
+                if (!settings.addresses().isEmpty()) {
+                    yield new StaticSource(settings, replica.port(), "auto: counter.peers.addresses is set");
+                } else if (settings.service() == null) {
+                    yield new StaticSource(
+                            settings,
+                            replica.port(),
+                            "auto: neither counter.peers.addresses nor counter.peers.service is set");
+                } else if (!properties.containsProperty("kubernetes.service.host")) {
+                    yield dns(settings, replica, "auto: this is no pod of Kubernetes (no KUBERNETES_SERVICE_HOST)");
+                } else if (missing != null) {
+                    yield dns(settings, replica, "auto: " + missing);
+                }
+                yield new AutoSource(
+                        new KubernetesSource(settings, replica, access, InstantSource.system()),
+                        dns(settings, replica, null));
+            }
+        };
+    }
+
+    private static DnsSource dns(PeersSettings settings, Replica replica, @Nullable String chosen) {
+        return new DnsSource(settings, replica, "dns:", RESOLV_CONF, InstantSource.system(), chosen);
+    }
+
+    private static KubernetesSource.Access access(
+            ApiClientConfiguration configuration, BeanProvider<ClientBuilder> builder) {
+        Path kubeConfig = configuration.getKubeConfigPath().map(Path::of).orElse(null);
+        Path token = kubeConfig != null && Files.isReadable(kubeConfig)
+                ? null
+                : Path.of(configuration.getTokenPath().orElse(Config.SERVICEACCOUNT_TOKEN_PATH));
+        return new KubernetesSource.Access(builder::get, namespace(configuration), token);
+    }
+
+    private static String namespace(ApiClientConfiguration configuration) {
+        return configuration.getNamespace().orElseGet(() -> {
+            try {
+                return Files.readString(NAMESPACE).strip();
+            } catch (IOException e) {
+                return "default";
+            }
+        });
     }
 }

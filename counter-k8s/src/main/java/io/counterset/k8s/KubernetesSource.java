@@ -1,0 +1,412 @@
+package io.counterset.k8s;
+
+import io.counterset.k8s.ApiObjects.Conditions;
+import io.counterset.k8s.ApiObjects.Endpoint;
+import io.counterset.k8s.ApiObjects.EndpointSlice;
+import io.counterset.k8s.ApiObjects.EndpointSlices;
+import io.counterset.k8s.ApiObjects.Port;
+import io.counterset.k8s.ApiObjects.Spec;
+import io.counterset.k8s.ApiObjects.StatefulSet;
+import io.counterset.k8s.ApiObjects.StatefulSets;
+import io.counterset.k8s.ApiObjects.Target;
+import io.counterset.k8s.Membership.Expected;
+import io.counterset.k8s.Membership.Member;
+import io.counterset.k8s.Membership.Phase;
+import io.counterset.k8s.PeersReport.Freshness;
+import io.kubernetes.client.openapi.ApiClient;
+import io.kubernetes.client.openapi.apis.CustomObjectsApi;
+import io.kubernetes.client.util.ClientBuilder;
+import java.io.IOException;
+import java.math.BigInteger;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+import okhttp3.OkHttpClient;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Peers by two watches on the Kubernetes API: the EndpointSlices of the headless service say who is where, the StatefulSet says how
+ * many there should be. No request is made when a report is wanted.
+ *
+ * <p>The right to list and watch is needed for {@code endpointslices} of {@code discovery.k8s.io}, and for the one StatefulSet. Without
+ * a service account's token no request is made at all: the client would look elsewhere for a server, and find this replica.
+ */
+final class KubernetesSource implements PeerSource {
+
+    /** Finds a connection whose other end is gone; nothing else would, since a watch may be silent for minutes. */
+    private static final Duration PING = Duration.ofSeconds(10);
+
+    /** A list is a short answer; a watch is ended by the server after 10 minutes at the latest. */
+    private static final Duration LIST_TIMEOUT = Duration.ofSeconds(15);
+
+    private static final Duration WATCH_TIMEOUT = Duration.ofMinutes(11);
+    private static final Duration BETWEEN_LINES = Duration.ofSeconds(30);
+    private static final Logger LOG = LoggerFactory.getLogger(KubernetesSource.class);
+
+    private final PeersSettings settings;
+    private final Replica replica;
+    private final Access access;
+    private final InstantSource clock;
+    private final Duration ping;
+    private final Instant startedAt;
+
+    /** Where each pod has been seen serving: there it cannot be starting any more. */
+    private final Set<String> served = ConcurrentHashMap.newKeySet();
+
+    private volatile @Nullable OkHttpClient http;
+    private volatile @Nullable Watched<EndpointSlice, EndpointSlices> slices;
+    private volatile @Nullable Watched<StatefulSet, StatefulSets> statefulSets;
+    private volatile @Nullable String cannotStart;
+
+    private boolean lost;
+    private Instant lineAt = Instant.MIN;
+
+    /**
+     * How to reach the API server.
+     *
+     * @param builder gives a client of it; not asked before a token is found
+     * @param namespace where the service and the StatefulSet are
+     * @param token the service account's token; null if the client has other credentials
+     */
+    record Access(
+            Supplier<ClientBuilder> builder,
+            String namespace,
+            @Nullable Path token) {
+
+        /** Returns why there is no way to ask the API server, or null if there may be one. */
+        @Nullable
+        String missing() {
+            return token == null || Files.isReadable(token)
+                    ? null
+                    : "there is no service account token (" + token + ")";
+        }
+    }
+
+    KubernetesSource(PeersSettings settings, Replica replica, Access access, InstantSource clock) {
+        this(settings, replica, access, clock, PING);
+    }
+
+    /** For tests, which cannot wait as long. */
+    KubernetesSource(PeersSettings settings, Replica replica, Access access, InstantSource clock, Duration ping) {
+        this.settings = settings;
+        this.replica = replica;
+        this.access = access;
+        this.clock = clock;
+        this.ping = ping;
+        this.startedAt = clock.instant();
+    }
+
+    @Override
+    public void start() {
+        try {
+            cannotStart = access.missing();
+            if (cannotStart == null) {
+                watch();
+            }
+        } catch (RuntimeException | IOException e) {
+            cannotStart = "the Kubernetes client cannot be made: " + e;
+        }
+        if (cannotStart != null) {
+            LOG.warn("peers by kubernetes: {}; the API server is not asked", cannotStart);
+        }
+    }
+
+    private void watch() throws IOException {
+        // A client of its own: the shared one logs every request, and its interval of pings is the host's affair.
+        ApiClient client = access.builder().get().setPingInterval(ping).build();
+        OkHttpClient patient = client.getHttpClient()
+                .newBuilder()
+                .addInterceptor(chain -> {
+                    boolean watch = "true".equals(chain.request().url().queryParameter("watch"));
+                    Duration timeout = watch ? WATCH_TIMEOUT : LIST_TIMEOUT;
+                    return chain.withReadTimeout((int) timeout.toMillis(), TimeUnit.MILLISECONDS)
+                            .proceed(chain.request());
+                })
+                .build();
+        client.setHttpClient(patient);
+        http = patient;
+        String service = Objects.requireNonNull(settings.service(), "service");
+        CustomObjectsApi api = new CustomObjectsApi(client);
+        slices = new Watched<>(
+                EndpointSlice.class,
+                EndpointSlices.class,
+                client,
+                () -> api.listNamespacedCustomObject("discovery.k8s.io", "v1", access.namespace(), "endpointslices")
+                        .labelSelector("kubernetes.io/service-name=" + service),
+                this::noteServing,
+                this::changed,
+                clock,
+                Watched.LONGEST_PAUSE);
+        String statefulSet = statefulSet();
+        if (statefulSet != null) {
+            statefulSets = new Watched<>(
+                    StatefulSet.class,
+                    StatefulSets.class,
+                    client,
+                    () -> api.listNamespacedCustomObject("apps", "v1", access.namespace(), "statefulsets")
+                            .fieldSelector("metadata.name=" + statefulSet),
+                    set -> {},
+                    this::changed,
+                    clock,
+                    Watched.LONGEST_PAUSE);
+            statefulSets.start();
+        }
+        slices.start();
+    }
+
+    private @Nullable String statefulSet() {
+        return settings.statefulSet() != null ? settings.statefulSet() : Reconciliation.base(replica.instance());
+    }
+
+    @Override
+    public void close() {
+        if (slices != null) {
+            slices.close();
+        }
+        if (statefulSets != null) {
+            statefulSets.close();
+        }
+        if (http != null) {
+            http.connectionPool().evictAll();
+            http.dispatcher().executorService().shutdown();
+        }
+    }
+
+    /** Returns whether the API server ever gave a list of peers. */
+    boolean hasList() {
+        return slices != null && slices.hasSynced();
+    }
+
+    /** Returns whether a list of peers is out of question as things are: no credentials, or they are not accepted. */
+    boolean isRefused() {
+        return cannotStart != null || (slices != null && slices.isRefused());
+    }
+
+    @Override
+    public CompletionStage<Membership> membership() {
+        return CompletableFuture.completedStage(current());
+    }
+
+    private Membership current() {
+        Watched<EndpointSlice, EndpointSlices> endpoints = slices;
+        Watched<StatefulSet, StatefulSets> sets = statefulSets;
+        if (endpoints == null || !endpoints.hasSynced()) {
+            String reason = cannotStart != null
+                    ? cannotStart
+                    : endpoints == null || endpoints.failure() == null
+                            ? "no answer from the API server yet"
+                            : endpoints.failure();
+            return new Membership(
+                    source(Freshness.UNAVAILABLE, reason, startedAt),
+                    Expected.number(settings.expected(), Reconciliation.base(replica.instance())),
+                    List.of());
+        }
+        Instant now = clock.instant();
+        Instant staleSince = endpoints.staleSince(now);
+        String reason = staleSince == null ? null : endpoints.failure();
+        Expected expected = Expected.unknown(settings.expected(), Reconciliation.base(replica.instance()));
+        if (sets == null) {
+            reason = reason != null
+                    ? reason
+                    : "the name " + replica.instance() + " has no ordinal, and counter.peers.stateful-set is not set: "
+                            + "it is not known how many replicas there should be";
+        } else if (!sets.hasSynced()) {
+            staleSince = startedAt;
+            reason = sets.failure() != null ? sets.failure() : "no answer about the StatefulSet yet";
+        } else {
+            Instant setsStaleSince = sets.staleSince(now);
+            if (setsStaleSince != null && (staleSince == null || setsStaleSince.isBefore(staleSince))) {
+                staleSince = setsStaleSince;
+                reason = sets.failure();
+            }
+            List<StatefulSet> found = sets.objects();
+            if (found.isEmpty()) {
+                reason = reason != null ? reason : "there is no StatefulSet " + statefulSet();
+            } else {
+                expected = expected(found.get(0));
+            }
+        }
+        if (staleSince != null && reason == null) {
+            reason = "the watch is not open";
+        }
+        return new Membership(
+                source(staleSince == null ? Freshness.LIVE : Freshness.STALE, reason, staleSince),
+                expected,
+                members(endpoints.objects()));
+    }
+
+    /** Returns the versions of the objects that the membership is made of; tests wait for them. */
+    Set<String> versions() {
+        Set<String> versions = new HashSet<>();
+        if (slices != null) {
+            slices.objects().forEach(slice -> versions.add(slice.version()));
+        }
+        if (statefulSets != null) {
+            statefulSets.objects().forEach(set -> versions.add(set.version()));
+        }
+        return versions;
+    }
+
+    private PeersReport.Source source(Freshness state, @Nullable String reason, @Nullable Instant since) {
+        Long age = since == null
+                ? null
+                : Math.max(0, Duration.between(since, clock.instant()).toMillis());
+        return new PeersReport.Source(PeersReport.Kind.KUBERNETES, state, reason, age, null);
+    }
+
+    private static Expected expected(StatefulSet set) {
+        Spec spec = set.spec;
+        int replicas = spec == null || spec.replicas == null ? 1 : spec.replicas;
+        int start = spec == null || spec.ordinals == null || spec.ordinals.start == null ? 0 : spec.ordinals.start;
+        return Expected.statefulSet(
+                Objects.requireNonNull(set.getMetadata().getName()),
+                start,
+                Math.min(replicas, PeersSettings.MOST_PEERS));
+    }
+
+    // Endpoints
+
+    /** One address of one pod, as one slice has it. */
+    private record Entry(Member member, boolean serving, boolean ipv4, BigInteger version) {
+
+        /** Slices may disagree for a moment, and a pod may have addresses of both families: the better one comes last. */
+        static final Comparator<Entry> BETTER = Comparator.comparing(
+                        (Entry entry) -> entry.member().phase() != Phase.TERMINATING)
+                .thenComparing(Entry::serving)
+                .thenComparing(Entry::ipv4)
+                .thenComparing(Entry::version);
+    }
+
+    private List<Member> members(List<EndpointSlice> found) {
+        Map<String, Entry> entries = new TreeMap<>();
+        Set<String> listed = new HashSet<>();
+        for (EndpointSlice slice : found) {
+            for (Endpoint endpoint : endpoints(slice)) {
+                String pod = pod(endpoint);
+                if (pod == null) {
+                    continue;
+                }
+                for (String ip : addresses(endpoint)) {
+                    listed.add(place(pod, ip));
+                    Conditions conditions = endpoint.conditions;
+                    boolean serving = isServing(endpoint);
+                    boolean terminating = conditions != null && Boolean.TRUE.equals(conditions.terminating);
+                    Phase phase = terminating
+                            ? Phase.TERMINATING
+                            : serving || served.contains(place(pod, ip)) ? Phase.SERVING : Phase.STARTING;
+                    Entry entry = new Entry(
+                            new Member(pod, address(ip, port(slice)), phase),
+                            serving,
+                            !ip.contains(":"),
+                            version(slice));
+                    entries.merge(pod, entry, (a, b) -> Entry.BETTER.compare(a, b) >= 0 ? a : b);
+                }
+            }
+        }
+        served.retainAll(listed);
+        List<Member> members = new ArrayList<>();
+        entries.values().forEach(entry -> members.add(entry.member()));
+        return members;
+    }
+
+    private void noteServing(EndpointSlice slice) {
+        for (Endpoint endpoint : endpoints(slice)) {
+            String pod = pod(endpoint);
+            if (pod != null && isServing(endpoint)) {
+                addresses(endpoint).forEach(ip -> served.add(place(pod, ip)));
+            }
+        }
+    }
+
+    private static String place(String pod, String ip) {
+        return pod + " " + ip;
+    }
+
+    private static List<Endpoint> endpoints(EndpointSlice slice) {
+        return slice.endpoints == null ? List.of() : slice.endpoints;
+    }
+
+    private static List<String> addresses(Endpoint endpoint) {
+        // All addresses of one endpoint are interchangeable; Kubernetes itself uses the first only.
+        List<String> addresses = endpoint.addresses;
+        return addresses == null || addresses.isEmpty() ? List.of() : addresses.subList(0, 1);
+    }
+
+    /** Returns the name of the replica at the endpoint, or null if it is none of this StatefulSet. */
+    private @Nullable String pod(Endpoint endpoint) {
+        Target target = endpoint.targetRef;
+        String pod = endpoint.hostname != null
+                ? endpoint.hostname
+                : target != null && "Pod".equals(target.kind) ? target.name : null;
+        String set = statefulSet();
+        return pod == null || (set != null && !set.equals(Reconciliation.base(pod))) ? null : pod;
+    }
+
+    private static boolean isServing(Endpoint endpoint) {
+        Conditions conditions = endpoint.conditions;
+        return conditions == null || !Boolean.FALSE.equals(conditions.serving);
+    }
+
+    private int port(EndpointSlice slice) {
+        int port = 0;
+        if (slice.ports != null) {
+            for (Port candidate : slice.ports) {
+                if (candidate.port != null && (port == 0 || "http".equals(candidate.name))) {
+                    port = candidate.port;
+                }
+            }
+        }
+        return port == 0 ? replica.port() : port;
+    }
+
+    private static String address(String ip, int port) {
+        return (ip.contains(":") ? "[" + ip + "]" : ip) + ":" + port;
+    }
+
+    private static BigInteger version(EndpointSlice slice) {
+        String version = slice.version();
+        return version.matches("[0-9]{1,40}") ? new BigInteger(version) : BigInteger.ZERO;
+    }
+
+    // One line in the log, not one a second
+
+    private synchronized void changed() {
+        String failure = null;
+        boolean live = true;
+        for (Watched<?, ?> watched : new Watched<?, ?>[] {slices, statefulSets}) {
+            if (watched != null) {
+                live &= watched.isConnected();
+                failure = failure != null ? failure : watched.failure();
+            }
+        }
+        Instant now = clock.instant();
+        if (!lost && failure != null && lineAt.plus(BETWEEN_LINES).isBefore(now)) {
+            lost = true;
+            lineAt = now;
+            LOG.warn(
+                    "peers by kubernetes: {}; {} until the API server answers",
+                    failure,
+                    hasList() ? "the last list stays" : "there is no list");
+        } else if (lost && live) {
+            lost = false;
+            LOG.info("peers by kubernetes: the API server answers again");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+package io.counterset.k8s;
+
+import com.google.gson.reflect.TypeToken;
+import com.google.gson.stream.MalformedJsonException;
+import io.kubernetes.client.common.KubernetesListObject;
+import io.kubernetes.client.common.KubernetesObject;
+import io.kubernetes.client.informer.ListerWatcher;
+import io.kubernetes.client.informer.cache.Cache;
+import io.kubernetes.client.informer.impl.DefaultSharedIndexInformer;
+import io.kubernetes.client.openapi.ApiClient;
+import io.kubernetes.client.openapi.ApiException;
+import io.kubernetes.client.openapi.JSON;
+import io.kubernetes.client.openapi.apis.CustomObjectsApi;
+import io.kubernetes.client.openapi.models.V1Status;
+import io.kubernetes.client.util.CallGeneratorParams;
+import io.kubernetes.client.util.Watch;
+import io.kubernetes.client.util.Watchable;
+import java.io.IOException;
+import java.lang.reflect.Type;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+import okhttp3.Call;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Some objects of the Kubernetes API, listed once and then watched, with the truth about the connection: an informer keeps its
+ * objects when the server is gone, and does not say so. Thread-safe.
+ *
+ * <p>What the informer is made to do here, and why:
+ *
+ * <ul>
+ *   <li>Lists are asked for without a resource version. With one, a server that was restored from a backup refuses for ever.
+ *   <li>The watch is wrapped: it is connected from its first answer until it ends, in whatever way.
+ *   <li>Retries slow down, up to 10 s apart and by chance, and obey {@code Retry-After}: the informer itself asks every second,
+ *       and every replica would ask a struggling server in step.
+ * </ul>
+ */
+final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
+        implements ListerWatcher<T, L>, AutoCloseable {
+
+    /** A watch ends every few minutes and is renewed at once; that is no reason to call its objects stale. */
+    private static final Duration RENEWAL = Duration.ofSeconds(2);
+
+    /** A watch that ends sooner than this was not worth its list. */
+    private static final Duration WORTHWHILE = Duration.ofSeconds(5);
+
+    private static final Duration FIRST_PAUSE = Duration.ofMillis(500);
+    static final Duration LONGEST_PAUSE = Duration.ofSeconds(10);
+    private static final Duration LONGEST_RETRY_AFTER = Duration.ofMinutes(1);
+
+    private final ApiClient client;
+    private final Supplier<CustomObjectsApi.APIlistNamespacedCustomObjectRequest> request;
+    private final Type listType;
+    private final Type eventType;
+    private final Consumer<T> seen;
+    private final Runnable changed;
+    private final InstantSource clock;
+    private final Duration longestPause;
+    private final DefaultSharedIndexInformer<T, L> informer;
+
+    private final Cache<T> objects = new Cache<>();
+
+    private boolean connected;
+    private boolean closed;
+    private boolean refused;
+    private Instant connectedAt = Instant.MIN;
+    private @Nullable Instant lostAt;
+    private @Nullable String failure;
+    private int failures;
+    private Duration retryAfter = Duration.ZERO;
+
+    /**
+     * @param request makes a request for the objects, with the selectors of labels or fields in it
+     * @param seen is given every object that is listed or changed, before it counts as known
+     * @param changed is called when the connection was won or lost
+     * @param longestPause how far apart retries may become
+     */
+    Watched(
+            Class<T> type,
+            Class<L> listType,
+            ApiClient client,
+            Supplier<CustomObjectsApi.APIlistNamespacedCustomObjectRequest> request,
+            Consumer<T> seen,
+            Runnable changed,
+            InstantSource clock,
+            Duration longestPause) {
+        this.client = client;
+        this.request = request;
+        this.listType = listType;
+        this.eventType = TypeToken.getParameterized(Watch.Response.class, type).getType();
+        this.seen = seen;
+        this.changed = changed;
+        this.clock = clock;
+        this.longestPause = longestPause;
+        // Whatever the informer would log has been noticed here before.
+        this.informer = new DefaultSharedIndexInformer<>(type, this, 0L, objects, (c, failure) -> {});
+    }
+
+    /** Begins in the background. */
+    void start() {
+        informer.run();
+    }
+
+    @Override
+    public void close() {
+        synchronized (this) {
+            closed = true;
+        }
+        informer.stop();
+    }
+
+    /** Returns whether there ever was a list. */
+    boolean hasSynced() {
+        return informer.hasSynced();
+    }
+
+    /** Returns the objects as last known. */
+    List<T> objects() {
+        return objects.list();
+    }
+
+    synchronized boolean isConnected() {
+        return connected;
+    }
+
+    /** Returns whether the server's last answer was that it does not accept the token or the rights that go with it. */
+    synchronized boolean isRefused() {
+        return refused;
+    }
+
+    /** Returns why the connection is lost; null while it is not, and if it simply ended. */
+    synchronized @Nullable String failure() {
+        return failure;
+    }
+
+    /** Returns since when the objects may be out of date; null if they are not. */
+    synchronized @Nullable Instant staleSince(Instant now) {
+        if (connected || lostAt == null) {
+            return null;
+        }
+        return failure == null && lostAt.plus(RENEWAL).isAfter(now) ? null : lostAt;
+    }
+
+    // Called by the informer
+
+    @Override
+    @SuppressWarnings("unchecked") // the list's items are of the type that the list was asked for
+    public L list(CallGeneratorParams params) throws ApiException {
+        pause();
+        try {
+            L list = client.<L>execute(request.get().buildCall(null), listType).getData();
+            list.getItems().forEach(item -> seen.accept((T) item));
+            synchronized (this) {
+                lostAt = clock.instant(); // not lost yet, but it will be unless a watch follows
+            }
+            return list;
+        } catch (ApiException | RuntimeException e) {
+            lost(e);
+            throw e;
+        }
+    }
+
+    @Override
+    public Watchable<T> watch(CallGeneratorParams params) throws ApiException {
+        pause();
+        try {
+            Call call = request.get()
+                    .watch(true)
+                    .allowWatchBookmarks(true)
+                    .resourceVersion(params.resourceVersion)
+                    .timeoutSeconds(params.timeoutSeconds)
+                    .buildCall(null);
+            Watchable<T> watch = Watch.createWatch(client, call, eventType);
+            won();
+            return new Noticing(watch);
+        } catch (ApiException | RuntimeException e) {
+            lost(e);
+            throw e;
+        }
+    }
+
+    private void pause() throws ApiException {
+        long millis;
+        synchronized (this) {
+            Duration longest =
+                    failures < 2 ? Duration.ZERO : FIRST_PAUSE.multipliedBy(1L << Math.min(failures - 2, 10));
+            longest = longest.compareTo(longestPause) > 0 ? longestPause : longest;
+            millis = (long) (longest.toMillis() * ThreadLocalRandom.current().nextDouble(0.5, 1));
+            millis = Math.max(millis, retryAfter.toMillis());
+            retryAfter = Duration.ZERO;
+        }
+        try {
+            Thread.sleep(millis);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ApiException("stopped");
+        }
+    }
+
+    private void won() {
+        synchronized (this) {
+            connected = true;
+            refused = false;
+            connectedAt = clock.instant();
+            lostAt = null;
+            failure = null;
+        }
+        changed.run();
+    }
+
+    private void lost(@Nullable Throwable reason) {
+        synchronized (this) {
+            if (closed) {
+                return;
+            }
+            Instant now = clock.instant();
+            boolean worthwhile = connected && connectedAt.plus(WORTHWHILE).isBefore(now);
+            failures = worthwhile && reason == null ? 0 : worthwhile ? 1 : failures + 1;
+            connected = false;
+            lostAt = lostAt == null ? now : lostAt;
+            if (reason != null) {
+                failure = describe(reason);
+                int code = reason instanceof ApiException e ? e.getCode() : 0;
+                refused = code == 401 || code == 403;
+                retryAfter = retryAfter(reason);
+            }
+        }
+        changed.run();
+    }
+
+    private static String describe(Throwable reason) {
+        for (Throwable cause = reason; cause != null; cause = cause.getCause()) {
+            if (cause instanceof ApiException e && e.getCode() != 0) {
+                return "the API server answered " + e.getCode() + message(e.getResponseBody());
+            } else if (cause instanceof IOException && !(cause instanceof MalformedJsonException)) {
+                String message = cause.getMessage();
+                return "the API server is not reached: "
+                        + (message == null ? "the connection broke" : PeerClient.printable(message));
+            }
+        }
+        return "the API server's answer is not understood: "
+                + PeerClient.printable(String.valueOf(reason.getMessage()));
+    }
+
+    private static String message(@Nullable String body) {
+        try {
+            V1Status status = body == null ? null : JSON.deserialize(body, V1Status.class);
+            return status == null || status.getMessage() == null
+                    ? ""
+                    : ": " + PeerClient.printable(status.getMessage());
+        } catch (RuntimeException e) {
+            return "";
+        }
+    }
+
+    private static Duration retryAfter(Throwable reason) {
+        if (reason instanceof ApiException e && e.getResponseHeaders() != null) {
+            for (var header : e.getResponseHeaders().entrySet()) {
+                if ("retry-after".equalsIgnoreCase(header.getKey())
+                        && !header.getValue().isEmpty()
+                        && header.getValue().get(0).matches("[0-9]{1,6}")) {
+                    Duration wish =
+                            Duration.ofSeconds(Long.parseLong(header.getValue().get(0)));
+                    return wish.compareTo(LONGEST_RETRY_AFTER) > 0 ? LONGEST_RETRY_AFTER : wish;
+                }
+            }
+        }
+        return Duration.ZERO;
+    }
+
+    /** A watch that says when it ends: the informer closes every watch it opened. */
+    private final class Noticing implements Watchable<T> {
+
+        private final Watchable<T> watch;
+        private boolean over;
+
+        Noticing(Watchable<T> watch) {
+            this.watch = watch;
+        }
+
+        @Override
+        public boolean hasNext() {
+            try {
+                return watch.hasNext();
+            } catch (RuntimeException e) {
+                end(e);
+                throw e;
+            }
+        }
+
+        @Override
+        public Watch.Response<T> next() {
+            try {
+                Watch.Response<T> event = watch.next();
+                if ("ERROR".equals(event.type)) {
+                    String said = event.status == null ? null : JSON.serialize(event.status);
+                    int code = event.status == null || event.status.getCode() == null ? 0 : event.status.getCode();
+                    end(new ApiException(code == 0 ? 500 : code, Map.of(), said));
+                } else if (event.object == null) {
+                    throw new IllegalStateException("an event without an object");
+                } else if (!"BOOKMARK".equals(event.type)) {
+                    seen.accept(event.object);
+                }
+                return event;
+            } catch (RuntimeException e) {
+                end(e);
+                throw e;
+            }
+        }
+
+        @Override
+        public Iterator<Watch.Response<T>> iterator() {
+            return this;
+        }
+
+        @Override
+        public void close() throws IOException {
+            end(null);
+            watch.close();
+        }
+
+        private void end(@Nullable Throwable reason) {
+            synchronized (Watched.this) {
+                if (over) {
+                    return;
+                }
+                over = true;
+            }
+            lost(reason);
+        }
+    }
+}

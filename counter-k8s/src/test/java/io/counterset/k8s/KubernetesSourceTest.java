@@ -1,0 +1,512 @@
+package io.counterset.k8s;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
+import io.counterset.CounterStore;
+import io.counterset.k8s.FakeApiServer.Cut;
+import io.counterset.k8s.FakeApiServer.Event;
+import io.counterset.k8s.FakeApiServer.Kind;
+import io.counterset.k8s.Membership.Member;
+import io.counterset.k8s.Membership.Phase;
+import io.counterset.k8s.PeersReport.Freshness;
+import io.kubernetes.client.openapi.ApiClient;
+import io.kubernetes.client.openapi.apis.CustomObjectsApi;
+import io.kubernetes.client.util.CallGeneratorParams;
+import io.kubernetes.client.util.Watchable;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
+
+/** What becomes of the list of peers when the API server refuses, fails, lies, forgets or goes away. */
+class KubernetesSourceTest {
+
+    @TempDir
+    Path folder;
+
+    private FakeApiServer server;
+    private CounterStore store;
+    private final List<KubernetesSource> open = new ArrayList<>();
+    private final List<Event> recording = FakeApiServer.recording(UnaryOperator.identity());
+    private final ListAppender<ILoggingEvent> lines = new ListAppender<>();
+    private final Logger logger = (Logger) LoggerFactory.getLogger(KubernetesSource.class);
+
+    @BeforeEach
+    void start() throws IOException {
+        server = new FakeApiServer(folder);
+        store = CounterStore.open(folder.resolve("store"));
+        lines.start();
+        logger.addAppender(lines);
+        logger.setLevel(Level.INFO);
+    }
+
+    @AfterEach
+    void stop() {
+        logger.detachAppender(lines);
+        logger.setLevel(null);
+        open.forEach(KubernetesSource::close);
+        store.close();
+        server.close();
+    }
+
+    static PeersSettings settings(@Nullable Integer expected) {
+        return new PeersSettings(
+                PeersSettings.Choice.KUBERNETES,
+                List.of(),
+                "app-python-headless",
+                null,
+                expected,
+                Duration.ofSeconds(5),
+                Duration.ofSeconds(10),
+                64,
+                Duration.ZERO,
+                Duration.ofDays(7),
+                Path.of("not used"));
+    }
+
+    private KubernetesSource source(String instance) {
+        KubernetesSource source = new KubernetesSource(
+                settings(null), new Replica(instance, store, "visits", 8080), server.access(), InstantSource.system());
+        open.add(source);
+        source.start();
+        return source;
+    }
+
+    private KubernetesSource source() {
+        return source("app-python-0");
+    }
+
+    /** Lets the server be where the recording was at a version. */
+    private void holdRecordingUntil(long version) {
+        recording.stream().filter(event -> event.version() <= version).forEach(server::apply);
+    }
+
+    private static Membership now(KubernetesSource source) {
+        return source.membership().toCompletableFuture().join();
+    }
+
+    private static void awaitLive(KubernetesSource source) {
+        TestSettings.await(() -> now(source).isLive());
+    }
+
+    private static PeersReport.Source stateOf(KubernetesSource source) {
+        return now(source).source();
+    }
+
+    private static String awaitReason(KubernetesSource source, Freshness state) {
+        TestSettings.await(
+                () -> stateOf(source).state() == state && stateOf(source).reason() != null);
+        return String.valueOf(stateOf(source).reason());
+    }
+
+    @Test
+    void beforeTheFirstListNothingIsClaimed() {
+        server.failAll(500);
+        KubernetesSource source = source();
+
+        assertThat(now(source).isLive()).isFalse();
+        assertThat(stateOf(source).state()).isEqualTo(Freshness.UNAVAILABLE);
+        assertThat(now(source).members()).isEmpty();
+        assertThat(now(source).expected().known()).isFalse();
+        assertThat(source.hasList()).isFalse();
+        server.failAll(0);
+        holdRecordingUntil(464);
+        awaitLive(source);
+        assertThat(now(source).members()).hasSize(3);
+        assertThat(stateOf(source).reason()).isNull();
+        assertThat(stateOf(source).ageMillis()).isNull();
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "401 | the API server answered 401: Unauthorized | true",
+                "403 | the API server answered 403: endpointslices.discovery.k8s.io is forbidden: User | true",
+                "429 | the API server answered 429: as the test wants it | false",
+                "500 | the API server answered 500: as the test wants it | false",
+                "503 | the API server answered 503: as the test wants it | false"
+            })
+    void aServerThatRefusesIsQuotedAndTriedAgain(int status, String reason, boolean refused) {
+        holdRecordingUntil(464);
+        server.failAll(status);
+        KubernetesSource source = source();
+
+        TestSettings.await(() -> String.valueOf(stateOf(source).reason()).startsWith(reason));
+        assertThat(source.isRefused()).isEqualTo(refused);
+        server.failAll(0);
+        awaitLive(source);
+    }
+
+    @Test
+    void aRotatedTokenIsReadAgain() throws IOException {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        server.rotateToken("better");
+
+        assertThat(awaitReason(source, Freshness.STALE)).isEqualTo("the API server answered 401: Unauthorized");
+        assertThat(now(source).members()).hasSize(3);
+        server.authentication.setExpiry(Instant.MIN); // the client reads the file again once a minute
+        awaitLive(source);
+    }
+
+    @Test
+    void aRightMissingForOneOfTheTwoIsNotConcealed() {
+        holdRecordingUntil(464);
+        server.fail(Kind.SETS, 403);
+        KubernetesSource source = source();
+
+        assertThat(awaitReason(source, Freshness.STALE)).isNotEmpty();
+        TestSettings.await(() -> String.valueOf(stateOf(source).reason()).contains("answered 403"));
+        assertThat(now(source).members()).hasSize(3);
+        assertThat(now(source).expected().known()).isFalse();
+        server.fail(Kind.SETS, 0);
+        awaitLive(source);
+        assertThat(now(source).expected().names()).hasSize(3);
+    }
+
+    @Test
+    void withoutATokenNobodyIsAsked() throws IOException {
+        Files.delete(server.token);
+        KubernetesSource source = source();
+
+        assertThat(stateOf(source).state()).isEqualTo(Freshness.UNAVAILABLE);
+        assertThat(stateOf(source).reason()).isEqualTo("there is no service account token (" + server.token + ")");
+        assertThat(source.isRefused()).isTrue();
+        assertThat(server.requests()).isZero();
+        assertThat(lines.list).hasSize(1);
+    }
+
+    @Test
+    void aClientThatCannotBeMadeEndsNothing() {
+        KubernetesSource source = new KubernetesSource(
+                settings(null),
+                new Replica("app-python-0", store, "visits", 8080),
+                new KubernetesSource.Access(
+                        () -> {
+                            throw new IllegalStateException("no certificate");
+                        },
+                        "demo",
+                        null),
+                InstantSource.system());
+        open.add(source);
+        source.start();
+
+        assertThat(stateOf(source).reason()).contains("no certificate");
+        assertThat(now(source).isLive()).isFalse();
+    }
+
+    @Test
+    void aServerThatGoesAwayLeavesItsLastListWithItsAgeAndOneLine() throws Exception {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        server.stop();
+
+        assertThat(awaitReason(source, Freshness.STALE)).startsWith("the API server is not reached: ");
+        assertThat(now(source).members()).hasSize(3);
+        assertThat(now(source).expected().names()).hasSize(3);
+        TestSettings.await(() -> Objects.requireNonNullElse(stateOf(source).ageMillis(), 0L) > 2_500);
+        assertThat(lines.list).as("one line, however often it was tried").hasSize(1);
+        assertThat(lines.list.get(0).getFormattedMessage())
+                .startsWith("peers by kubernetes: the API server is not reached")
+                .endsWith("; the last list stays until the API server answers");
+
+        holdRecordingUntil(538);
+        server.start();
+        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
+        TestSettings.await(() -> lines.list.size() == 2);
+        assertThat(lines.list.get(1).getFormattedMessage())
+                .isEqualTo("peers by kubernetes: the API server answers again");
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void aVersionThatIsTooOldMeansANewList(boolean byEvent) {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        recording.stream()
+                .filter(event -> event.version() > 464 && event.version() <= 538)
+                .forEach(event -> {
+                    if (event.version() == 467) {
+                        server.endWatches();
+                    }
+                    server.apply(event);
+                });
+        server.compact(byEvent);
+
+        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
+        assertThat(now(source).expected().names()).hasSize(5);
+        assertThat(server.complaints()).isEmpty();
+    }
+
+    @Test
+    void aServerRestoredToAnOlderStateIsBelieved() {
+        holdRecordingUntil(538);
+        KubernetesSource source = source();
+        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
+        server.restore(
+                recording.stream().filter(event -> event.version() <= 464).toList());
+
+        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 3);
+        assertThat(now(source).expected().names()).hasSize(3);
+    }
+
+    @Test
+    void aWatchThatEndsAsItShouldIsRenewedAndNothingIsStale() {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        int lists = server.lists(Kind.SLICES);
+        server.endWatches();
+        TestSettings.await(() -> {
+            assertThat(now(source).isLive()).isTrue();
+            return server.watches(Kind.SLICES) == 2 && server.watches(Kind.SETS) == 2;
+        });
+        assertThat(server.lists(Kind.SLICES)).isEqualTo(lists);
+        assertThat(lines.list).isEmpty();
+    }
+
+    @Test
+    void aSilentWatchIsNoFault() throws Exception {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        TestSettings.await(() -> server.openWatches() == 2);
+        int requests = server.requests();
+        Thread.sleep(2_500); // longer than the grace for a watch that ended: silence must not count as an end
+        assertThat(now(source).isLive()).isTrue();
+        assertThat(server.requests()).isEqualTo(requests);
+    }
+
+    @Test
+    void aWatchThatNeverOpensIsNotTakenForASilentOne() {
+        holdRecordingUntil(464);
+        server.holdWatches(true);
+        KubernetesSource source = source();
+
+        assertThat(awaitReason(source, Freshness.STALE)).isEqualTo("the watch is not open");
+        assertThat(now(source).members()).hasSize(3);
+        server.holdWatches(false);
+        awaitLive(source);
+    }
+
+    @Test
+    void aServerThatAsksForPatienceGetsIt() {
+        holdRecordingUntil(464);
+        server.failAll(429);
+        server.retryAfter("3");
+        KubernetesSource source = source();
+        awaitReason(source, Freshness.UNAVAILABLE);
+        TestSettings.await(() -> server.requests() == 2);
+        long start = System.nanoTime();
+        server.failAll(0);
+        awaitLive(source);
+        assertThat(Duration.ofNanos(System.nanoTime() - start)).isGreaterThan(Duration.ofMillis(2_500));
+        assertThat(server.requests()).isLessThan(8);
+    }
+
+    @ParameterizedTest
+    @EnumSource(Cut.class)
+    void aWatchCutAtAnyByteGivesWholeEventsOnly(Cut how) throws Exception {
+        List<Event> slices = recording.stream()
+                .filter(event -> event.kind() == Kind.SLICES && !event.isBookmark())
+                .limit(3)
+                .toList();
+        server.apply(slices.get(0));
+        try (Watched<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watched = watchedSlices()) {
+            server.apply(slices.get(1));
+            int length = (slices.get(1).line() + "\n").getBytes(StandardCharsets.UTF_8).length;
+            for (int bytes = 0; bytes <= length; bytes++) {
+                server.cutNext(Kind.SLICES, how, bytes);
+                List<String> versions = new ArrayList<>();
+                try (Watchable<ApiObjects.EndpointSlice> watch =
+                        watched.watch(new CallGeneratorParams(true, "353", 300))) {
+                    assertThat(watched.isConnected()).isTrue();
+                    while (watch.hasNext()) {
+                        versions.add(watch.next().object.version());
+                    }
+                } catch (RuntimeException e) {
+                    assertThat(watched.failure()).isNotNull();
+                }
+                assertThat(versions).as("after %d of %d bytes", bytes, length).isIn(List.of(), List.of("426"));
+                assertThat(versions.isEmpty()).isEqualTo(bytes < length - 1);
+                assertThat(watched.isConnected()).isFalse();
+            }
+        }
+    }
+
+    private Watched<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watchedSlices() {
+        ApiClient client = server.access().builder().get().build();
+        return new Watched<>(
+                ApiObjects.EndpointSlice.class,
+                ApiObjects.EndpointSlices.class,
+                client,
+                () -> new CustomObjectsApi(client)
+                        .listNamespacedCustomObject("discovery.k8s.io", "v1", "demo", "endpointslices")
+                        .labelSelector(Kind.SLICES.selected),
+                slice -> {},
+                () -> {},
+                InstantSource.system(),
+                Duration.ZERO);
+    }
+
+    // What slices can look like
+
+    private static Event slice(long version, String name, String ports, String... endpoints) {
+        return Event.of(
+                Kind.SLICES,
+                "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"EndpointSlice\",\"apiVersion\":\"discovery.k8s.io/v1\","
+                        + "\"metadata\":{\"name\":\"" + name + "\",\"namespace\":\"demo\",\"resourceVersion\":\""
+                        + version
+                        + "\"},\"endpoints\":[" + String.join(",", endpoints) + "],\"ports\":" + ports + "}}");
+    }
+
+    private static String endpoint(String hostname, String address, @Nullable Boolean serving, boolean terminating) {
+        return "{\"addresses\":[\"" + address + "\"],\"conditions\":{\"ready\":true,\"serving\":" + serving
+                + ",\"terminating\":" + terminating + "},\"hostname\":\"" + hostname + "\"}";
+    }
+
+    private static Event statefulSet(long version, String spec) {
+        return Event.of(
+                Kind.SETS,
+                "{\"type\":\"ADDED\",\"object\":{\"kind\":\"StatefulSet\",\"apiVersion\":\"apps/v1\",\"metadata\":"
+                        + "{\"name\":\"app-python\",\"namespace\":\"demo\",\"resourceVersion\":\"" + version
+                        + "\"},\"spec\":" + spec + "}}");
+    }
+
+    private static final String HTTP = "[{\"name\":\"metrics\",\"port\":9090},{\"name\":\"http\",\"port\":8080}]";
+
+    @Test
+    void severalSlicesDualStackAndSlicesThatDisagree() {
+        server.apply(statefulSet(1, "{\"replicas\":4}"));
+        server.apply(slice(
+                2,
+                "v4-a",
+                HTTP,
+                endpoint("app-python-2", "10.0.0.2", null, false),
+                endpoint("app-python-1", "10.0.0.9", true, true),
+                endpoint("app-python-3", "10.0.0.3", false, false)));
+        server.apply(slice(
+                3,
+                "v4-b",
+                HTTP,
+                endpoint("app-python-1", "10.0.0.1", true, false),
+                endpoint("app-python-3", "10.0.0.33", false, false)));
+        server.apply(slice(4, "v6", "null", endpoint("app-python-2", "fd00::2", true, false)));
+        server.apply(slice(5, "v6-only", "[]", endpoint("app-python-0", "fd00::1", true, false)));
+        server.apply(slice(
+                6,
+                "others",
+                HTTP,
+                endpoint("other-0", "10.0.0.7", true, false),
+                endpoint("app-python", "10.0.0.8", true, false),
+                "{\"addresses\":[\"10.0.0.10\"],\"conditions\":{}}",
+                "{\"addresses\":[\"10.0.0.11\"],\"conditions\":null,"
+                        + "\"targetRef\":{\"kind\":\"Pod\",\"name\":\"app-python-4\"}}",
+                "{\"addresses\":[],\"hostname\":\"app-python-5\"}"));
+        KubernetesSource source = source();
+        awaitLive(source);
+
+        assertThat(now(source).members())
+                .containsExactly(
+                        new Member("app-python-0", "[fd00::1]:8080", Phase.SERVING),
+                        new Member("app-python-1", "10.0.0.1:8080", Phase.SERVING),
+                        new Member("app-python-2", "10.0.0.2:8080", Phase.SERVING),
+                        new Member("app-python-3", "10.0.0.33:8080", Phase.STARTING),
+                        new Member("app-python-4", "10.0.0.11:8080", Phase.SERVING));
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{\"replicas\":2} | app-python-0, app-python-1",
+                "{\"replicas\":2,\"ordinals\":{\"start\":5}} | app-python-5, app-python-6",
+                "{\"replicas\":2,\"ordinals\":null} | app-python-0, app-python-1",
+                "{} | app-python-0",
+                "{\"replicas\":0} | ''"
+            })
+    void theStatefulSetNamesWhoIsExpected(String spec, String names) {
+        server.apply(statefulSet(1, spec));
+        KubernetesSource source = source();
+        awaitLive(source);
+
+        assertThat(now(source).expected().names()).isEqualTo(names.isEmpty() ? Set.of() : Set.of(names.split(", ")));
+        assertThat(now(source).expected().exact()).isTrue();
+        assertThat(now(source).expected().known()).isTrue();
+    }
+
+    @Test
+    void withoutAStatefulSetTheirNumberIsNotKnown() {
+        holdRecordingUntil(353);
+        KubernetesSource source = source();
+        awaitLive(source);
+        assertThat(now(source).expected().known()).isFalse();
+        assertThat(stateOf(source).reason()).isEqualTo("there is no StatefulSet app-python");
+
+        KubernetesSource unnamed = source("a-name-without-ordinal");
+        awaitLive(unnamed);
+        assertThat(now(unnamed).expected().known()).isFalse();
+        assertThat(stateOf(unnamed).reason()).contains("has no ordinal");
+    }
+
+    @Test
+    void whoHasServedCannotBeStarting() {
+        server.apply(statefulSet(1, "{\"replicas\":2}"));
+        server.apply(slice(2, "a", HTTP, endpoint("app-python-1", "10.0.0.1", false, false)));
+        KubernetesSource source = source();
+        awaitLive(source);
+        assertThat(now(source).members()).extracting(Member::phase).containsExactly(Phase.STARTING);
+
+        server.apply(slice(3, "a", HTTP, endpoint("app-python-1", "10.0.0.1", true, false)));
+        server.apply(slice(4, "a", HTTP, endpoint("app-python-1", "10.0.0.1", false, false)));
+        TestSettings.await(() -> source.versions().contains("4"));
+        assertThat(now(source).members()).extracting(Member::phase).containsExactly(Phase.SERVING);
+
+        server.apply(slice(5, "a", HTTP, endpoint("app-python-1", "10.0.0.2", false, false)));
+        TestSettings.await(() -> source.versions().contains("5"));
+        assertThat(now(source).members()).extracting(Member::phase).containsExactly(Phase.STARTING);
+    }
+
+    @Test
+    void deletedObjectsAreGone() {
+        holdRecordingUntil(464);
+        KubernetesSource source = source();
+        awaitLive(source);
+        Event slice = recording.stream()
+                .filter(event -> event.version() == 463)
+                .findFirst()
+                .orElseThrow();
+        server.apply(Event.of(
+                Kind.SLICES, slice.line().replace("MODIFIED", "DELETED").replace("\"463\"", "\"465\"")));
+
+        TestSettings.await(() -> now(source).members().isEmpty());
+        assertThat(now(source).isLive()).isTrue();
+        assertThat(now(source).expected().names()).as("all of them are missed").hasSize(3);
+    }
+}
