@@ -383,7 +383,7 @@ final class PeerClient implements AutoCloseable {
 
     static String printable(String text) {
         String clean = text.replaceAll("\\p{C}+", " ").strip();
-        return clean.length() <= 120 ? clean : clean.substring(0, 120);
+        return clean.length() <= 250 ? clean : clean.substring(0, 250);
     }
 
     /** A name as one segment of a path; one of dots alone would be taken for a step upwards. */
