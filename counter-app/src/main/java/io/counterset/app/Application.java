@@ -3,7 +3,9 @@ package io.counterset.app;
 import io.counterset.CounterStore;
 import io.counterset.CounterStoreException;
 import io.counterset.StoreStatistics;
+import io.counterset.k8s.PeersSettings;
 import io.counterset.k8s.Replica;
+import io.micrometer.core.instrument.MeterRegistry;
 import io.micronaut.context.ApplicationContext;
 import io.micronaut.http.server.exceptions.ServerStartupException;
 import io.micronaut.runtime.graceful.GracefulShutdownManager;
@@ -11,6 +13,7 @@ import io.micronaut.runtime.server.EmbeddedServer;
 import io.swagger.v3.oas.annotations.OpenAPIDefinition;
 import io.swagger.v3.oas.annotations.info.Info;
 import java.io.PrintStream;
+import java.util.Locale;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -38,8 +41,55 @@ public final class Application {
         this.server = server;
     }
 
-    /** Runs the service until the process is told to stop. */
+    private static final String HELP = """
+            Counterset: durable counters over HTTP.
+
+            java -jar counter-app.jar             serves http://localhost:8080 until it is told to stop
+            java -jar counter-app.jar %s
+                                                  checks a running service from outside
+            java -jar counter-app.jar --version   prints the version
+            java -jar counter-app.jar --help      prints this
+
+            Settings are environment variables:
+              COUNTER_DIRECTORY             where the counts are kept                       data
+              COUNTER_NAME                  the main counter, the one that / counts         visits
+              COUNTER_INSTANCE              this replica's name                             the host name
+              COUNTER_DURABILITY            sync, or a period such as 100ms                 sync
+              COUNTER_MAX_PENDING           increments that may wait for the disk           4096
+              COUNTER_IDEMPOTENCY_MAX_KEYS  idempotency keys that are remembered            100000
+              COUNTER_IDEMPOTENCY_MAX_AGE   and for how long                                24h
+              COUNTER_METRICS_COUNTERS      counters that appear among the metrics          the main counter
+              COUNTER_PEERS_SOURCE          auto, kubernetes, dns or static                 auto
+              COUNTER_PEERS_ADDRESSES       the replicas, for static                        this one alone
+              COUNTER_PEERS_SERVICE         the headless service, for kubernetes and dns
+              COUNTER_PEERS_EXPECTED        how many replicas there should be, for dns and static
+              COUNTER_LOG_FORMAT            text or json                                    text
+              COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
+              MICRONAUT_SERVER_HOST         the address to listen on                        all
+              MICRONAUT_SERVER_PORT         the port, 0 for any free one                    8080
+            """.formatted(Check.USAGE);
+
+    /** Runs the service until the process is told to stop, or does what the arguments say. */
     public static void main(String[] arguments) {
+        switch (arguments.length == 0 ? "" : arguments[0]) {
+            case "" -> serve();
+            case "--help" -> System.out.print(HELP);
+            case "--version" -> System.out.println("counterset " + version());
+            case "check" -> System.exit(Check.run(arguments, System.out, System.err));
+            default -> {
+                System.err.println("counterset: unknown argument '" + arguments[0] + "'; --help lists what there is");
+                System.exit(2);
+            }
+        }
+    }
+
+    /** Returns the version, as the jar's manifest has it. */
+    static String version() {
+        String version = Application.class.getPackage().getImplementationVersion();
+        return version == null ? "unpackaged" : version;
+    }
+
+    private static void serve() {
         Application application;
         try {
             application = start();
@@ -62,6 +112,7 @@ public final class Application {
             context.start();
             Application application = new Application(context, takePort(context));
             application.logStart();
+            context.getBean(MeterRegistry.class); // fills it; only now, for nobody waits for it
             started = true;
             return application;
         } finally {
@@ -89,7 +140,7 @@ public final class Application {
         StoreStatistics statistics = store.statistics();
         LOG.info(
                 "serving port {}: instance {}, directory {}, counter {} = {}, store {}, incarnation {}, durability {},"
-                        + " recovered in {} ms{}",
+                        + " peers {}, recovered in {} ms{}",
                 server.getPort(),
                 replica.instance(),
                 settings.directory().toAbsolutePath(),
@@ -98,6 +149,7 @@ public final class Application {
                 store.identity().id(),
                 store.identity().incarnation(),
                 store.durability(),
+                context.getBean(PeersSettings.class).source().name().toLowerCase(Locale.ROOT),
                 statistics.recoveryTime().toMillis(),
                 statistics.discardedBatches() == 0 ? "" : " (dropping a torn batch, which was never acknowledged)");
     }

@@ -16,11 +16,16 @@ import io.micronaut.http.annotation.Post;
 import io.micronaut.http.annotation.Produces;
 import io.micronaut.http.annotation.QueryValue;
 import io.micronaut.http.server.HttpServerConfiguration;
-import io.micronaut.scheduling.TaskExecutors;
-import io.micronaut.scheduling.annotation.ExecuteOn;
 import io.micronaut.serde.annotation.Serdeable;
+import io.swagger.v3.oas.annotations.Operation;
+import io.swagger.v3.oas.annotations.Parameter;
+import io.swagger.v3.oas.annotations.enums.ParameterIn;
+import io.swagger.v3.oas.annotations.media.Content;
+import io.swagger.v3.oas.annotations.media.Schema;
+import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
@@ -30,17 +35,20 @@ import org.jspecify.annotations.Nullable;
 
 /** This replica's own counts. */
 @Controller
-@Produces(MediaType.ALL)
+@Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
 final class CountController {
 
+    private static final int USUAL_PAGE = 100;
     private static final int MAX_PAGE = 1_000;
 
     private final CounterStore store;
     private final Replica replica;
+    private final Snapshots snapshots;
     private final Counter main;
     private final long maxRequestSize;
 
-    CountController(CounterStore store, Replica replica, HttpServerConfiguration server) {
+    CountController(CounterStore store, Replica replica, Snapshots snapshots, HttpServerConfiguration server) {
+        this.snapshots = snapshots;
         this.maxRequestSize = server.getMaxRequestSize();
         this.store = store;
         this.replica = replica;
@@ -79,11 +87,51 @@ final class CountController {
     }
 
     @Get("/count")
+    @Operation(
+            summary = "Returns the main counter's count on this replica",
+            description = "Never counts. Plain text is the bare number.")
+    @ApiResponse(
+            responseCode = "200",
+            description = "The durable count",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     HttpResponse<?> count(HttpRequest<?> request) {
         return count(request, replica.mainCounter());
     }
 
     @Get("/count/" + CounterName.SEGMENT)
+    @Operation(
+            summary = "Returns a counter's count on this replica",
+            description = "A counter that was never added to has the count 0.",
+            parameters = {
+                @Parameter(
+                        name = "name",
+                        in = ParameterIn.PATH,
+                        required = true,
+                        description = CounterName.DESCRIPTION,
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "The durable count",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     HttpResponse<?> countOf(HttpRequest<?> request) {
         return count(request, counterOf(request).name());
     }
@@ -96,13 +144,81 @@ final class CountController {
 
     @Post("/count")
     @Consumes(MediaType.ALL)
-    CompletionStage<HttpResponse<?>> add(HttpRequest<?> request, @QueryValue @Nullable String by) {
+    @Operation(
+            summary = "Adds to the main counter of this replica",
+            description = "Answers once the new count is durable.",
+            parameters = {
+                @Parameter(
+                        name = IdempotencyKey.HEADER,
+                        in = ParameterIn.HEADER,
+                        description = IdempotencyKey.DESCRIPTION,
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    CompletionStage<HttpResponse<?>> add(
+            HttpRequest<?> request,
+            @QueryValue
+                    @Nullable
+                    @Parameter(description = "How much to add: a whole number of 1 or more; 1 if it is not given")
+                    @Schema(type = "integer", format = "int64", minimum = "1")
+                    String by) {
         return add(request, main, by);
     }
 
     @Post("/count/" + CounterName.SEGMENT)
     @Consumes(MediaType.ALL)
-    CompletionStage<HttpResponse<?>> addTo(HttpRequest<?> request, @QueryValue @Nullable String by) {
+    @Operation(
+            summary = "Adds to a counter of this replica",
+            description = "The first add creates it.",
+            parameters = {
+                @Parameter(
+                        name = "name",
+                        in = ParameterIn.PATH,
+                        required = true,
+                        description = CounterName.DESCRIPTION,
+                        schema = @Schema(type = "string")),
+                @Parameter(
+                        name = IdempotencyKey.HEADER,
+                        in = ParameterIn.HEADER,
+                        description = IdempotencyKey.DESCRIPTION,
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    CompletionStage<HttpResponse<?>> addTo(
+            HttpRequest<?> request,
+            @QueryValue
+                    @Nullable
+                    @Parameter(description = "How much to add: a whole number of 1 or more; 1 if it is not given")
+                    @Schema(type = "integer", format = "int64", minimum = "1")
+                    String by) {
         return add(request, counterOf(request), by);
     }
 
@@ -124,26 +240,51 @@ final class CountController {
     }
 
     @Get("/counts")
-    @ExecuteOn(TaskExecutors.BLOCKING)
-    HttpResponse<?> counts(
-            HttpRequest<?> request, @QueryValue @Nullable String after, @QueryValue @Nullable String limit) {
+    @Operation(
+            summary = "Lists this replica's counters in the order of their names",
+            description = "Plain text has a line with count and name for each.")
+    @ApiResponse(
+            responseCode = "200",
+            description = "One page; the header Link and, in JSON, next tell where the next one is",
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Page.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    CompletionStage<HttpResponse<?>> counts(
+            HttpRequest<?> request,
+            @QueryValue @Nullable @Parameter(description = "The name behind which the page begins") String after,
+            @QueryValue
+                    @Nullable
+                    @Parameter(description = "How many counters, 1 to 1000; 100 if it is not given")
+                    @Schema(type = "integer", minimum = "1", maximum = "1000")
+                    String limit) {
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
-        int size = limit == null ? 100 : limit.matches("[0-9]{1,4}") ? Integer.parseInt(limit) : 0;
+        int size = limit == null ? USUAL_PAGE : limit.matches("[0-9]{1,4}") ? Integer.parseInt(limit) : 0;
         if (size < 1 || size > MAX_PAGE) {
-            throw new Problem.Refusal(Problem.Type.BAD_PAGE, "limit must be a whole number from 1 to " + MAX_PAGE);
+            throw new Problem.Refusal(
+                    Problem.Type.BAD_PAGE,
+                    "limit must be a whole number from 1 to " + MAX_PAGE + ", but is '" + limit + "'");
         }
-        SortedMap<String, Long> rest = store.snapshot();
-        if (after != null) {
-            rest = rest.tailMap(after + '\0');
-        }
-        List<Page.Entry> entries = rest.entrySet().stream()
-                .limit(size)
-                .map((Map.Entry<String, Long> e) -> new Page.Entry(e.getKey(), e.getValue()))
-                .toList();
-        String next = rest.size() <= size
-                ? null
-                : "/counts?limit=" + size + "&after="
+        return snapshots.next().thenApply(counts -> page(type, counts, after, size));
+    }
+
+    private HttpResponse<?> page(MediaType type, SortedMap<String, Long> counts, @Nullable String after, int size) {
+        // Names have no control characters, so this is the first one behind.
+        SortedMap<String, Long> rest = after == null ? counts : counts.tailMap(after + '\0');
+        List<Page.Entry> entries = new ArrayList<>();
+        String next = null;
+        for (Map.Entry<String, Long> count : rest.entrySet()) {
+            if (entries.size() == size) {
+                next = "/counts?limit=" + size + "&after="
                         + URLEncoder.encode(entries.get(size - 1).counter(), StandardCharsets.UTF_8);
+                break;
+            }
+            entries.add(new Page.Entry(count.getKey(), count.getValue()));
+        }
         StoreIdentity identity = store.identity();
         MutableHttpResponse<?> response = type.equals(Negotiation.TEXT)
                 ? Negotiation.fresh(type, lines(entries))

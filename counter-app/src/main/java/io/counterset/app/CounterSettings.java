@@ -4,6 +4,7 @@ import io.counterset.CounterStore;
 import io.counterset.Durability;
 import io.counterset.IdempotencyWindow;
 import io.micronaut.core.convert.ConversionContext;
+import io.micronaut.core.convert.ConversionService;
 import io.micronaut.core.value.PropertyResolver;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
@@ -11,6 +12,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -22,13 +25,26 @@ import org.jspecify.annotations.Nullable;
  * @param name {@code counter.name}: the main counter, the one that {@code /} counts; default {@code visits}
  * @param instance {@code counter.instance}: this replica's own name; default: the host name, in a pod the pod's name
  * @param durability {@code counter.durability}: {@code sync} or a duration such as {@code 100ms}; default {@code sync}
+ * @param maxPending {@code counter.max-pending}: how many increments may wait for the disk before more are refused with a 503,
+ *     1 to 100,000; default 4,096, which with their connections take some 40 MB
+ * @param metrics {@code counter.metrics.counters}: the counters that appear by name among the metrics, separated by commas, at
+ *     most 1,000; default: the main counter
  * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
  * @param port {@code micronaut.server.port}: 1 to 65535, or 0 for any free one; default 8080
  */
 record CounterSettings(
-        Path directory, String name, String instance, Durability durability, IdempotencyWindow idempotency, int port) {
+        Path directory,
+        String name,
+        String instance,
+        Durability durability,
+        IdempotencyWindow idempotency,
+        int maxPending,
+        List<String> metrics,
+        int port) {
 
+    private static final int MAX_NAME_BYTES = 128;
     private static final int MAX_INSTANCE_BYTES = 253;
+    private static final int MAX_METRICS = 1_000;
 
     /** A value that is not allowed. The message is one line: the setting, the value, and what is allowed. */
     static final class BadSettingException extends IllegalArgumentException {
@@ -46,12 +62,17 @@ record CounterSettings(
      */
     static CounterSettings from(PropertyResolver properties) {
         Source source = new Source(properties);
+        source.oneOf("counter.log.format", "text", "json"); // logback reads it, and would be silent about a bad one
+        source.oneOf("counter.log.level", "error", "warn", "info", "debug", "trace");
+        String name = source.name();
         return new CounterSettings(
                 source.directory(),
-                source.name(),
+                name,
                 source.instance(),
                 source.durability(),
                 source.idempotency(),
+                source.number("counter.max-pending", 4_096, 1, 100_000),
+                source.metrics(name),
                 source.number("micronaut.server.port", 8080, 0, 65_535));
     }
 
@@ -60,6 +81,7 @@ record CounterSettings(
         return CounterStore.builder(directory)
                 .durability(durability)
                 .idempotencyWindow(idempotency.maxKeys(), idempotency.maxAge())
+                .maxPending(maxPending)
                 .countFile(name);
     }
 
@@ -76,7 +98,7 @@ record CounterSettings(
 
         String name() {
             String name = text("counter.name").orElse("visits");
-            if (name.getBytes(StandardCharsets.UTF_8).length > 128 || hasControls(name)) {
+            if (!isCounterName(name)) {
                 throw new BadSettingException(
                         "counter.name", printable(name), "1 to 128 bytes of UTF-8 without control characters");
             }
@@ -92,6 +114,28 @@ record CounterSettings(
                         "1 to " + MAX_INSTANCE_BYTES + " bytes of UTF-8 without control characters");
             }
             return instance;
+        }
+
+        List<String> metrics(String main) {
+            List<String> names = text("counter.metrics.counters").stream()
+                    .flatMap(text -> Arrays.stream(text.split(",", -1)))
+                    .map(String::strip)
+                    .distinct()
+                    .toList();
+            if (names.size() > MAX_METRICS || !names.stream().allMatch(CounterSettings::isCounterName)) {
+                throw new BadSettingException(
+                        "counter.metrics.counters",
+                        printable(String.join(",", names)),
+                        "up to " + MAX_METRICS + " names of counters, separated by commas");
+            }
+            return names.isEmpty() ? List.of(main) : names;
+        }
+
+        void oneOf(String setting, String... allowed) {
+            Optional<String> text = text(setting);
+            if (text.isPresent() && !Arrays.asList(allowed).contains(text.get())) {
+                throw new BadSettingException(setting, printable(text.get()), String.join(", ", allowed));
+            }
         }
 
         Durability durability() {
@@ -151,7 +195,7 @@ record CounterSettings(
         }
 
         private @Nullable Duration duration(String text) {
-            return io.micronaut.core.convert.ConversionService.SHARED
+            return ConversionService.SHARED
                     .convert(text, ConversionContext.of(Duration.class))
                     .orElse(null);
         }
@@ -167,6 +211,10 @@ record CounterSettings(
         } catch (UnknownHostException e) {
             return "localhost"; // a machine that does not know its own name
         }
+    }
+
+    private static boolean isCounterName(String name) {
+        return !name.isEmpty() && name.getBytes(StandardCharsets.UTF_8).length <= MAX_NAME_BYTES && !hasControls(name);
     }
 
     private static boolean hasControls(String text) {

@@ -12,13 +12,17 @@ import io.micronaut.http.MediaType;
 import io.micronaut.http.annotation.Controller;
 import io.micronaut.http.annotation.Get;
 import io.micronaut.http.annotation.Produces;
+import io.swagger.v3.oas.annotations.Operation;
+import io.swagger.v3.oas.annotations.media.Content;
+import io.swagger.v3.oas.annotations.media.Schema;
+import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 
 /** The front door: a visit is counted, and shown. */
 @Controller
-@Produces(MediaType.ALL)
+@Produces({MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.APPLICATION_JSON, MediaType.ALL}) // Negotiation chooses
 final class PageController {
 
     private final Counter counter;
@@ -30,6 +34,28 @@ final class PageController {
     }
 
     @Get("/")
+    @Operation(
+            summary = "Counts a visit on this replica and shows it",
+            description =
+                    "A browser gets a page, other clients a line of text. HEAD and prefetches are answered and do not count.")
+    @ApiResponse(
+            responseCode = "200",
+            description = "The count",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
         MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
         if (!isVisit(request)) {

@@ -9,12 +9,18 @@ import io.micronaut.http.MediaType;
 import io.micronaut.http.annotation.Controller;
 import io.micronaut.http.annotation.Get;
 import io.micronaut.http.annotation.Produces;
+import io.swagger.v3.oas.annotations.Operation;
+import io.swagger.v3.oas.annotations.Parameter;
+import io.swagger.v3.oas.annotations.enums.ParameterIn;
+import io.swagger.v3.oas.annotations.media.Content;
+import io.swagger.v3.oas.annotations.media.Schema;
+import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.RejectedExecutionException;
 
 /** What every replica counts. */
 @Controller
-@Produces(MediaType.ALL)
+@Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
 final class PeersController {
 
     private final Peers peers;
@@ -26,11 +32,59 @@ final class PeersController {
     }
 
     @Get("/peers")
+    @Operation(
+            summary = "Returns what every replica counts",
+            description =
+                    "Asks all replicas, at most four times a second however many clients ask. Plain text is a table.")
+    @ApiResponse(
+            responseCode = "200",
+            description = "The report, which says how complete it is",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(ref = "#/components/schemas/PeersReport")),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> peers(HttpRequest<?> request) {
         return report(request, replica.mainCounter());
     }
 
     @Get("/peers/" + CounterName.SEGMENT)
+    @Operation(
+            summary = "Returns what every replica counts under one name",
+            parameters = {
+                @Parameter(
+                        name = "name",
+                        in = ParameterIn.PATH,
+                        required = true,
+                        description = CounterName.DESCRIPTION,
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "The report, which says how complete it is",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(ref = "#/components/schemas/PeersReport")),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Problem.DESCRIPTION,
+            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> peersOf(HttpRequest<?> request) {
         return report(request, CounterName.of(request));
     }

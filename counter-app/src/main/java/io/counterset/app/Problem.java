@@ -116,7 +116,12 @@ record Problem(
         }
     }
 
-    private static final MediaType MEDIA_TYPE = new MediaType("application/problem+json");
+    static final String MEDIA_TYPE = "application/problem+json";
+
+    /** What the interface's description says of it. */
+    static final String DESCRIPTION =
+            "A problem (RFC 9457): the type says which, increment whether something was added";
+
     private static final Logger LOG = LoggerFactory.getLogger(Problem.class);
 
     /** Returns a problem that came up before anything was added. */
@@ -172,7 +177,7 @@ record Problem(
         }
         return response.status(status)
                 .header(HttpHeaders.CACHE_CONTROL, "no-store")
-                .contentType(MEDIA_TYPE)
+                .contentType(new MediaType(MEDIA_TYPE))
                 .body(this);
     }
 }

@@ -1,0 +1,231 @@
+package io.counterset.app;
+
+import io.micronaut.json.JsonMapper;
+import io.micronaut.json.tree.JsonNode;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.URI;
+import java.net.URLEncoder;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Checks a running service from outside, as a client would: counts once, repeats that with the same key, reads back, and looks
+ * whether {@code /peers} shows every replica. A load balancer may send each request to another replica, and a key and a count
+ * belong to one of them, so what has to come from the same replica is asked until that one answers.
+ */
+final class Check {
+
+    static final String USAGE = "check URL [--counter NAME] [--expected REPLICAS] [--timeout SECONDS]";
+
+    private static final Duration REQUEST_TIMEOUT = Duration.ofSeconds(10);
+
+    private final HttpClient client = HttpClient.newBuilder()
+            .connectTimeout(REQUEST_TIMEOUT)
+            .version(HttpClient.Version.HTTP_1_1)
+            .build();
+    private final JsonMapper json = JsonMapper.createDefault();
+    private final PrintStream out;
+    private String url = "";
+    private String counter = "check";
+    private @Nullable Integer expected;
+    private Duration timeout = Duration.ofSeconds(30);
+    private long deadline;
+
+    private Check(PrintStream out) {
+        this.out = out;
+    }
+
+    /** What was found is not what should be. */
+    private static final class FailedException extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        FailedException(String message) {
+            super(message);
+        }
+    }
+
+    /** Runs the check and returns the exit status: 0 if all is well, 1 if not, 2 if the arguments cannot be understood. */
+    static int run(String[] arguments, PrintStream out, PrintStream err) {
+        Check check = new Check(out);
+        try {
+            check.read(arguments);
+        } catch (IllegalArgumentException e) {
+            err.println("counterset: " + e.getMessage() + "; usage: " + USAGE);
+            return 2;
+        }
+        try {
+            check.run();
+            return 0;
+        } catch (FailedException e) {
+            err.println("failed: " + e.getMessage());
+            return 1;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            err.println("failed: interrupted");
+            return 1;
+        }
+    }
+
+    private void read(String[] arguments) {
+        for (int i = 1; i < arguments.length; i++) {
+            String argument = arguments[i];
+            if (!argument.startsWith("--")) {
+                if (!url.isEmpty()) {
+                    throw new IllegalArgumentException("one URL, not two");
+                }
+                url = argument.endsWith("/") ? argument.substring(0, argument.length() - 1) : argument;
+                continue;
+            }
+            if (++i == arguments.length) {
+                throw new IllegalArgumentException(argument + " needs a value");
+            }
+            switch (argument) {
+                case "--counter" -> counter = arguments[i];
+                case "--expected" -> expected = number(argument, arguments[i]);
+                case "--timeout" -> timeout = Duration.ofSeconds(number(argument, arguments[i]));
+                default -> throw new IllegalArgumentException("unknown option " + argument);
+            }
+        }
+        if (!url.matches("https?://.+")) {
+            throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
+        }
+    }
+
+    private static int number(String option, String value) {
+        if (!value.matches("[1-9][0-9]{0,5}")) {
+            throw new IllegalArgumentException(
+                    option + " must be a whole number from 1 to 999999, not '" + value + "'");
+        }
+        return Integer.parseInt(value);
+    }
+
+    private void run() throws FailedException, InterruptedException {
+        deadline = System.nanoTime() + timeout.toNanos();
+        String path =
+                "/count/" + URLEncoder.encode(counter, StandardCharsets.UTF_8).replace("+", "%20");
+        String key = UUID.randomUUID().toString();
+
+        JsonNode first = untilAnswered("POST", path, key);
+        String instance = text(first, "instance");
+        long count = number(first, "count");
+        out.println("ok: " + instance + " counted " + counter + " to " + count);
+
+        JsonNode retry = untilFrom(instance, "POST", path, key);
+        JsonNode replayed = retry.get("replayed");
+        if (number(retry, "count") != count || replayed == null || !replayed.getBooleanValue()) {
+            throw new FailedException("the same key again should be replayed as " + count + ", but gave "
+                    + number(retry, "count") + ", not marked as replayed");
+        }
+        out.println("ok: the same key again is recognised: still " + count);
+
+        long read = number(untilFrom(instance, "GET", path, null), "count");
+        if (read < count) {
+            throw new FailedException("read back " + read + " from " + instance + ", which had counted to " + count);
+        }
+        out.println("ok: read back " + read);
+        out.println("ok: " + untilComplete());
+    }
+
+    /** Waits for a report in which every expected replica is live. */
+    private String untilComplete() throws FailedException, InterruptedException {
+        while (true) {
+            JsonNode report = untilAnswered("GET", "/peers", null);
+            long answered = number(report, "answered");
+            long wanted = expected == null ? number(report, "expected") : expected;
+            JsonNode complete = report.get("complete");
+            String found = answered + " of " + wanted + " replicas answered, total " + number(report, "total");
+            if (complete != null
+                    && complete.getBooleanValue()
+                    && answered == wanted
+                    && number(report, "expected") == wanted) {
+                return found;
+            }
+            pauseOrFail(found + ": " + states(report));
+        }
+    }
+
+    private static String states(JsonNode report) {
+        StringBuilder states = new StringBuilder();
+        JsonNode peers = report.get("peers");
+        if (peers != null) {
+            for (JsonNode peer : peers.values()) {
+                JsonNode name = peer.get("instance") == null ? peer.get("address") : peer.get("instance");
+                JsonNode state = peer.get("state");
+                states.append(states.isEmpty() ? "" : ", ")
+                        .append(name == null ? "?" : name.coerceStringValue())
+                        .append(' ')
+                        .append(state == null ? "?" : state.coerceStringValue());
+            }
+        }
+        return states.toString();
+    }
+
+    private JsonNode untilFrom(String instance, String method, String path, @Nullable String key)
+            throws FailedException, InterruptedException {
+        while (true) {
+            JsonNode answer = untilAnswered(method, path, key);
+            if (text(answer, "instance").equals(instance)) {
+                return answer;
+            }
+            pauseOrFail(instance + " did not answer again; the last answer came from " + text(answer, "instance"));
+        }
+    }
+
+    private JsonNode untilAnswered(String method, String path, @Nullable String key)
+            throws FailedException, InterruptedException {
+        while (true) {
+            String failure;
+            try {
+                HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url + path))
+                        .method(method, HttpRequest.BodyPublishers.noBody())
+                        .header("Accept", "application/json")
+                        .timeout(REQUEST_TIMEOUT);
+                if (key != null) {
+                    request.header(IdempotencyKey.HEADER, '"' + key + '"');
+                }
+                HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+                if (response.statusCode() == 200) {
+                    JsonNode answer = json.readValue(response.body(), JsonNode.class);
+                    if (answer != null && answer.isObject()) {
+                        return answer;
+                    }
+                }
+                failure = "status " + response.statusCode() + ", " + response.body();
+            } catch (IOException e) {
+                failure = e.toString();
+            } catch (IllegalArgumentException e) {
+                throw new FailedException(url + " is no URL: " + e.getMessage());
+            }
+            pauseOrFail(method + " " + url + path + ": " + failure);
+        }
+    }
+
+    private void pauseOrFail(String why) throws FailedException, InterruptedException {
+        if (System.nanoTime() - deadline > 0) {
+            throw new FailedException(why + " (after " + timeout.toSeconds() + " s)");
+        }
+        Thread.sleep(200);
+    }
+
+    private static String text(JsonNode answer, String name) throws FailedException {
+        JsonNode value = answer.get(name);
+        if (value == null || !value.isString()) {
+            throw new FailedException("an answer without " + name);
+        }
+        return value.getStringValue();
+    }
+
+    private static long number(JsonNode answer, String name) throws FailedException {
+        JsonNode value = answer.get(name);
+        if (value == null || !value.isNumber()) {
+            throw new FailedException("an answer without " + name);
+        }
+        return value.getLongValue();
+    }
+}

@@ -1,0 +1,35 @@
+package io.counterset.app;
+
+import io.counterset.CounterStore;
+import io.micronaut.core.async.publisher.Publishers;
+import io.micronaut.health.HealthStatus;
+import io.micronaut.management.health.indicator.HealthIndicator;
+import io.micronaut.management.health.indicator.HealthResult;
+import io.micronaut.management.health.indicator.annotation.Readiness;
+import jakarta.inject.Singleton;
+import java.util.Map;
+import org.reactivestreams.Publisher;
+
+/** Ready as long as the store accepts increments. Who is not ready still answers what it counted. */
+@Singleton
+@Readiness
+final class StoreHealth implements HealthIndicator {
+
+    private final CounterStore store;
+
+    StoreHealth(CounterStore store) {
+        this.store = store;
+    }
+
+    @Override
+    public Publisher<HealthResult> getResult() {
+        boolean accepting = store.isAccepting();
+        return Publishers.just(HealthResult.builder("store", accepting ? HealthStatus.UP : HealthStatus.DOWN)
+                .details(Map.of(
+                        "accepting", accepting,
+                        "store", store.identity().id(),
+                        "incarnation", store.identity().incarnation(),
+                        "durability", store.durability().toString()))
+                .build());
+    }
+}

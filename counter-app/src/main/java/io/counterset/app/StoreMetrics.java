@@ -1,0 +1,132 @@
+package io.counterset.app;
+
+import io.counterset.Counter;
+import io.counterset.CounterStore;
+import io.counterset.StoreStatistics;
+import io.micrometer.core.instrument.FunctionCounter;
+import io.micrometer.core.instrument.Gauge;
+import io.micrometer.core.instrument.MeterRegistry;
+import io.micrometer.core.instrument.binder.MeterBinder;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import io.micronaut.context.BeanProvider;
+import io.prometheus.metrics.model.registry.Collector;
+import io.prometheus.metrics.model.snapshots.ClassicHistogramBuckets;
+import io.prometheus.metrics.model.snapshots.HistogramSnapshot;
+import io.prometheus.metrics.model.snapshots.HistogramSnapshot.HistogramDataPointSnapshot;
+import io.prometheus.metrics.model.snapshots.MetricSnapshot;
+import jakarta.inject.Singleton;
+import java.util.List;
+import java.util.function.ToDoubleFunction;
+
+/** The store's figures as metrics. They are read when somebody asks for them, and cost nothing while counting. */
+@Singleton
+final class StoreMetrics implements MeterBinder {
+
+    private final CounterStore store;
+    private final CounterSettings settings;
+    private final BeanProvider<PrometheusMeterRegistry> prometheus;
+
+    StoreMetrics(CounterStore store, CounterSettings settings, BeanProvider<PrometheusMeterRegistry> prometheus) {
+        this.prometheus = prometheus;
+        this.store = store;
+        this.settings = settings;
+    }
+
+    @Override
+    public void bindTo(MeterRegistry registry) {
+        counter(registry, "commits", "Commits that reached the disk, one flush each", StoreStatistics::commits);
+        counter(
+                registry,
+                "commit.callers",
+                "Increments that those commits served; divided by the commits, the average group",
+                StoreStatistics::callers);
+        counter(registry, "journal.written.bytes", "Bytes of those commits", StoreStatistics::bytesWritten);
+        counter(
+                registry,
+                "journal.growths",
+                "Times the journal was replaced by a larger one",
+                StoreStatistics::growths);
+        counter(
+                registry,
+                "idempotency.replays",
+                "Increments recognised by their key as counted before",
+                StoreStatistics::replays);
+        counter(
+                registry,
+                "idempotency.early.evictions",
+                "Keys forgotten for lack of room before they came of age",
+                StoreStatistics::earlyEvictions);
+        counter(
+                registry,
+                "count.file.failures",
+                "Failed attempts to write count.txt",
+                StoreStatistics::countFileFailures);
+
+        gauge(registry, "pending", "Increments that wait for the disk now", StoreStatistics::pending);
+        gauge(registry, "counters", "Counters that were ever added to", StoreStatistics::counters);
+        gauge(registry, "idempotency.keys", "Keys that are remembered", StoreStatistics::rememberedKeys);
+        gauge(
+                registry,
+                "commit.longest.seconds",
+                "The longest commit since the start",
+                s -> seconds(s.longestStall().toNanos()));
+        gauge(
+                registry,
+                "recovery.seconds",
+                "How long opening the store took",
+                s -> seconds(s.recoveryTime().toNanos()));
+        Gauge.builder("counterset.store.accepting", store, s -> s.isAccepting() ? 1 : 0)
+                .description("Whether the store accepts increments: 1, or 0 once it failed or is closed")
+                .register(registry);
+        Gauge.builder("counterset.build.info", () -> 1)
+                .description("The version that runs")
+                .tag("version", Application.version())
+                .tag("java", Runtime.version().toString())
+                .register(registry);
+        for (String name : settings.metrics()) {
+            Counter counter = store.counter(name);
+            FunctionCounter.builder("counterset.counter", store, s -> counter.value())
+                    .description("The durable count of a counter of this replica")
+                    .tag("counter", name)
+                    .register(registry);
+        }
+        prometheus.get().getPrometheusRegistry().register((Collector) this::commitSeconds);
+    }
+
+    private void counter(
+            MeterRegistry registry, String name, String description, ToDoubleFunction<StoreStatistics> figure) {
+        FunctionCounter.builder("counterset." + name, store, s -> figure.applyAsDouble(s.statistics()))
+                .description(description)
+                .register(registry);
+    }
+
+    private void gauge(
+            MeterRegistry registry, String name, String description, ToDoubleFunction<StoreStatistics> figure) {
+        Gauge.builder("counterset." + name, store, s -> figure.applyAsDouble(s.statistics()))
+                .description(description)
+                .register(registry);
+    }
+
+    /** Commit times as a histogram: the store's own buckets, which end at powers of two of a microsecond. */
+    private MetricSnapshot commitSeconds() {
+        StoreStatistics statistics = store.statistics();
+        List<Long> times = statistics.flushTimes();
+        ClassicHistogramBuckets.Builder buckets = ClassicHistogramBuckets.builder();
+        for (int i = 0; i < times.size(); i++) {
+            double upTo = i == times.size() - 1 ? Double.POSITIVE_INFINITY : (1L << i) / 1e6;
+            buckets.bucket(upTo, times.get(i));
+        }
+        return HistogramSnapshot.builder()
+                .name("counterset_commit_seconds")
+                .help("How long the disk took for a commit")
+                .dataPoint(HistogramDataPointSnapshot.builder()
+                        .classicHistogramBuckets(buckets.build())
+                        .sum(seconds(statistics.flushTime().toNanos()))
+                        .build())
+                .build();
+    }
+
+    private static double seconds(long nanos) {
+        return nanos / 1e9;
+    }
+}

@@ -1,0 +1,471 @@
+package io.counterset.app;
+
+import static io.counterset.app.Service.assertProblem;
+import static io.counterset.app.Service.json;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.counterset.CounterStore;
+import io.micronaut.json.tree.JsonNode;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The HTTP interface, row by row of docs/http.md. */
+class HttpTest {
+
+    private static final String BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+
+    @TempDir
+    private static Path folder;
+
+    private static Service service;
+
+    @BeforeAll
+    static void start() {
+        service = Service.start(folder);
+    }
+
+    @AfterAll
+    static void stop() {
+        service.close();
+    }
+
+    private static long count(String path) {
+        HttpResponse<String> response = service.send("GET", path, "Accept", "text/plain");
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        return Long.parseLong(response.body().strip());
+    }
+
+    // ---- GET / ----
+
+    @Test
+    void aVisitIsCountedAndShown() {
+        long before = count("/count");
+
+        HttpResponse<String> text = service.send("GET", "/", "Accept", "*/*");
+        assertThat(text.body()).isEqualTo("visits " + (before + 1) + " on app-0\n");
+        assertThat(text.headers().firstValue("Content-Type")).contains("text/plain; charset=utf-8");
+        assertThat(text.headers().firstValue("Cache-Control")).contains("no-store");
+        assertThat(text.headers().firstValue("Vary")).contains("Accept");
+
+        HttpResponse<String> page = service.send("GET", "/", "Accept", BROWSER);
+        assertThat(page.headers().firstValue("Content-Type")).contains("text/html; charset=utf-8");
+        assertThat(page.body()).contains(Long.toString(before + 2));
+
+        JsonNode answer = json(service.send("GET", "/", "Accept", "application/json"));
+        assertThat(answer.get("count").getLongValue()).isEqualTo(before + 3);
+        assertThat(count("/count")).isEqualTo(before + 3);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "HEAD, X-Nothing, nothing",
+        "GET, Sec-Purpose, prefetch",
+        "GET, Sec-Purpose, prefetch;prerender",
+        "GET, Purpose, prefetch",
+        "GET, X-Purpose, preview",
+        "GET, X-Moz, prefetch"
+    })
+    void nobodyLooksSoNothingIsCounted(String method, String header, String value) {
+        long before = count("/count");
+        assertThat(service.send(method, "/", header, value).statusCode()).isEqualTo(200);
+        assertThat(count("/count")).isEqualTo(before);
+    }
+
+    // ---- GET /count ----
+
+    @Test
+    void aCountSaysWhoseItIs() {
+        service.send("POST", "/count/of-whom?by=41");
+        JsonNode answer = json(service.send("GET", "/count/of-whom"));
+        CounterStore store = service.bean(CounterStore.class);
+        assertThat(answer.get("instance").getStringValue()).isEqualTo("app-0");
+        assertThat(answer.get("counter").getStringValue()).isEqualTo("of-whom");
+        assertThat(answer.get("count").getLongValue()).isEqualTo(41);
+        assertThat(answer.get("store").getStringValue())
+                .isEqualTo(store.identity().id().toString());
+        assertThat(answer.get("incarnation").getLongValue())
+                .isEqualTo(store.identity().incarnation());
+        assertThat(json(service.send("GET", "/count")).get("counter").getStringValue())
+                .isEqualTo("visits");
+    }
+
+    @Test
+    void aCountIsNeverCountedNorKept() {
+        long before = count("/count");
+        HttpResponse<String> response = service.send("GET", "/count");
+        assertThat(response.headers().firstValue("Cache-Control")).contains("no-store");
+        assertThat(count("/count")).isEqualTo(before);
+    }
+
+    @Test
+    void aCounterThatWasNeverAddedToIsZeroAndStaysUnlisted() {
+        assertThat(count("/count/never")).isZero();
+        assertThat(service.send("GET", "/counts?limit=1000").body()).doesNotContain("\"never\"");
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "application/json, application/json",
+        "text/plain, text/plain; charset=utf-8",
+        "'text/plain;q=0.5, application/json;q=0.4', text/plain; charset=utf-8",
+        "'text/*', text/plain; charset=utf-8",
+        "'*/*', application/json",
+        "'text/plain;q=0, */*', application/json",
+        "'application/json;q=0, */*;q=0.1', text/plain; charset=utf-8"
+    })
+    void aClientGetsWhatItLikesBest(String accept, String type) {
+        HttpResponse<String> response = service.send("GET", "/count", "Accept", accept);
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(response.headers().firstValue("Content-Type")).contains(type);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"/", "/count", "/count/a", "/counts", "/peers", "/peers/a"})
+    void whatIsNotOfferedIsNotAcceptable(String path) {
+        assertProblem(service.send("GET", path, "Accept", "image/png"), 406, "not-acceptable", "not-applied");
+    }
+
+    // ---- POST /count ----
+
+    @Test
+    void anIncrementAnswersTheNewCount() {
+        JsonNode answer = json(service.send("POST", "/count/mine"));
+        assertThat(answer.get("count").getLongValue()).isEqualTo(1);
+        assertThat(answer.get("replayed").getBooleanValue()).isFalse();
+        assertThat(service.send("POST", "/count/mine?by=9", "Accept", "text/plain")
+                        .body())
+                .isEqualTo("10\n");
+        assertThat(count("/count/mine")).isEqualTo(10);
+        long before = count("/count");
+        assertThat(json(service.send("POST", "/count?by=3")).get("count").getLongValue())
+                .isEqualTo(before + 3);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3"})
+    void whatIsNoAmountIsRefused(String by) {
+        long before = count("/count");
+        assertProblem(service.send("POST", "/count?by=" + by.replace("+", "%2B")), 400, "bad-amount", "not-applied");
+        assertThat(count("/count")).isEqualTo(before);
+    }
+
+    @Test
+    void anOverflowIsRefused() {
+        service.send("POST", "/count/large?by=" + (Long.MAX_VALUE - 1));
+        assertProblem(service.send("POST", "/count/large?by=2"), 409, "overflow", "not-applied");
+        assertThat(count("/count/large")).isEqualTo(Long.MAX_VALUE - 1);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"a+b, a+b", "a%20b, 'a b'", "a%2Fb, a/b", "%C3%A9, é", "a;b&c, a;b&c", "%E2%82%AC, €"})
+    void aNameMayBeAnyText(String encoded, String name) {
+        assertThat(json(service.send("POST", "/count/" + encoded))
+                        .get("counter")
+                        .getStringValue())
+                .isEqualTo(name);
+        assertThat(count("/count/" + encoded)).isEqualTo(1);
+        assertThat(service.bean(CounterStore.class).counter(name).value()).isEqualTo(1);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"%00", "a%0Ab", "%FF", "%C3%28"})
+    void whatIsNoNameIsRefused(String encoded) {
+        assertProblem(service.send("POST", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
+        assertProblem(service.send("GET", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
+        assertProblem(service.send("GET", "/peers/" + encoded), 400, "bad-counter-name", "not-applied");
+    }
+
+    @Test
+    void aNameHasAtMost128Bytes() {
+        assertThat(service.send("POST", "/count/" + "n".repeat(128)).statusCode())
+                .isEqualTo(200);
+        assertProblem(service.send("POST", "/count/" + "n".repeat(129)), 400, "bad-counter-name", "not-applied");
+        assertProblem(service.send("POST", "/count/" + "%C3%A9".repeat(65)), 400, "bad-counter-name", "not-applied");
+    }
+
+    @Test
+    void aBodyIsRefusedRatherThanIgnored() {
+        long before = count("/count");
+        assertProblem(
+                service.send("POST", "/count", BodyPublishers.ofString("by=5")), 415, "body-not-taken", "not-applied");
+        assertProblem(
+                service.send(
+                        "POST", "/count", BodyPublishers.ofString("{\"by\":5}"), "Content-Type", "application/json"),
+                415,
+                "body-not-taken",
+                "not-applied");
+        assertProblem(
+                service.send("POST", "/count", BodyPublishers.ofString("x".repeat(20_000))),
+                413,
+                "too-large",
+                "not-applied");
+        assertThat(service.send("POST", "/count", BodyPublishers.ofString(""), "Content-Type", "text/plain")
+                        .statusCode())
+                .isEqualTo(200);
+        assertThat(count("/count")).isEqualTo(before + 1);
+    }
+
+    // ---- Idempotency-Key ----
+
+    @Test
+    void aRetryGetsTheFirstAnswerAndIsTold() {
+        HttpResponse<String> first = service.send("POST", "/count/keyed?by=5", "Idempotency-Key", "\"order-1\"");
+        service.send("POST", "/count/keyed");
+        HttpResponse<String> retry = service.send("POST", "/count/keyed?by=5", "Idempotency-Key", "order-1");
+        assertThat(json(first).get("count").getLongValue()).isEqualTo(5);
+        assertThat(first.headers().firstValue("Idempotency-Replayed")).isEmpty();
+        assertThat(json(retry).get("count").getLongValue()).isEqualTo(5);
+        assertThat(json(retry).get("replayed").getBooleanValue()).isTrue();
+        assertThat(retry.headers().firstValue("Idempotency-Replayed")).contains("true");
+        assertThat(count("/count/keyed")).isEqualTo(6);
+    }
+
+    @Test
+    void aKeyIsForOneIncrement() {
+        service.send("POST", "/count/once", "Idempotency-Key", "k-once");
+        assertProblem(
+                service.send("POST", "/count/once?by=2", "Idempotency-Key", "k-once"),
+                422,
+                "idempotency-key-reused",
+                "not-applied");
+        assertProblem(
+                service.send("POST", "/count/other", "Idempotency-Key", "k-once"),
+                422,
+                "idempotency-key-reused",
+                "not-applied");
+        assertThat(count("/count/once")).isEqualTo(1);
+        assertThat(count("/count/other")).isZero();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"\"\"", "\"open", "\"a\\b\"", "\"a\" b", "two words", "a,b", "a\"b"})
+    void aMalformedKeyIsRefused(String key) {
+        assertProblem(
+                service.send("POST", "/count/malformed", "Idempotency-Key", key),
+                400,
+                "bad-idempotency-key",
+                "not-applied");
+        assertThat(count("/count/malformed")).isZero();
+    }
+
+    @Test
+    void aKeyHasAtMost255CharactersAndARequestOneKey() {
+        assertThat(service.send("POST", "/count/long", "Idempotency-Key", "k".repeat(255))
+                        .statusCode())
+                .isEqualTo(200);
+        assertProblem(
+                service.send("POST", "/count/long", "Idempotency-Key", "k".repeat(256)),
+                400,
+                "bad-idempotency-key",
+                "not-applied");
+        assertProblem(
+                service.send("POST", "/count/long", "Idempotency-Key", "a", "Idempotency-Key", "b"),
+                400,
+                "bad-idempotency-key",
+                "not-applied");
+    }
+
+    @Test
+    void aQuotedKeyMayHoldQuotesAndParametersAreIgnored() {
+        service.send("POST", "/count/quoted", "Idempotency-Key", "\"a \\\"b\\\\\"");
+        assertThat(json(service.send("POST", "/count/quoted", "Idempotency-Key", "\"a \\\"b\\\\\";v=1"))
+                        .get("replayed")
+                        .getBooleanValue())
+                .isTrue();
+    }
+
+    // ---- GET /counts ----
+
+    @Test
+    void countersAreListedInPagesInTheOrderOfTheirNames(@TempDir Path fresh) {
+        try (Service listed = Service.start(fresh)) {
+            for (String name : List.of("d", "b%2Fb", "a", "c", "e")) {
+                listed.send("POST", "/count/" + name + "?by=2");
+            }
+            List<String> names = new ArrayList<>();
+            int pages = 0;
+            for (String path = "/counts?limit=2"; path != null; pages++) {
+                HttpResponse<String> response = listed.send("GET", path);
+                JsonNode page = json(response);
+                for (JsonNode entry : page.get("counters").values()) {
+                    names.add(entry.get("counter").getStringValue());
+                    assertThat(entry.get("count").getLongValue()).isEqualTo(2);
+                }
+                path = page.get("next") == null ? null : page.get("next").getStringValue();
+                assertThat(response.headers().firstValue("Link"))
+                        .isEqualTo(java.util.Optional.ofNullable(path).map(next -> "<" + next + ">; rel=\"next\""));
+            }
+            assertThat(names).containsExactly("a", "b/b", "c", "d", "e");
+            assertThat(pages).isEqualTo(3);
+            assertThat(listed.send("GET", "/counts", "Accept", "text/plain").body())
+                    .isEqualTo("2\ta\n2\tb/b\n2\tc\n2\td\n2\te\n");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"0", "-1", "1001", "x", ""})
+    void aPageHasFrom1To1000Counters(String limit) {
+        assertProblem(service.send("GET", "/counts?limit=" + limit), 400, "bad-page", "not-applied");
+    }
+
+    // ---- GET /peers ----
+
+    @Test
+    void peersAreReportedAsJsonAndAsATable() {
+        service.send("POST", "/count/asked?by=4");
+        HttpResponse<String> response = service.send("GET", "/peers/asked");
+        assertThat(response.headers().firstValue("Cache-Control")).contains("no-store");
+        JsonNode report = json(response);
+        assertThat(report.get("counter").getStringValue()).isEqualTo("asked");
+        assertThat(report.get("total").getLongValue()).isEqualTo(4);
+        assertThat(report.get("complete").getBooleanValue()).isTrue();
+        assertThat(json(service.send("GET", "/peers")).get("counter").getStringValue())
+                .isEqualTo("visits");
+        assertThat(service.send("GET", "/peers/asked", "Accept", "text/plain").body())
+                .startsWith("asked: total 4, 1 of 1 replica answered\n")
+                .contains("\nINSTANCE ");
+    }
+
+    // ---- the rest ----
+
+    @Test
+    void healthTellsWhetherTheStoreAccepts(@TempDir Path fresh) {
+        try (Service failing = Service.start(fresh)) {
+            failing.send("POST", "/count?by=3");
+            assertThat(failing.send("GET", "/health/liveness").statusCode()).isEqualTo(200);
+            HttpResponse<String> ready = failing.send("GET", "/health/readiness");
+            assertThat(ready.statusCode()).isEqualTo(200);
+            assertThat(json(ready).get("status").getStringValue()).isEqualTo("UP");
+
+            failing.bean(CounterStore.class).close();
+
+            HttpResponse<String> unready = failing.send("GET", "/health/readiness");
+            assertThat(unready.statusCode()).isEqualTo(503);
+            assertThat(json(unready).get("status").getStringValue()).isEqualTo("DOWN");
+            assertThat(failing.send("GET", "/health/liveness").statusCode()).isEqualTo(200);
+            assertThat(failing.send("GET", "/count", "Accept", "text/plain").body())
+                    .isEqualTo("3\n");
+            HttpResponse<String> refused = failing.send("POST", "/count");
+            assertProblem(refused, 503, "stopping", "not-applied");
+            assertThat(refused.headers().firstValue("Retry-After")).contains("1");
+        }
+    }
+
+    @Test
+    void tooManyIncrementsAtOnceAreRefusedRatherThanKept(@TempDir Path fresh) throws Exception {
+        try (Service busy = Service.start(fresh, "counter.max-pending", "1")) {
+            var others = busy.bean(CounterStore.class).counter("others");
+            AtomicBoolean enough = new AtomicBoolean();
+            Thread crowd = new Thread(() -> {
+                while (!enough.get()) {
+                    others.addAsync(1); // as many as the store takes, without waiting for any
+                }
+            });
+            crowd.start();
+            try {
+                AtomicReference<HttpResponse<String>> refused = new AtomicReference<>();
+                Awaitility.await()
+                        .atMost(Duration.ofSeconds(60))
+                        .pollDelay(Duration.ZERO)
+                        .pollInterval(Duration.ofMillis(1))
+                        .until(() -> {
+                            refused.set(busy.send("POST", "/count/crowded"));
+                            return refused.get().statusCode() != 200;
+                        });
+                assertProblem(refused.get(), 503, "busy", "not-applied");
+                assertThat(refused.get().headers().firstValue("Retry-After")).contains("1");
+            } finally {
+                enough.set(true);
+                crowd.join();
+            }
+            assertThat(busy.send("POST", "/count/crowded").statusCode()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void metricsFollowTheCounts() {
+        service.bean(io.micrometer.core.instrument.MeterRegistry.class);
+        service.send("POST", "/count?by=2");
+        service.send("POST", "/count", "Idempotency-Key", "metered");
+        service.send("POST", "/count", "Idempotency-Key", "metered");
+        service.send("GET", "/peers");
+        String metrics = service.send("GET", "/prometheus").body();
+        long count = count("/count");
+        assertThat(metrics)
+                .contains("\ncounterset_counter_total{counter=\"visits\"} " + (double) count + "\n")
+                .contains("\ncounterset_store_accepting 1.0\n")
+                .contains("\ncounterset_peers_expected 1.0\n")
+                .contains("\ncounterset_peers_answering 1.0\n")
+                .contains("\ncounterset_peers_state{state=\"live\"} 1.0\n")
+                .containsPattern("\ncounterset_commit_seconds_bucket\\{le=\"\\+Inf\"} [1-9]")
+                .containsPattern("\ncounterset_commits_total [1-9]")
+                .containsPattern("\ncounterset_commit_callers_total [1-9]")
+                .containsPattern("\ncounterset_idempotency_replays_total [1-9]")
+                .containsPattern("\ncounterset_recovery_seconds 0\\.")
+                .containsPattern("\ncounterset_build_info\\{java=\"[^\"]+\",version=\"[^\"]+\"} 1");
+        assertThat(metrics).doesNotContain("counter=\"mine\"");
+    }
+
+    @Test
+    void onlyListedCountersAreMetrics(@TempDir Path fresh) {
+        try (Service listed = Service.start(fresh, "counter.metrics.counters", "a, b")) {
+            listed.bean(io.micrometer.core.instrument.MeterRegistry.class);
+            listed.send("POST", "/count/a?by=2");
+            listed.send("POST", "/count/c");
+            assertThat(listed.send("GET", "/prometheus").body())
+                    .contains("counterset_counter_total{counter=\"a\"} 2.0")
+                    .contains("counterset_counter_total{counter=\"b\"} 0.0")
+                    .doesNotContain("counter=\"c\"")
+                    .doesNotContain("counter=\"visits\"");
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"GET, /nothing", "POST, /nothing", "POST, /count/a/b", "GET, /beans", "GET, /env", "POST, /stop"})
+    void whatIsNotThereIsNotFound(String method, String path) {
+        assertProblem(service.send(method, path), 404, "not-found", "not-applied");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"DELETE, /count, 'GET, HEAD, POST'", "PUT, /count/a, 'GET, HEAD, POST'", "POST, /peers, 'GET, HEAD'"})
+    void otherMethodsAreNotAllowed(String method, String path, String allowed) {
+        HttpResponse<String> response = service.send(method, path);
+        assertProblem(response, 405, "method-not-allowed", "not-applied");
+        assertThat(methods(response)).containsExactlyInAnyOrder(allowed.split(", ", -1));
+    }
+
+    @Test
+    void optionsListsTheMethods() {
+        HttpResponse<String> response = service.send("OPTIONS", "/count");
+        assertThat(response.statusCode()).isEqualTo(200);
+        assertThat(response.body()).isEmpty();
+        assertThat(methods(response)).containsExactlyInAnyOrder("GET", "HEAD", "POST", "OPTIONS");
+    }
+
+    private static List<String> methods(HttpResponse<String> response) {
+        return response.headers().allValues("Allow").stream()
+                .flatMap(value -> java.util.Arrays.stream(value.split(",", -1)))
+                .map(String::strip)
+                .toList();
+    }
+
+    @Test
+    void aRequestThatIsTooLargeIsRefused() {
+        assertProblem(service.send("GET", "/count/" + "n".repeat(60_000)), 413, "too-large", "not-applied");
+        assertProblem(service.send("GET", "/count", "X-Large", "x".repeat(60_000)), 413, "too-large", "not-applied");
+    }
+}
