@@ -1,0 +1,151 @@
+package io.counterset;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.counterset.CounterStoreException.CorruptJournalException;
+import io.counterset.CounterStoreException.ForeignFileException;
+import io.counterset.CounterStoreException.UnsupportedFormatException;
+import io.counterset.SimulatedDisk.Tears;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.UUID;
+import java.util.zip.CRC32C;
+
+/**
+ * Whatever bytes a journal has: it is read or refused, never anything else, and what is read can be written and read again.
+ * With {@code mvn verify} the inputs kept under {@code src/test/resources} are tried. To search for others, guided by
+ * coverage:
+ *
+ * <pre>JAZZER_FUZZ=1 mvn -pl counter-core test -Dtest=DecoderFuzzTest</pre>
+ */
+class DecoderFuzzTest {
+
+    private static final int BLOCK = SimulatedDisk.BLOCK;
+    private static final IdempotencyWindow WINDOW = new IdempotencyWindow(100, Duration.ofDays(1));
+    private static final byte[] REAL = realJournal();
+
+    private static byte[] realJournal() {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        try (CounterStore store = open(disk)) {
+            for (int i = 0; i < 3; i++) {
+                store.counter("c" + i).add(i + 1, "key" + i);
+            }
+        }
+        return content(disk);
+    }
+
+    private static CounterStore open(SimulatedDisk disk) {
+        return CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .clocks(() -> Long.MIN_VALUE / 2, () -> 0)
+                .minHalf(2 * BLOCK)
+                .idempotencyWindow(WINDOW.maxKeys(), WINDOW.maxAge())
+                .withoutThreads()
+                .open();
+    }
+
+    private static byte[] content(SimulatedDisk disk) {
+        byte[] content = disk.content(Journal.FILE);
+        if (content == null) {
+            throw new AssertionError("no journal");
+        }
+        return content;
+    }
+
+    /** The first byte says what the others are: a file, changes to a real one, or the entries of two batches. */
+    @FuzzTest(maxDuration = "10m")
+    void isReadOrRefused(byte[] input) {
+        if (input.length == 0) {
+            return;
+        }
+        byte[] rest = Arrays.copyOfRange(input, 1, input.length);
+        byte[] journal = switch (input[0] % 3) {
+            case 0 -> rest;
+            case 1 -> changed(rest);
+            default -> written(rest);
+        };
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        disk.put(Journal.FILE, journal);
+        Said first;
+        try {
+            first = read(disk);
+        } catch (CorruptJournalException e) {
+            assertThat(e.offset()).isBetween(0L, (long) journal.length);
+            return;
+        } catch (ForeignFileException | UnsupportedFormatException e) {
+            return;
+        }
+        try (CounterStore store = open(disk)) {
+            store.snapshot().values().forEach(total -> assertThat(total).isPositive());
+        }
+        Said again = read(disk);
+        assertThat(again.id).isEqualTo(first.id);
+        assertThat(again.totals).isEqualTo(first.totals);
+        int ofAge = first.keys.size() - again.keys.size(); // keys may come of age, the oldest first
+        assertThat(again.keys).isEqualTo(first.keys.subList(ofAge, first.keys.size()));
+    }
+
+    private record Said(UUID id, Map<String, Long> totals, List<List<Object>> keys) {}
+
+    private static Said read(SimulatedDisk disk) {
+        try {
+            Journal.Contents contents = Journal.read(disk.mount(), WINDOW);
+            Map<String, Long> totals = new TreeMap<>();
+            contents.cells().values().forEach(cell -> totals.put(cell.name, cell.durable()));
+            return new Said(
+                    contents.identity().id(),
+                    totals,
+                    contents.keys().list().stream()
+                            .map(e -> List.<Object>of(e.key(), e.cell().name, e.amount(), e.total(), e.appliedAt()))
+                            .toList());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** Changes bytes, each given by its place and what to add, and mends no checksum. */
+    private static byte[] changed(byte[] changes) {
+        byte[] journal = REAL.clone();
+        for (int i = 0; i + 2 < changes.length; i += 3) {
+            int at = ((changes[i] & 0xff) << 8 | (changes[i + 1] & 0xff)) % journal.length;
+            journal[at] += changes[i + 2];
+        }
+        return journal;
+    }
+
+    /** Writes batches with right headers and checksums around entries that may be anything. */
+    private static byte[] written(byte[] entries) {
+        byte[] journal = REAL.clone();
+        Arrays.fill(journal, BLOCK, journal.length, (byte) 0);
+        ByteBuffer file = ByteBuffer.wrap(journal).order(ByteOrder.LITTLE_ENDIAN);
+        long id = file.getLong(16);
+        int split = entries.length == 0 ? 0 : 1 + (entries[0] & 0xff) * (entries.length - 1) / 255;
+        int at = BLOCK;
+        for (byte[] part : List.of(
+                Arrays.copyOfRange(entries, Math.min(1, entries.length), split),
+                Arrays.copyOfRange(entries, split, entries.length))) {
+            if (part.length < 2 || at + 40 + part.length > journal.length - 2 * BLOCK) {
+                break;
+            }
+            file.position(at);
+            file.put("CSB1".getBytes(StandardCharsets.US_ASCII)).putInt(0).putLong(id);
+            file.putLong(at == BLOCK ? 7 : 8).putInt(40 + part.length - 2).putInt(at == BLOCK ? 1 : 0);
+            file.putInt(part[0]).putInt(part[1]).put(part, 2, part.length - 2);
+            CRC32C crc = new CRC32C();
+            crc.update(journal, at + 8, 40 + part.length - 2 - 8);
+            file.putInt(at + 4, (int) crc.getValue());
+            at += (40 + part.length - 2 + BLOCK - 1) / BLOCK * BLOCK;
+        }
+        return journal;
+    }
+}
