@@ -1,0 +1,60 @@
+package io.counterset;
+
+import org.jspecify.annotations.Nullable;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.Expect;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.JJJ_Result;
+
+/**
+ * Two adds and a commit meet at one counter. Whatever the commit that runs meanwhile takes, the next one takes the rest: no add
+ * is left unmarked with its total not taken. The three numbers: what the two adds returned, and what the last commit took.
+ */
+@JCStressTest
+@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds, each with a total of its own")
+@Outcome(expect = Expect.FORBIDDEN, desc = "an add was lost, or a total returned twice")
+@State
+public class CellHandOver {
+
+    private final Cell cell = new Cell("c", 1, 0);
+    private volatile @Nullable Cell marked;
+    private long taken;
+
+    private long add() {
+        long total = cell.advance(1);
+        if (cell.mark()) {
+            marked = cell;
+            cell.marked();
+        }
+        return total;
+    }
+
+    private void commit() {
+        Cell handedOver = marked;
+        if (handedOver != null) {
+            marked = null;
+            handedOver.unmark();
+            taken = handedOver.applied();
+        }
+    }
+
+    @Actor
+    public void first(JJJ_Result r) {
+        r.r1 = add();
+    }
+
+    @Actor
+    public void secondAndCommitting(JJJ_Result r) {
+        r.r2 = add();
+        commit();
+    }
+
+    @Arbiter
+    public void nextCommit(JJJ_Result r) {
+        commit();
+        r.r3 = taken;
+    }
+}

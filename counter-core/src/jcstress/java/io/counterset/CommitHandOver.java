@@ -1,0 +1,68 @@
+package io.counterset;
+
+import java.io.IOException;
+import org.openjdk.jcstress.annotations.Actor;
+import org.openjdk.jcstress.annotations.Arbiter;
+import org.openjdk.jcstress.annotations.Expect;
+import org.openjdk.jcstress.annotations.JCStressTest;
+import org.openjdk.jcstress.annotations.Outcome;
+import org.openjdk.jcstress.annotations.State;
+import org.openjdk.jcstress.infra.results.JJJ_Result;
+
+/**
+ * Two callers, one of whom closes: each caller is released, with its add committed or refused as never written, and after
+ * the end nobody commits any more. The numbers: each caller's total or 0 if refused, and what was committed.
+ */
+@JCStressTest
+@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both were committed")
+@Outcome(id = "0, 1, 1", expect = Expect.ACCEPTABLE, desc = "the first came too late")
+@Outcome(expect = Expect.FORBIDDEN, desc = "a caller was told what is not so")
+@State
+public class CommitHandOver implements GroupCommit.Step {
+
+    private final Cell cell = new Cell("c", 1, 0);
+    private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10);
+
+    public CommitHandOver() {
+        commits.start();
+    }
+
+    @Override
+    public void commit(int callers) throws IOException {
+        cell.publish(cell.applied());
+    }
+
+    @Override
+    public boolean isDirty() {
+        return cell.applied() > cell.durable();
+    }
+
+    private long add() {
+        if (!commits.isOpen()) {
+            return 0;
+        }
+        long total = cell.advance(1);
+        try {
+            commits.await(cell, total);
+            return total;
+        } catch (CounterStoreException.StoreClosedException tooLate) {
+            return 0;
+        }
+    }
+
+    @Actor
+    public void first(JJJ_Result r) {
+        r.r1 = add();
+    }
+
+    @Actor
+    public void secondAndClosing(JJJ_Result r) {
+        r.r2 = add();
+        commits.close();
+    }
+
+    @Arbiter
+    public void whatIsCommitted(JJJ_Result r) {
+        r.r3 = cell.durable();
+    }
+}
