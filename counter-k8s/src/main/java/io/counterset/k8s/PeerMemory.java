@@ -161,9 +161,9 @@ final class PeerMemory {
                     answer.incarnation(),
                     store == null ? answer.incarnation() : store.incarnation());
         }
-        // What was never counted is not worth a place: anybody may ask for any name.
+        // A counter that was never added to is not worth a place, but for the main one: anybody may ask for any name.
         Map<String, Seen> remembered = new HashMap<>(store == null ? Map.of() : store.counts());
-        if (answer.count() > 0 || seen != null) {
+        if (answer.count() > 0 || seen != null || answer.counter().equals(mainCounter)) {
             remembered.put(answer.counter(), new Seen(answer.count(), at));
         }
         Store now = new Store(
@@ -182,7 +182,7 @@ final class PeerMemory {
                 && before.address().equals(address)
                 && before.instance().equals(answer.instance())
                 && store.incarnation() == answer.incarnation()
-                && (seen == null ? answer.count() == 0 : seen.count() == answer.count());
+                && (seen == null ? !remembered.containsKey(answer.counter()) : seen.count() == answer.count());
         changed |= !same;
         timesChanged = true;
         return after;
