@@ -1,8 +1,10 @@
 package io.counterset;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.awaitility.Awaitility.await;
 
 import io.counterset.CounterStoreException.InvalidCountFileException;
@@ -21,6 +23,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -69,9 +72,9 @@ abstract class BehaviourKit {
     }
 
     private static Throwable causeOf(CompletableFuture<?> future) {
-        Throwable thrown = catchThrowable(() -> future.get(60, TimeUnit.SECONDS));
-        assertThat(thrown).isInstanceOf(java.util.concurrent.ExecutionException.class);
-        return thrown.getCause();
+        ExecutionException thrown =
+                catchThrowableOfType(ExecutionException.class, () -> future.get(60, TimeUnit.SECONDS));
+        return requireNonNull(thrown.getCause());
     }
 
     /** A storage whose commits can be held and made to fail. */

@@ -1,13 +1,16 @@
 package io.counterset;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowable;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.counterset.CounterStoreException.DirectoryUnusableException;
 import io.counterset.CounterStoreException.StoreLockedException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.reflect.InvocationTargetException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.stream.Stream;
@@ -109,9 +112,10 @@ class DirectoryBehaviourTest extends BehaviourKit {
                     .change(Batch.class, "final class Batch {", "final class Batch { // another copy")
                     .load(CounterStore.class);
             for (int i = 0; i < 2; i++) { // asking does not break the lock
-                Throwable locked = catchThrowable(
-                                () -> copy.getMethod("open", Path.class).invoke(null, directory()))
-                        .getCause();
+                InvocationTargetException thrown = catchThrowableOfType(
+                        InvocationTargetException.class,
+                        () -> copy.getMethod("open", Path.class).invoke(null, directory()));
+                Throwable locked = requireNonNull(thrown.getCause());
                 assertThat(locked.getClass().getSimpleName()).isEqualTo("StoreLockedException");
                 assertThat(locked).hasMessageContaining("in this JVM");
             }

@@ -279,7 +279,7 @@ final class SimulatedDisk {
     /** Returns another disk in the very same state, which goes its own way. */
     synchronized SimulatedDisk copy(Choice itsChoice) {
         SimulatedDisk copy = new SimulatedDisk(itsChoice, tears);
-        Map<Inode, Inode> twins = new IdentityHashMap<>();
+        IdentityHashMap<Inode, Inode> twins = new IdentityHashMap<>();
         names.forEach((name, inode) -> copy.names.put(name, twins.computeIfAbsent(inode, Inode::copy)));
         durableNames.forEach((name, inode) -> copy.durableNames.put(name, twins.computeIfAbsent(inode, Inode::copy)));
         for (Renaming renaming : renamings) {
