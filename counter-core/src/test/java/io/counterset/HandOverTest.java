@@ -249,7 +249,7 @@ class HandOverTest {
                         try {
                             if (async) {
                                 futures.incrementAndGet();
-                                counter.addAsync(1).whenComplete((total, failure) -> {
+                                var unused = counter.addAsync(1).whenComplete((total, failure) -> {
                                     futures.decrementAndGet();
                                     if (failure == null) {
                                         acknowledged.incrementAndGet();

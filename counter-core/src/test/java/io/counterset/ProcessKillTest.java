@@ -37,7 +37,7 @@ class ProcessKillTest {
         long reports = 0;
         for (int kill = 0; kill < kills; kill++) {
             try (ChildJvm child = ChildJvm.start(Load.class, directory.toString(), String.valueOf(keysBegun))) {
-                long until = 50 + random.nextInt(3000); // so many reports, then death
+                long until = 50L + random.nextInt(3000); // so many reports, then death
                 String line;
                 for (long n = 0; (line = child.line()) != null; n++) {
                     String[] said = line.split(" ", -1);

@@ -647,6 +647,7 @@ final class Simulation {
         return position;
     }
 
+    @SuppressWarnings("ReferenceEquality") // that very add, not one like it
     private int position(Add add) {
         for (int i = 0; i < history.size(); i++) {
             if (history.get(i) == add) {

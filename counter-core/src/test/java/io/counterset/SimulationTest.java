@@ -154,7 +154,10 @@ class SimulationTest {
                     s.end(0, false);
                 });
 
+        @SuppressWarnings("ImmutableEnumChecker") // a value, though its type does not say so
         final Settings settings;
+
+        @SuppressWarnings("ImmutableEnumChecker") // a function without state
         final Consumer<Simulation> told;
 
         Story(Settings settings, Consumer<Simulation> told) {

@@ -2,6 +2,7 @@ package io.counterset.app;
 
 import static io.counterset.app.Service.assertProblem;
 import static io.counterset.app.Service.json;
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.counterset.CounterStore;
@@ -372,7 +373,7 @@ class HttpTest {
             AtomicBoolean enough = new AtomicBoolean();
             Thread crowd = new Thread(() -> {
                 while (!enough.get()) {
-                    others.addAsync(1); // as many as the store takes, without waiting for any
+                    var unused = others.addAsync(1); // as many as the store takes, without waiting for any
                 }
             });
             crowd.start();
@@ -383,11 +384,13 @@ class HttpTest {
                         .pollDelay(Duration.ZERO)
                         .pollInterval(Duration.ofMillis(1))
                         .until(() -> {
-                            refused.set(busy.send("POST", "/count/crowded"));
-                            return refused.get().statusCode() != 200;
+                            HttpResponse<String> answer = busy.send("POST", "/count/crowded");
+                            refused.set(answer);
+                            return answer.statusCode() != 200;
                         });
-                assertProblem(refused.get(), 503, "busy", "not-applied");
-                assertThat(refused.get().headers().firstValue("Retry-After")).contains("1");
+                HttpResponse<String> answer = requireNonNull(refused.get());
+                assertProblem(answer, 503, "busy", "not-applied");
+                assertThat(answer.headers().firstValue("Retry-After")).contains("1");
             } finally {
                 enough.set(true);
                 crowd.join();

@@ -1,5 +1,6 @@
 package io.counterset.app;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.micronaut.http.MediaType;
@@ -110,8 +111,9 @@ class OpenApiTest {
 
     @Test
     void everyProblemThereIsIsDescribed() {
-        List<?> described = (List<?>) at(description, "components", "schemas", "Problem", "properties", "type")
-                .get("enum");
+        List<?> described =
+                (List<?>) requireNonNull(at(description, "components", "schemas", "Problem", "properties", "type")
+                        .get("enum"));
         assertThat(described.stream().map(Object::toString))
                 .containsExactlyInAnyOrderElementsOf(java.util.Arrays.stream(Problem.Type.values())
                         .map(Problem.Type::toString)
@@ -178,7 +180,7 @@ class OpenApiTest {
         Map<String, Object> found = map;
         for (String name : path) {
             assertThat(found).as(String.join(" ", path)).containsKey(name);
-            found = map(found.get(name));
+            found = map(requireNonNull(found.get(name)));
         }
         return found;
     }
