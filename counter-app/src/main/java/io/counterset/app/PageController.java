@@ -3,11 +3,14 @@ package io.counterset.app;
 import io.counterset.Counter;
 import io.counterset.CounterStore;
 import io.counterset.StoreIdentity;
+import io.counterset.k8s.Peers;
+import io.counterset.k8s.PeersReport;
 import io.counterset.k8s.Replica;
 import io.micronaut.http.HttpHeaders;
 import io.micronaut.http.HttpMethod;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
+import io.micronaut.http.HttpStatus;
 import io.micronaut.http.MediaType;
 import io.micronaut.http.annotation.Controller;
 import io.micronaut.http.annotation.Get;
@@ -17,8 +20,11 @@ import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /** The front door: a visit is counted, and shown. */
 @Controller
@@ -26,9 +32,15 @@ import java.util.concurrent.CompletionStage;
 final class PageController {
 
     private final Counter counter;
-    private final Replica replica;
+    private static final long PATIENCE_MILLIS = 400;
 
-    PageController(CounterStore store, Replica replica) {
+    private final Replica replica;
+    private final Peers peers;
+    private final Page page;
+
+    PageController(CounterStore store, Replica replica, Peers peers, Page page) {
+        this.peers = peers;
+        this.page = page;
         this.counter = store.counter(replica.mainCounter());
         this.replica = replica;
     }
@@ -58,25 +70,51 @@ final class PageController {
             content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
         MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
+        boolean html = type.equals(Negotiation.HTML);
         if (!isVisit(request)) {
-            return CompletableFuture.completedFuture(show(type, counter.value()));
+            return html
+                    ? page(counter.value(), false, null)
+                    : CompletableFuture.completedFuture(show(type, counter.value()));
         }
-        return counter.addAsync(1)
-                .handle((total, failure) -> failure == null
-                        ? show(type, total)
-                        : Problem.ofAdd(failure).response());
+        CompletionStage<Long> visit = counter.addAsync(1);
+        if (!html) {
+            return visit.handle((total, failure) ->
+                    failure == null ? show(type, total) : Problem.ofAdd(failure).response());
+        }
+        return visit.handle((total, failure) -> failure == null
+                        ? page(total, true, null)
+                        : page(counter.value(), false, Problem.ofAdd(failure)))
+                .thenCompose(page -> page);
     }
 
     private HttpResponse<?> show(MediaType type, long count) {
-        if (type.equals(Negotiation.HTML)) {
-            return Negotiation.fresh(type, "<!doctype html><title>" + count + "</title><h1>" + count + "</h1>");
-        } else if (type.equals(Negotiation.TEXT)) {
+        if (type.equals(Negotiation.TEXT)) {
             return Negotiation.fresh(type, counter.name() + " " + count + " on " + replica.instance() + "\n");
         }
         StoreIdentity identity = replica.store().identity();
         return Negotiation.fresh(
                 type,
                 new Replica.Count(replica.instance(), counter.name(), count, identity.id(), identity.incarnation()));
+    }
+
+    /** The page does not wait long for other replicas: it shows what was last known of them, and its script catches up. */
+    private CompletionStage<HttpResponse<?>> page(long count, boolean counted, @Nullable Problem problem) {
+        return peers.report()
+                .toCompletableFuture()
+                .<Optional<PeersReport>>thenApply(Optional::of)
+                .completeOnTimeout(Optional.empty(), PATIENCE_MILLIS, TimeUnit.MILLISECONDS)
+                .exceptionally(failure -> Optional.empty())
+                .thenApply(report -> Negotiation.fresh(
+                                Negotiation.HTML,
+                                page.render(
+                                        count,
+                                        counted,
+                                        problem,
+                                        report.or(peers::latest).orElse(null)))
+                        .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
+                        .header("Content-Security-Policy", page.contentSecurityPolicy())
+                        .header("X-Content-Type-Options", "nosniff")
+                        .header("Referrer-Policy", "no-referrer"));
     }
 
     /** Whether somebody looks: not for a HEAD, and not when a browser fetches ahead what may never be looked at. */
