@@ -430,11 +430,12 @@ final class Reconciliation {
             int endA = digits(a, i);
             int endB = digits(b, j);
             if (endA > i && endB > j) {
-                String numberA = a.substring(i, endA).replaceFirst("^0+(?=.)", "");
-                String numberB = b.substring(j, endB).replaceFirst("^0+(?=.)", "");
-                int order = numberA.length() != numberB.length()
-                        ? Integer.compare(numberA.length(), numberB.length())
-                        : numberA.compareTo(numberB);
+                i = withoutZeros(a, i, endA);
+                j = withoutZeros(b, j, endB);
+                int order = Integer.compare(endA - i, endB - j);
+                for (; order == 0 && i < endA; i++, j++) {
+                    order = Character.compare(a.charAt(i), b.charAt(j));
+                }
                 if (order != 0) {
                     return order;
                 }
@@ -449,6 +450,14 @@ final class Reconciliation {
         }
         int order = Integer.compare(a.length() - i, b.length() - j);
         return order != 0 ? order : a.compareTo(b);
+    }
+
+    private static int withoutZeros(String text, int from, int end) {
+        int start = from;
+        while (start < end - 1 && text.charAt(start) == '0') {
+            start++;
+        }
+        return start;
     }
 
     private static int digits(String text, int from) {
