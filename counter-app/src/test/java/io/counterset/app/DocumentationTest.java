@@ -22,6 +22,7 @@ class DocumentationTest {
     private static final Pattern BLOCK = Pattern.compile("(?m)^```java\\R(.*?)^```$", Pattern.DOTALL);
     private static final String IMPORTS = """
             import io.counterset.*;
+            import io.counterset.k8s.*;
             import io.micronaut.context.annotation.*;
             import io.micronaut.http.annotation.*;
             import jakarta.inject.Singleton;
@@ -29,6 +30,7 @@ class DocumentationTest {
             import java.time.Duration;
             import java.util.SortedMap;
             import java.util.concurrent.CompletableFuture;
+            import java.util.concurrent.CompletionStage;
             """;
 
     record Block(String file, int number, String text) {
@@ -40,7 +42,7 @@ class DocumentationTest {
 
     static Stream<Block> blocks() throws Exception {
         List<Block> blocks = new ArrayList<>();
-        for (String file : List.of("README.md", "docs/embedding.md")) {
+        for (String file : List.of("README.md", "docs/embedding.md", "docs/peers.md")) {
             var matcher = BLOCK.matcher(Files.readString(ROOT.resolve(file)));
             for (int number = 1; matcher.find(); number++) {
                 blocks.add(new Block(file, number, matcher.group(1)));
