@@ -281,6 +281,7 @@ class KubernetesSourceTest {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
+        TestSettings.await(() -> server.openWatches() == 2);
         int lists = server.lists(Kind.SLICES);
         server.endWatches();
         TestSettings.await(() -> {
@@ -309,7 +310,7 @@ class KubernetesSourceTest {
         server.holdWatches(true);
         KubernetesSource source = source();
 
-        assertThat(awaitReason(source, Freshness.STALE)).isEqualTo("the watch is not open");
+        TestSettings.await(() -> "the watch is not open".equals(awaitReason(source, Freshness.STALE)));
         assertThat(now(source).members()).hasSize(3);
         server.holdWatches(false);
         awaitLive(source);
