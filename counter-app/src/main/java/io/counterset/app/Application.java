@@ -13,6 +13,7 @@ import io.micronaut.runtime.server.EmbeddedServer;
 import io.swagger.v3.oas.annotations.OpenAPIDefinition;
 import io.swagger.v3.oas.annotations.info.Info;
 import java.io.PrintStream;
+import java.time.Duration;
 import java.util.Locale;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -25,8 +26,11 @@ import org.slf4j.LoggerFactory;
 @OpenAPIDefinition(info = @Info(title = "Counterset", version = "0.1.0"))
 public final class Application {
 
-    /** How long requests that were accepted may take to finish once the process is told to stop. */
-    private static final long FINISH_SECONDS = 3;
+    /** How long connections in use have to be emptied once the process is told to stop. */
+    private static final Duration DRAIN = Duration.ofSeconds(1);
+
+    /** How long requests that were accepted may take to finish after that. */
+    private static final long FINISH_SECONDS = 2;
 
     /** After this the process ends, whatever still hangs: what was acknowledged is on the disk since then. */
     private static final long STOP_MILLIS = 4_500;
@@ -177,6 +181,7 @@ public final class Application {
     /** Takes no more requests, finishes those that were accepted, then commits and closes the store. */
     private void stop() {
         try {
+            context.getBean(Drain.class).drain(DRAIN);
             context.getBean(GracefulShutdownManager.class)
                     .shutdownGracefully()
                     .toCompletableFuture()

@@ -10,20 +10,22 @@ import jakarta.inject.Singleton;
 import java.util.Map;
 import org.reactivestreams.Publisher;
 
-/** Ready as long as the store accepts increments. Who is not ready still answers what it counted. */
+/** Ready as long as the store accepts increments and the process is not being stopped. Who is not ready still answers what it counted. */
 @Singleton
 @Readiness
 final class StoreHealth implements HealthIndicator {
 
     private final CounterStore store;
+    private final Drain drain;
 
-    StoreHealth(CounterStore store) {
+    StoreHealth(CounterStore store, Drain drain) {
+        this.drain = drain;
         this.store = store;
     }
 
     @Override
     public Publisher<HealthResult> getResult() {
-        boolean accepting = store.isAccepting();
+        boolean accepting = store.isAccepting() && !drain.isDraining();
         return Publishers.just(HealthResult.builder("store", accepting ? HealthStatus.UP : HealthStatus.DOWN)
                 .details(Map.of(
                         "accepting", accepting,

@@ -34,7 +34,7 @@ class KilledServiceIT {
                                 .strip()))
                         .as(at)
                         .isEqualTo(count);
-                try (Load load = Load.begin(service.port(), 32, null)) {
+                try (Load load = Load.begin(service.port(), "/count", 32, null)) {
                     long goal = random.nextInt(1, 3_000);
                     Awaitility.await()
                             .atMost(Duration.ofSeconds(60))

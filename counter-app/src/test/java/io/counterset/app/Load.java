@@ -25,6 +25,7 @@ import org.jspecify.annotations.Nullable;
 final class Load implements AutoCloseable {
 
     private final int port;
+    private final String path;
     private final @Nullable Supplier<String> keys;
     private final List<Thread> threads = new ArrayList<>();
     private final List<Socket> sockets = new ArrayList<>();
@@ -34,14 +35,15 @@ final class Load implements AutoCloseable {
     private final Queue<String> unanswered = new ConcurrentLinkedQueue<>();
     private volatile boolean stopping;
 
-    private Load(int port, @Nullable Supplier<String> keys) {
+    private Load(int port, String path, @Nullable Supplier<String> keys) {
         this.port = port;
+        this.path = path;
         this.keys = keys;
     }
 
-    /** Begins to increment. With {@code keys}, each increment has the next of them. */
-    static Load begin(int port, int connections, @Nullable Supplier<String> keys) throws IOException {
-        Load load = new Load(port, keys);
+    /** Begins to send {@code POST path}. With {@code keys}, each increment has the next of them. */
+    static Load begin(int port, String path, int connections, @Nullable Supplier<String> keys) throws IOException {
+        Load load = new Load(port, path, keys);
         for (int i = 0; i < connections; i++) {
             Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
             socket.setTcpNoDelay(true);
@@ -64,7 +66,7 @@ final class Load implements AutoCloseable {
             boolean open = true;
             while (open && !stopping) {
                 key = keys == null ? null : keys.get();
-                String request = "POST /count HTTP/1.1\r\nHost: localhost:" + port + "\r\nAccept: text/plain\r\n"
+                String request = "POST " + path + " HTTP/1.1\r\nHost: localhost:" + port + "\r\nAccept: text/plain\r\n"
                         + (key == null ? "" : "Idempotency-Key: " + key + "\r\n") + "\r\n";
                 attempted.incrementAndGet();
                 socket.getOutputStream().write(request.getBytes(StandardCharsets.US_ASCII));

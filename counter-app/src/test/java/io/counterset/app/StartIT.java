@@ -25,6 +25,8 @@ class StartIT {
             COUNTER_DURABILITY           | sometimes | counter.durability: 'sometimes' is not allowed; allowed: sync, or a duration from 1ms to 1h such as 100ms
             COUNTER_IDEMPOTENCY_MAX_KEYS | 0         | counter.idempotency.max-keys: '0' is not allowed; allowed: a whole number from 1 to 1000000
             COUNTER_PEERS_SOURCE         | gossip    | counter.peers.source: 'gossip' is not allowed; allowed: auto, kubernetes, dns or static
+            COUNTER_LOG_FORMAT           | xml       | counter.log.format: 'xml' is not allowed; allowed: text, json
+            COUNTER_MAX_PENDING          | many      | counter.max-pending: 'many' is not allowed; allowed: a whole number from 1 to 100000
             MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is not allowed; allowed: a whole number from 0 to 65535
             """)
     void namesABadSettingItsValueAndWhatIsAllowed(String variable, String value, String message) {

@@ -1,0 +1,113 @@
+package io.counterset.app;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.io.OutputStream;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.CleanupMode;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A disk without room refuses what needs room, cleanly and under load, and takes it again once there is some. */
+class FullDiskIT {
+
+    @TempDir(cleanup = CleanupMode.ON_SUCCESS)
+    private Path folder;
+
+    @Test
+    void refusesWhatNeedsRoomAndGoesOnOnceThereIsSome() throws Exception {
+        Path disk = Files.createDirectory(folder.resolve("disk"));
+        assumeTrue(
+                run("mount", "-t", "tmpfs", "-o", "size=96m", "counterset-test", disk.toString()),
+                "this user may not mount: the full disk is not tested");
+        try {
+            fillAndFree(disk);
+        } finally {
+            assertThat(run("umount", "--lazy", disk.toString())).isTrue();
+        }
+    }
+
+    private void fillAndFree(Path disk) throws Exception {
+        Map<String, String> environment =
+                Map.of("COUNTER_DIRECTORY", "disk/data", "COUNTER_IDEMPOTENCY_MAX_KEYS", "1000000");
+        long keyed;
+        try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
+            service.send("POST", "/count");
+            Path filler = disk.resolve("filler");
+            fill(filler);
+
+            // Keys need room in the journal; it cannot grow any more.
+            AtomicLong key = new AtomicLong();
+            try (Load load =
+                    Load.begin(service.port(), "/count/keyed", 32, () -> "k".repeat(230) + key.incrementAndGet())) {
+                Awaitility.await()
+                        .atMost(Duration.ofSeconds(120))
+                        .until(() -> load.refusals().getOrDefault(507, 0L) > 100);
+                load.stop();
+                // 503 while growing is being tried, once a second.
+                assertThat(load.refusals().keySet()).isSubsetOf(503, 507);
+                keyed = load.acknowledged();
+            }
+            assertThat(service.json("/count/keyed").get("count").getLongValue())
+                    .as("what was refused is not counted, what was acknowledged is")
+                    .isEqualTo(keyed);
+            HttpResponse<String> refused = Awaitility.await()
+                    .atMost(Duration.ofSeconds(60))
+                    .until(
+                            () -> service.send("POST", "/count/keyed", "Idempotency-Key", "one-more".repeat(20)),
+                            response -> response.statusCode() != 503);
+            Service.assertProblem(refused, 507, "store-full", "not-applied");
+            assertThat(refused.headers().firstValue("Retry-After")).isPresent();
+            assertThat(service.send("POST", "/count", "Accept", "text/plain").body())
+                    .as("counters that exist go on")
+                    .isEqualTo("2\n");
+            assertThat(service.send("GET", "/health/readiness").statusCode()).isEqualTo(200);
+
+            Files.delete(filler);
+            Awaitility.await()
+                    .atMost(Duration.ofSeconds(60))
+                    .until(() -> service.send("POST", "/count/keyed", "Idempotency-Key", "after".repeat(40))
+                                    .statusCode()
+                            == 200);
+            service.kill();
+        }
+        try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
+            assertThat(service.json("/count/keyed").get("count").getLongValue()).isEqualTo(keyed + 1);
+            assertThat(service.count()).isEqualTo(2);
+        }
+    }
+
+    private static void fill(Path filler) throws IOException {
+        byte[] block = new byte[4096];
+        try (OutputStream out = Files.newOutputStream(filler)) {
+            while (true) {
+                out.write(block);
+            }
+        } catch (IOException full) {
+            assertThat(full).hasMessageContaining("No space left");
+        }
+    }
+
+    private static boolean run(String... command) throws Exception {
+        Process process;
+        try {
+            process = new ProcessBuilder(command)
+                    .redirectErrorStream(true)
+                    .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+                    .start();
+        } catch (IOException e) {
+            return false; // there is no such command
+        }
+        assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
+        return process.exitValue() == 0;
+    }
+}
