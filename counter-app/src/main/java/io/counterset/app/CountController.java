@@ -16,6 +16,7 @@ import io.micronaut.http.annotation.Post;
 import io.micronaut.http.annotation.Produces;
 import io.micronaut.http.annotation.QueryValue;
 import io.micronaut.http.server.HttpServerConfiguration;
+import io.micronaut.http.server.netty.NettyHttpRequest;
 import io.micronaut.serde.annotation.Serdeable;
 import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.Parameter;
@@ -31,6 +32,7 @@ import java.util.Map;
 import java.util.SortedMap;
 import java.util.UUID;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.Executor;
 import org.jspecify.annotations.Nullable;
 
 /** This replica's own counts. */
@@ -227,16 +229,29 @@ final class CountController {
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
         long amount = amount(by);
         String key = IdempotencyKey.of(request.getHeaders());
+        // The rest is the event loop's work: the store's thread, which completes all of them, has the next group to
+        // release.
+        Executor eventLoop = eventLoop(request);
         if (key == null) {
             return counter.addAsync(amount)
-                    .handle((total, failure) -> failure == null
-                            ? added(type, counter, total, false)
-                            : Problem.ofAdd(failure).response());
+                    .handleAsync(
+                            (total, failure) -> failure == null
+                                    ? added(type, counter, total, false)
+                                    : Problem.ofAdd(failure).response(),
+                            eventLoop);
         }
         return counter.addAsync(amount, key)
-                .handle((result, failure) -> failure == null
-                        ? added(type, counter, result.total(), result.replayed())
-                        : Problem.ofAdd(failure).response());
+                .handleAsync(
+                        (result, failure) -> failure == null
+                                ? added(type, counter, result.total(), result.replayed())
+                                : Problem.ofAdd(failure).response(),
+                        eventLoop);
+    }
+
+    private static Executor eventLoop(HttpRequest<?> request) {
+        return request instanceof NettyHttpRequest<?> netty
+                ? netty.getChannelHandlerContext().executor()
+                : Runnable::run;
     }
 
     @Get("/counts")
