@@ -194,7 +194,7 @@ final class SimulatedDisk {
         inode.allocated = blocksOf(content.length);
         for (int at = 0; at < content.length; at += BLOCK) {
             Block block = inode.block(at / BLOCK);
-            block.cached = Arrays.copyOf(Arrays.copyOfRange(content, at, Math.min(content.length, at + BLOCK)), BLOCK);
+            block.cached = Arrays.copyOfRange(content, at, at + BLOCK);
             block.durable = block.cached;
         }
         names.put(name, inode);
