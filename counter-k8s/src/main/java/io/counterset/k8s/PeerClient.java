@@ -69,6 +69,8 @@ final class PeerClient implements AutoCloseable {
     /** Addresses that did not answer the last time: they are asked last, so that they take no live peer's turn. */
     private final Set<String> silent = ConcurrentHashMap.newKeySet();
 
+    private final Set<FanOut> running = ConcurrentHashMap.newKeySet();
+
     private final LongAdder asked = new LongAdder();
     private final LongAdder failed = new LongAdder();
 
@@ -114,8 +116,9 @@ final class PeerClient implements AutoCloseable {
         List<Member> order = new ArrayList<>(members);
         order.sort(Comparator.comparing(member -> silent.contains(member.address())));
         FanOut fanOut = new FanOut(order, counter);
+        running.add(fanOut);
         fanOut.begin();
-        return fanOut.done;
+        return fanOut.done.whenComplete((answers, failure) -> running.remove(fanOut));
     }
 
     long asked() {
@@ -126,16 +129,10 @@ final class PeerClient implements AutoCloseable {
         return failed.sum();
     }
 
+    /** Withdraws every question. The HTTP client itself ends when nothing refers to it any more: level 17 has no other way. */
     @Override
     public void close() {
-        // On newer JDKs the client can be closed and would otherwise wait for the garbage collector to end its thread.
-        if (http instanceof AutoCloseable closeable) {
-            try {
-                closeable.close();
-            } catch (Exception e) {
-                throw new IllegalStateException("closing the client of peers failed", e);
-            }
-        }
+        running.forEach(FanOut::expire);
     }
 
     /** One round of questions. */
