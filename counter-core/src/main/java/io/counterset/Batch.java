@@ -76,7 +76,17 @@ final class Batch {
         length = HEADER;
     }
 
+    /**
+     * Lists a counter.
+     *
+     * @throws IllegalStateException if its total went back: it passed the largest there is. Adds see to that it does not, but for
+     *     one of more than 2<sup>62</sup> between two instructions of another; rather stop than write down a wrong count
+     */
     void add(Cell cell, long value) {
+        if (value < cell.durable()) {
+            throw new IllegalStateException(
+                    "counter " + cell.name + " went from " + cell.durable() + " back to " + value);
+        }
         if (size == cells.length) {
             cells = Arrays.copyOf(cells, size * 2);
             values = Arrays.copyOf(values, size * 2);

@@ -278,6 +278,7 @@ public final class CounterStore implements AutoCloseable {
                     growths,
                     Duration.ofNanos(longestNanos),
                     Duration.ofNanos(recoveryNanos),
+                    commits.hasFailed() ? 1 : 0,
                     discardedBatches,
                     cells.size(),
                     keys.size(),
@@ -631,7 +632,7 @@ public final class CounterStore implements AutoCloseable {
         batch.clear(true);
         for (Cell cell : cells.values()) {
             long total = cell.applied();
-            if (total > 0) {
+            if (total != 0) {
                 batch.add(cell, total);
             }
         }

@@ -17,6 +17,7 @@ import java.util.List;
  * @param growths how often it was replaced by a larger one
  * @param longestStall the longest single commit, switches and growth included
  * @param recoveryTime how long opening took
+ * @param commitFailures commits that failed: 0, or 1 and the store has accepted nothing since
  * @param discardedBatches batches found torn when opening, 0 or 1; their adds were never acknowledged
  * @param counters counters held, one whose first add was refused included
  * @param rememberedKeys idempotency keys inside the window
@@ -35,6 +36,7 @@ public record StoreStatistics(
         long growths,
         Duration longestStall,
         Duration recoveryTime,
+        int commitFailures,
         int discardedBatches,
         long counters,
         int rememberedKeys,

@@ -785,6 +785,7 @@ abstract class BehaviourKit {
             assertThat(((CounterStoreException) unknown).outcome()).isEqualTo(Outcome.UNKNOWN);
         }
         assertThat(store.isAccepting()).isFalse();
+        assertThat(store.statistics().commitFailures()).isEqualTo(1);
         for (Throwable refused : List.of(
                 catchThrowable(counter::increment),
                 catchThrowable(() -> counter.add(1, "after")),

@@ -7,12 +7,14 @@ import static org.assertj.core.api.Assertions.catchThrowable;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.counterset.CounterStoreException.DirectoryUnusableException;
+import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.CounterStoreException.StoreLockedException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -65,6 +67,26 @@ class DirectoryBehaviourTest extends BehaviourKit {
             Files.write(directory().resolve(name), content);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
+        }
+    }
+
+    @Test
+    void holdsAMillionCountersAndRefusesOneMore() {
+        int million = 1_000_000;
+        CounterStore.Builder builder = builder().durability(Durability.periodic(Duration.ofMillis(100)));
+        try (CounterStore store = builder.open()) {
+            for (int i = 0; i < million; i++) {
+                store.counter("c" + i).add(i + 1);
+            }
+            assertThatThrownBy(() -> store.counter("one more").increment())
+                    .isInstanceOf(StoreFullException.class)
+                    .hasMessageContaining("1,000,000 counters, as many as it may; one more was not created");
+            assertThat(store.counter("c7").increment()).isEqualTo(9);
+        }
+        try (CounterStore store = builder.open()) {
+            assertThat(store.snapshot()).hasSize(million);
+            assertThat(store.counter("c7").value()).isEqualTo(9);
+            assertThat(store.counter("c999999").value()).isEqualTo(million);
         }
     }
 

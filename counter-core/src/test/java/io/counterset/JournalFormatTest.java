@@ -170,6 +170,14 @@ class JournalFormatTest {
     }
 
     @Test
+    void aTotalThatWentBackIsNotWrittenDown() {
+        Cell cell = new Cell("visits", 6, 5);
+        assertThatThrownBy(() -> new Batch().add(cell, 4))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("counter visits went from 5 back to 4");
+    }
+
+    @Test
     void batchesOfOneHalfFollowEachOtherBlockByBlock() throws IOException {
         byte[] file = golden();
         ByteBuffer journal = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN);

@@ -40,6 +40,11 @@ final class StoreMetrics implements MeterBinder {
                 "commit.callers",
                 "Increments that those commits served; divided by the commits, the average group",
                 StoreStatistics::callers);
+        counter(
+                registry,
+                "commit.failures",
+                "Commits that failed: after one, nothing is accepted until the next start",
+                StoreStatistics::commitFailures);
         counter(registry, "journal.written.bytes", "Bytes of those commits", StoreStatistics::bytesWritten);
         counter(
                 registry,

@@ -411,6 +411,7 @@ class HttpTest {
         assertThat(metrics)
                 .contains("\ncounterset_counter_total{counter=\"visits\"} " + (double) count + "\n")
                 .contains("\ncounterset_store_accepting 1.0\n")
+                .contains("\ncounterset_commit_failures_total 0.0\n")
                 .contains("\ncounterset_peers_expected 1.0\n")
                 .contains("\ncounterset_peers_answering 1.0\n")
                 .contains("\ncounterset_peers_state{state=\"live\"} 1.0\n")
