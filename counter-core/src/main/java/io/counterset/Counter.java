@@ -98,8 +98,8 @@ public final class Counter {
     /**
      * Like {@link #add(long)} without blocking: the future completes when {@code add} would have returned. Completing it
      * otherwise, or cancelling it, does not take back the add. What depends on the future runs in a thread of the
-     * store, so it should be short, and must not wait for another future of the same store; the methods ending in
-     * {@code Async} move it elsewhere.
+     * store (or by {@link CounterStore.Builder#completionExecutor}), so it should be short, and must not wait for another
+     * future of the same store; the methods ending in {@code Async} move it elsewhere.
      *
      * @param amount 1 or more
      * @return the total; or a {@link StoreBusyException} when {@link CounterStore.Builder#maxPending} adds are in flight

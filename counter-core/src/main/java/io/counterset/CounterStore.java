@@ -25,6 +25,7 @@ import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -178,7 +179,7 @@ public final class CounterStore implements AutoCloseable {
             }
         }
         batch.clear(false);
-        this.commits = new GroupCommit(new Commit(), directory, durability, builder.maxPending);
+        this.commits = new GroupCommit(new Commit(), directory, durability, builder.maxPending, builder.completions);
         String counted = builder.countedCounter;
         if (counted == null) {
             this.countFile = null;
@@ -294,6 +295,7 @@ public final class CounterStore implements AutoCloseable {
     // ---- adding ----
 
     long add(Counter counter, long amount) {
+        requireMayWait();
         Cell cell = admit(counter, amount, true);
         long total = cell.advance(amount);
         mark(cell);
@@ -326,6 +328,7 @@ public final class CounterStore implements AutoCloseable {
     }
 
     AddResult add(Counter counter, long amount, String key) {
+        requireMayWait();
         Keyed keyed = remember(counter, amount, key, true);
         Cell cell = keyed.entry.cell();
         long total = keyed.entry.total();
@@ -356,6 +359,13 @@ public final class CounterStore implements AutoCloseable {
             return pending;
         } catch (RuntimeException refused) {
             return CompletableFuture.failedFuture(refused);
+        }
+    }
+
+    /** Before anything is added: an add that then cannot wait would have happened, and not be known to be durable. */
+    private void requireMayWait() {
+        if (!commits.isPeriodic()) {
+            commits.requireMayWait();
         }
     }
 
@@ -714,6 +724,7 @@ public final class CounterStore implements AutoCloseable {
         private IdempotencyWindow window = IdempotencyWindow.DEFAULT;
         private int maxPending = 100_000;
         private @Nullable String countedCounter;
+        private @Nullable Executor completions;
 
         // For tests: a simulated disk, clocks and no threads make a run repeatable.
         private @Nullable Storage storage;
@@ -757,6 +768,21 @@ public final class CounterStore implements AutoCloseable {
                 throw new IllegalArgumentException("maxPending must be 1 or more, but is " + maxPending);
             }
             this.maxPending = maxPending;
+            return this;
+        }
+
+        /**
+         * Sets what completes the futures of asynchronous adds, and so runs whatever was made to depend on them without an
+         * executor of its own. Default: a thread of the store.
+         *
+         * <p>{@code Runnable::run} lets the thread that commits do it. That spares a hand-over between threads where every
+         * dependent action goes to an executor anyway, such as the event loop of its connection. A dependent action that runs in
+         * that thread holds up all commits, and cannot wait for this store: a blocking add, {@code flush} or {@code close}
+         * there throws {@link IllegalStateException}, and nothing was added. If the executor rejects, the thread that
+         * commits completes the futures; {@link CounterStore#close} does not wait for it.
+         */
+        public Builder completionExecutor(Executor executor) {
+            this.completions = executor;
             return this;
         }
 

@@ -8,7 +8,10 @@ import java.io.IOException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -24,8 +27,8 @@ import org.jspecify.annotations.Nullable;
  * arrive while nobody leads does, so no arrival is left alone: the arrival is visible before its owner looks for a
  * leader, and leading ends before the former leader looks for arrivals.
  *
- * <p>Futures are completed by a third thread, the completer, because that runs code of the callers: it may be slow, or
- * add to this store and wait.
+ * <p>Futures are completed by an executor, because that runs code of the callers: by a third thread of the store's own, where
+ * that code may be slow, or add to this store and wait; or by the one that the builder was given.
  *
  * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}: nothing is written any more, whoever waits for
  * something not yet durable learns that its outcome is unknown, and whoever comes later that nothing was added.
@@ -77,6 +80,7 @@ final class GroupCommit {
     private final String directory;
     private final long periodNanos; // 0: every caller waits for its commit
     private final int maxPending;
+    private final @Nullable Executor chosen;
 
     private volatile int state = OPEN;
     private volatile @Nullable Throwable failure;
@@ -87,11 +91,12 @@ final class GroupCommit {
     private volatile int unreleased; // taken from the arrivals and not yet released
     private volatile boolean resting; // the committer of a periodic store has nothing to time
 
-    private final LinkedBlockingQueue<Pending<?>> completions = new LinkedBlockingQueue<>();
-    private @Nullable Thread committer;
-    private @Nullable Thread completer;
+    private @Nullable Thread committer; // null: a store without threads, where callers do everything
+    private @Nullable ExecutorService own; // completes futures, unless an executor was chosen
+    private volatile @Nullable Thread completer; // the thread of that
 
-    GroupCommit(Step step, String directory, Durability durability, int maxPending) {
+    GroupCommit(Step step, String directory, Durability durability, int maxPending, @Nullable Executor completions) {
+        this.chosen = completions;
         this.step = step;
         this.directory = directory;
         this.periodNanos = durability.period().map(period -> period.toNanos()).orElse(0L);
@@ -100,14 +105,17 @@ final class GroupCommit {
 
     /** Starts the threads. Without them, as in a simulation, {@link #pump} does their work. */
     void start() {
-        committer = daemon("counterset-committer", this::commitLoop);
-        completer = daemon("counterset-completer", this::completeLoop);
+        if (chosen == null) {
+            own = Executors.newSingleThreadExecutor(task -> completer = daemon("counterset-completer", task));
+        }
+        Thread thread = daemon("counterset-committer", this::commitLoop);
+        committer = thread;
+        thread.start();
     }
 
     private static Thread daemon(String name, Runnable task) {
         Thread thread = new Thread(task, name);
         thread.setDaemon(true);
-        thread.start();
         return thread;
     }
 
@@ -175,12 +183,24 @@ final class GroupCommit {
         waitFor(new BlockedCaller(cell, total));
     }
 
+    /**
+     * Refuses to wait in the thread that would have to do what is waited for: that of the commits, which runs code of callers if
+     * the executor of the completions is a direct one.
+     */
+    void requireMayWait() {
+        if (Thread.currentThread().equals(committer)) {
+            throw new IllegalStateException("this is the thread that commits, which cannot wait for a commit; "
+                    + "let another one do what depends on a future; nothing was added");
+        }
+    }
+
     /** Returns once everything added before is durable. */
     void flush() {
         waitFor(new BlockedCaller(null, 0));
     }
 
     private void waitFor(BlockedCaller caller) {
+        requireMayWait();
         arrive(caller);
         if (committer == null) {
             pump();
@@ -314,13 +334,6 @@ final class GroupCommit {
             }
             p = next;
         }
-        if (futures != null) {
-            if (byCompleter && completer != null) {
-                completions.add(futures);
-            } else {
-                complete(futures);
-            }
-        }
         if (blockedCount > 0) {
             UNRELEASED.getAndAdd(this, -blockedCount);
             for (Pending<?> p = blocked; p != null; ) {
@@ -328,6 +341,9 @@ final class GroupCommit {
                 p.release(failureFor(p));
                 p = next;
             }
+        }
+        if (futures != null) {
+            completeBy(byCompleter ? chosen != null ? chosen : own : null, futures);
         }
     }
 
@@ -339,18 +355,16 @@ final class GroupCommit {
         return state == FAILED ? new OutcomeUnknownException(directory, failure) : new StoreClosedException(directory);
     }
 
-    private void completeLoop() {
-        while (true) {
+    private void completeBy(@Nullable Executor executor, Pending<?> group) {
+        if (executor != null && committer != null) {
             try {
-                Pending<?> group = completions.take();
-                if (group instanceof BlockedCaller) {
-                    return; // the sign to stop
-                }
-                complete(group);
-            } catch (InterruptedException e) {
-                // Code of a caller interrupted this thread. It ends when the store is closed, not before.
+                executor.execute(() -> complete(group));
+                return;
+            } catch (RejectedExecutionException e) {
+                // Nobody may be left waiting: this thread does it.
             }
         }
+        complete(group);
     }
 
     private void complete(Pending<?> group) {
@@ -370,14 +384,14 @@ final class GroupCommit {
     // ---- the end ----
 
     /**
-     * Commits what was accepted and takes nothing more. Returns when all callers have been released; any number of
-     * threads may close, even one that completes futures.
+     * Commits what was accepted and takes nothing more. Returns when all callers have been released, or handed to the executor
+     * that was chosen; any number of threads may close, even the one that completes futures.
      */
     void close() {
+        requireMayWait();
         STATE.compareAndSet(this, OPEN, CLOSED); // a failed store stays failed
         Thread committing = committer;
-        Thread completing = completer;
-        if (committing == null || completing == null) {
+        if (committing == null) {
             if (!terminated) {
                 finish();
             }
@@ -385,9 +399,12 @@ final class GroupCommit {
         }
         LockSupport.unpark(committing);
         join(committing);
-        completions.add(new BlockedCaller(null, 0)); // the sign to stop
-        if (!completing.equals(Thread.currentThread())) {
-            join(completing);
+        Thread completing = completer;
+        if (own != null) {
+            own.shutdown();
+            if (completing != null && !completing.equals(Thread.currentThread())) {
+                join(completing);
+            }
         }
     }
 

@@ -24,9 +24,11 @@ import java.util.Map;
 import java.util.SortedMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
@@ -665,6 +667,47 @@ abstract class BehaviourKit {
         store.close();
         assertThat(counter.value()).isEqualTo(4);
         assertThatThrownBy(counter::increment).isInstanceOf(StoreClosedException.class);
+    }
+
+    @Test
+    void aDirectExecutorLetsTheCommittingThreadComplete() throws Exception {
+        Gate gate = new Gate(storage());
+        try (CounterStore store =
+                builder().completionExecutor(Runnable::run).storage(gate).open()) {
+            Counter counter = store.counter("c");
+            counter.increment();
+            for (Runnable waits : List.<Runnable>of(
+                    counter::increment,
+                    () -> counter.add(1, "key"),
+                    () -> store.counter("new").increment(),
+                    store::flush,
+                    store::close)) {
+                gate.hold();
+                Future<Long> leader = threads.submit(counter::increment);
+                await().until(() -> gate.waiting() == 1);
+                CompletableFuture<String> dependent = counter.addAsync(1).thenApply(total -> {
+                    assertThatThrownBy(waits::run)
+                            .isInstanceOf(IllegalStateException.class)
+                            .hasMessageContaining("cannot wait for a commit");
+                    return Thread.currentThread().getName();
+                });
+                gate.letGo();
+                assertThat(within(dependent)).isEqualTo("counterset-committer");
+                within(leader);
+            }
+            assertThat(counter.value()).isEqualTo(11);
+            assertThat(store.snapshot()).containsOnlyKeys("c");
+        }
+    }
+
+    @Test
+    void noFutureIsLeftWhenTheChosenExecutorRejects() throws Exception {
+        Executor closed = task -> {
+            throw new RejectedExecutionException("closed");
+        };
+        try (CounterStore store = open(builder().completionExecutor(closed))) {
+            assertThat(within(store.counter("c").addAsync(1))).isEqualTo(1);
+        }
     }
 
     @Test

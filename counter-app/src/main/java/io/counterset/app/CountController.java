@@ -229,8 +229,6 @@ final class CountController {
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
         long amount = amount(by);
         String key = IdempotencyKey.of(request.getHeaders());
-        // The rest is the event loop's work: the store's thread, which completes all of them, has the next group to
-        // release.
         Executor eventLoop = eventLoop(request);
         if (key == null) {
             return counter.addAsync(amount)
@@ -248,7 +246,8 @@ final class CountController {
                         eventLoop);
     }
 
-    private static Executor eventLoop(HttpRequest<?> request) {
+    /** What goes on with a request once its add is durable: not the thread that completes the add, for that has the next commit to do. */
+    static Executor eventLoop(HttpRequest<?> request) {
         return request instanceof NettyHttpRequest<?> netty
                 ? netty.getChannelHandlerContext().executor()
                 : Runnable::run;

@@ -82,6 +82,7 @@ record CounterSettings(
                 .durability(durability)
                 .idempotencyWindow(idempotency.maxKeys(), idempotency.maxAge())
                 .maxPending(maxPending)
+                .completionExecutor(Runnable::run) // each answer goes on on its connection's event loop
                 .countFile(name);
     }
 

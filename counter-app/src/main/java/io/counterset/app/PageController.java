@@ -78,12 +78,17 @@ final class PageController {
         }
         CompletionStage<Long> visit = counter.addAsync(1);
         if (!html) {
-            return visit.handle((total, failure) ->
-                    failure == null ? show(type, total) : Problem.ofAdd(failure).response());
+            return visit.handleAsync(
+                    (total, failure) -> failure == null
+                            ? show(type, total)
+                            : Problem.ofAdd(failure).response(),
+                    CountController.eventLoop(request));
         }
-        return visit.handle((total, failure) -> failure == null
-                        ? page(total, true, null)
-                        : page(counter.value(), false, Problem.ofAdd(failure)))
+        return visit.handleAsync(
+                        (total, failure) -> failure == null
+                                ? page(total, true, null)
+                                : page(counter.value(), false, Problem.ofAdd(failure)),
+                        CountController.eventLoop(request))
                 .thenCompose(page -> page);
     }
 
