@@ -3,79 +3,288 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.micronaut.json.tree.JsonNode;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+import java.util.stream.Stream;
+import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Three replicas on one machine, each with a count of its own. */
+/** Three replicas, each a process with a volume of its own on an address of its own: what one says of the others, whatever befalls them. */
 class PeersIT {
 
-    @Test
-    void everyReplicaShowsAllCountsAndSaysWhenOneIsDown(@TempDir Path folder) throws Exception {
-        List<Integer> ports = List.of(ServiceProcess.freePort(), ServiceProcess.freePort(), ServiceProcess.freePort());
-        String addresses = "127.0.0.1:" + ports.get(0) + ",127.0.0.1:" + ports.get(1) + ",127.0.0.1:" + ports.get(2);
-        List<ServiceProcess> replicas = new ArrayList<>();
-        try {
-            for (int i = 0; i < 3; i++) {
-                Map<String, String> environment = new HashMap<>();
-                environment.put("COUNTER_INSTANCE", "app-" + i);
-                environment.put("COUNTER_DIRECTORY", "data-" + i);
-                environment.put("MICRONAUT_SERVER_PORT", ports.get(i).toString());
-                environment.put("COUNTER_PEERS_ADDRESSES", addresses);
-                environment.put("COUNTER_PEERS_TIMEOUT", "10s"); // a busy machine is not a peer that is down
-                environment.put("COUNTER_PEERS_DEADLINE", "20s");
-                replicas.add(ServiceProcess.start(folder, environment));
-            }
-            for (int i = 0; i < 3; i++) {
-                for (int visit = 0; visit < 2 * i + 1; visit++) {
-                    assertThat(replicas.get(i).send("GET", "/").body())
-                            .isEqualTo("visits " + (visit + 1) + " on app-" + i + "\n");
-                }
-            }
+    private static final int REPLICAS = 3;
 
-            for (ServiceProcess asked : replicas) {
-                JsonNode report = asked.json("/peers");
-                assertReport(report, 9, true, 3);
-                assertThat(peers(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 live 5");
+    /** A busy machine is not a peer that is down. */
+    private static final Map<String, String> PATIENT =
+            Map.of("COUNTER_PEERS_TIMEOUT", "30s", "COUNTER_PEERS_DEADLINE", "40s");
+
+    private static final Map<String, String> IMPATIENT =
+            Map.of("COUNTER_PEERS_TIMEOUT", "1s", "COUNTER_PEERS_DEADLINE", "2s");
+
+    @TempDir
+    Path folder;
+
+    private final int port = ServiceProcess.freePort();
+    private final @Nullable ServiceProcess[] running = new ServiceProcess[REPLICAS];
+
+    @AfterEach
+    void endAll() {
+        for (ServiceProcess process : running) {
+            if (process != null) {
+                process.close();
             }
-            assertThat(replicas.get(1)
-                            .send("GET", "/peers", "Accept", "text/plain")
-                            .body())
-                    .startsWith("visits: total 9, 3 of 3 replicas answered\n")
-                    .containsPattern("\napp-2 +live +5 ");
-
-            replicas.get(2).terminate();
-
-            JsonNode report = replicas.get(0).json("/peers");
-            assertReport(report, 9, false, 2);
-            assertThat(peers(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 unreachable 5");
-            assertThat(replicas.get(0)
-                            .send("GET", "/peers", "Accept", "text/plain")
-                            .body())
-                    .startsWith("visits: at least 9, 2 of 3 replicas answered\n");
-        } finally {
-            replicas.forEach(ServiceProcess::close);
         }
     }
 
-    private static void assertReport(JsonNode report, int total, boolean complete, int answered) {
-        assertThat(report.get("total").getIntValue()).isEqualTo(total);
+    private static String host(int i) {
+        return "127.0.0." + (i + 1);
+    }
+
+    private String address(int i) {
+        return host(i) + ":" + port;
+    }
+
+    private Path volume(int i) {
+        return folder.resolve("app-" + i).resolve("data");
+    }
+
+    private ServiceProcess start(int i, String name, Map<String, String> settings) {
+        Map<String, String> environment = new HashMap<>(settings);
+        environment.put("COUNTER_INSTANCE", name);
+        environment.put("COUNTER_PEERS_ADDRESSES", address(0) + "," + address(1) + "," + address(2));
+        environment.put("MICRONAUT_SERVER_HOST", host(i));
+        environment.put("MICRONAUT_SERVER_PORT", Integer.toString(port));
+        ServiceProcess process =
+                ServiceProcess.start(folder.resolve(name.equals("app-" + i) ? name : "liar"), environment);
+        running[i] = process;
+        return process;
+    }
+
+    private ServiceProcess start(int i) {
+        return start(i, "app-" + i, PATIENT);
+    }
+
+    /** Starts all of them at once, and lets them count 1, 3 and 5. */
+    private void startAll(Map<String, String> settingsOfTheFirst) {
+        CompletableFuture<?>[] starting = new CompletableFuture<?>[REPLICAS];
+        for (int i = 0; i < REPLICAS; i++) {
+            int number = i;
+            starting[i] = CompletableFuture.runAsync(
+                    () -> start(number, "app-" + number, number == 0 ? settingsOfTheFirst : PATIENT));
+        }
+        CompletableFuture.allOf(starting).join();
+        for (int i = 0; i < REPLICAS; i++) {
+            add(i, 2 * i + 1);
+        }
+    }
+
+    private ServiceProcess replica(int i) {
+        ServiceProcess process = running[i];
+        if (process == null) {
+            throw new AssertionError(i);
+        }
+        return process;
+    }
+
+    private void add(int i, int amount) {
+        assertThat(replica(i).send("POST", "/count?by=" + amount).statusCode()).isEqualTo(200);
+    }
+
+    private JsonNode ask(int i) {
+        return replica(i).json("/peers");
+    }
+
+    private String table(int i) {
+        return replica(i).send("GET", "/peers", "Accept", "text/plain").body();
+    }
+
+    private static List<String> states(JsonNode report) {
+        List<String> states = new ArrayList<>();
+        for (JsonNode peer : report.get("peers").values()) {
+            states.add(peer.get("instance").getStringValue() + " "
+                    + peer.get("state").getStringValue() + " "
+                    + peer.get("count").getLongValue());
+        }
+        return states;
+    }
+
+    private static JsonNode last(JsonNode report) {
+        return report.get("peers").get(REPLICAS - 1);
+    }
+
+    private static String text(JsonNode object, String name) {
+        return object.get(name).getStringValue();
+    }
+
+    private static void assertSum(JsonNode report, long total, boolean complete, int answered) {
+        assertThat(report.get("total").getLongValue()).isEqualTo(total);
         assertThat(report.get("complete").getBooleanValue()).isEqualTo(complete);
         assertThat(report.get("answered").getIntValue()).isEqualTo(answered);
-        assertThat(report.get("expected").getIntValue()).isEqualTo(3);
+        assertThat(report.get("expected").getIntValue()).isEqualTo(REPLICAS);
     }
 
-    private static List<String> peers(JsonNode report) {
-        List<String> peers = new ArrayList<>();
-        for (JsonNode peer : report.get("peers").values()) {
-            peers.add(peer.get("instance").getStringValue() + " "
-                    + peer.get("state").getStringValue() + " "
-                    + peer.get("count").getIntValue());
+    private static void await(BooleanSupplier condition) {
+        Awaitility.await()
+                .atMost(Duration.ofSeconds(60))
+                .pollDelay(Duration.ZERO)
+                .pollInterval(Duration.ofMillis(20))
+                .until(condition::getAsBoolean);
+    }
+
+    private static void copy(Path from, Path to) throws IOException {
+        empty(to);
+        Files.createDirectories(to);
+        try (Stream<Path> files = Files.list(from)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, to.resolve(file.getFileName()));
+            }
         }
-        return peers;
+    }
+
+    private static void empty(Path directory) throws IOException {
+        if (Files.exists(directory)) {
+            try (Stream<Path> files = Files.list(directory)) {
+                for (Path file : files.toList()) {
+                    Files.delete(file);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aKilledReplicaKeepsItsLastCountThoughTheOneThatAsksIsKilledToo() {
+        startAll(PATIENT);
+        for (int i = 0; i < REPLICAS; i++) {
+            JsonNode report = ask(i);
+            assertSum(report, 9, true, 3);
+            assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 live 5");
+            assertThat(text(report, "askedBy")).isEqualTo("app-" + i);
+        }
+        assertThat(table(1))
+                .startsWith("visits: total 9, 3 of 3 replicas answered\n")
+                .containsPattern("\napp-2 +live +5 ");
+
+        replica(2).kill();
+        JsonNode report = ask(0);
+        assertSum(report, 9, false, 2);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 unreachable 5");
+        assertThat(text(last(report), "reason")).isEqualTo("connection refused");
+        assertThat(text(last(report), "address")).isEqualTo(address(2));
+        Instant countedAt = Instant.parse(text(last(report), "countedAt"));
+        assertThat(countedAt).isBefore(text(report, "at"));
+        assertThat(table(0)).startsWith("visits: at least 9, 2 of 3 replicas answered\n");
+
+        // What was seen is on the disk within seconds; from then on a kill costs nothing of it.
+        await(() -> read(volume(0).resolve("counters.peers")).contains("\"count\":5"));
+        replica(0).kill();
+        start(0);
+        report = ask(0);
+        assertSum(report, 9, false, 2);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 unreachable 5");
+        assertThat(Instant.parse(text(last(report), "countedAt"))).isBeforeOrEqualTo(countedAt);
+
+        start(2);
+        add(2, 1);
+        report = ask(0);
+        assertSum(report, 10, true, 3);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 live 6");
+        assertThat(last(report).get("incarnation").getLongValue()).isEqualTo(2);
+    }
+
+    private static String read(Path file) {
+        try {
+            return Files.exists(file) ? Files.readString(file) : "";
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    @Test
+    void aFrozenReplicaIsUnreachableAloneAndASlowOneIsLive() throws Exception {
+        startAll(IMPATIENT);
+        await(() -> ask(0).get("complete").getBooleanValue());
+        replica(2).freeze();
+        CompletableFuture<JsonNode> patient = CompletableFuture.supplyAsync(() -> ask(1));
+        await(() -> states(ask(0)).equals(List.of("app-0 live 1", "app-1 live 3", "app-2 unreachable 5")));
+
+        long began = System.nanoTime();
+        JsonNode report = ask(0);
+        assertThat(TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - began))
+                .as("its deadline is 2 s, and the rest is for a busy machine")
+                .isLessThan(15);
+        assertThat(text(last(report), "reason")).isEqualTo("no answer within 1 s");
+        assertThat(report.get("complete").getBooleanValue()).isFalse();
+        assertThat(table(0)).startsWith("visits: at least 9, ");
+
+        // The other one waits longer: for it the same replica is slow, and no worse.
+        assertThat(patient).isNotDone();
+        replica(2).thaw();
+        report = patient.get(60, TimeUnit.SECONDS);
+        assertSum(report, 9, true, 3);
+        assertThat(last(report).get("latencyMillis").getDoubleValue()).isGreaterThan(1_000);
+        await(() -> ask(0).get("complete").getBooleanValue());
+    }
+
+    @Test
+    void aVolumeThatWentBackOrWasReplacedAndALiarAreSaidSo() throws IOException {
+        startAll(PATIENT);
+        assertSum(ask(0), 9, true, 3);
+        replica(2).terminate();
+        copy(volume(2), folder.resolve("backup"));
+        start(2);
+        add(2, 6);
+        assertThat(states(ask(0))).contains("app-2 live 11");
+
+        replica(2).kill();
+        copy(folder.resolve("backup"), volume(2));
+        start(2);
+        JsonNode report = ask(0);
+        assertSum(report, 9, true, 3);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 rolled-back 5");
+        assertThat(text(last(report), "reason"))
+                .startsWith("its volume went back in time: visits was 11 and came back as 5; found ");
+        assertThat(table(0)).containsPattern("\napp-2 +rolled-back +5 .* visits was 11 and came back as 5");
+        String store = text(last(report), "store");
+
+        replica(2).kill();
+        empty(volume(2));
+        start(2);
+        add(2, 2);
+        report = ask(0);
+        assertSum(report, 6, true, 3);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 replaced 2");
+        assertThat(text(last(report).get("former"), "store")).isEqualTo(store);
+        assertThat(last(report).get("former").get("count").getLongValue()).isEqualTo(5);
+        assertThat(text(last(report), "reason")).contains("had counted 5; found ");
+
+        // At its address somebody answers with the name of another, from a copy of that one's volume.
+        replica(2).kill();
+        copy(volume(1), folder.resolve("liar").resolve("data"));
+        start(2, "app-1", PATIENT);
+        report = ask(0);
+        assertSum(report, 6, false, 2);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 unreachable 2");
+        assertThat(text(last(report), "reason"))
+                .isEqualTo("answered as app-1, which is listed as " + address(1) + " too");
+
+        replica(2).kill();
+        start(2);
+        report = ask(0);
+        assertSum(report, 6, true, 3);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 replaced 2");
     }
 }

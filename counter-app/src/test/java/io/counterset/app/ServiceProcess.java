@@ -42,10 +42,12 @@ final class ServiceProcess implements AutoCloseable {
     private final Process process;
     private final Path output;
     private final Path errors;
+    private final String host;
     private int port;
 
-    private ServiceProcess(Process process, Path output, Path errors) {
+    private ServiceProcess(Process process, String host, Path output, Path errors) {
         this.process = process;
+        this.host = host;
         this.output = output;
         this.errors = errors;
     }
@@ -124,7 +126,8 @@ final class ServiceProcess implements AutoCloseable {
             builder.environment().put("MICRONAUT_SERVER_HOST", "127.0.0.1");
             builder.environment().put("MICRONAUT_SERVER_PORT", "0");
             builder.environment().putAll(environment);
-            return new ServiceProcess(builder.start(), output, errors);
+            String host = builder.environment().get("MICRONAUT_SERVER_HOST");
+            return new ServiceProcess(builder.start(), host, output, errors);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -174,7 +177,7 @@ final class ServiceProcess implements AutoCloseable {
 
     /** Sends a request without a body; headers are name, value, name, value … */
     HttpResponse<String> send(String method, String path, String... headers) {
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + path))
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create("http://" + host + ":" + port + path))
                 .method(method, HttpRequest.BodyPublishers.noBody())
                 .timeout(Duration.ofSeconds(30));
         if (headers.length > 0) {
@@ -212,6 +215,30 @@ final class ServiceProcess implements AutoCloseable {
     void kill() {
         process.destroyForcibly();
         awaitExit(Duration.ofSeconds(30));
+    }
+
+    /** SIGSTOP: connections are still taken, and nothing is answered. */
+    void freeze() {
+        signal("STOP");
+    }
+
+    /** SIGCONT. */
+    void thaw() {
+        signal("CONT");
+    }
+
+    private void signal(String name) {
+        try {
+            Process kill = new ProcessBuilder("kill", "-" + name, Long.toString(process.pid()))
+                    .inheritIO()
+                    .start();
+            assertThat(kill.waitFor()).isZero();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException(e);
+        }
     }
 
     /** SIGTERM, and returns how long it took to end. */
