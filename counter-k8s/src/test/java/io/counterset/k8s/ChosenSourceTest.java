@@ -7,19 +7,30 @@ import io.counterset.CounterStore;
 import io.counterset.k8s.FakeApiServer.Kind;
 import io.counterset.k8s.PeersReport.Freshness;
 import io.micronaut.context.ApplicationContext;
+import io.micronaut.health.HealthStatus;
+import io.micronaut.inject.qualifiers.Qualifiers;
+import io.micronaut.management.health.indicator.HealthIndicator;
+import io.micronaut.management.health.indicator.HealthResult;
+import io.micronaut.management.health.indicator.annotation.Liveness;
+import io.micronaut.management.health.indicator.annotation.Readiness;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import reactor.core.publisher.Mono;
 
 /** Which source of peers is used, and what it says about the choice. */
 class ChosenSourceTest {
@@ -189,6 +200,55 @@ class ChosenSourceTest {
             return server.openWatches() == 0;
         });
         assertThat(server.lists(Kind.SLICES)).isEqualTo(1);
+    }
+
+    @Test
+    void anApiServerThatNeverAnswersHoldsNothingUp() throws IOException {
+        try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getLoopbackAddress())) {
+            PeersReport report = report(Map.of(
+                    "counter.peers.service",
+                    "no-such-service.invalid.",
+                    "kubernetes.service.host",
+                    "127.0.0.1",
+                    "kubernetes.client.base-path",
+                    "http://127.0.0.1:" + silent.getLocalPort(),
+                    "kubernetes.client.token-path",
+                    server.token.toString()));
+
+            // It would be another reason if anything had waited for an answer, or for the end of waiting.
+            assertThat(report.source().chosen()).isEqualTo("auto: no answer from the API server yet, for now");
+            assertThat(report.peers()).extracting(PeersReport.Peer::instance).containsExactly("app-python-0");
+            assertThat(report.complete()).isFalse();
+        }
+    }
+
+    @Test
+    void theLastReportIsADetailOfHealthAndNoVerdict() throws IOException {
+        try (LoopbackPeer peer = new LoopbackPeer("app-python-1", "127.0.0.2", folder.resolve("1"));
+                ApplicationContext context = context(Map.of("counter.peers.addresses", peer.address()))) {
+            peer.stop();
+            HealthIndicator health = context.getBean(PeersHealth.class);
+            assertThat(health(health).getDetails()).isEqualTo(Map.of("report", "none yet"));
+
+            context.getBean(Peers.class).report().toCompletableFuture().join();
+            assertThat(health(health).getStatus()).isEqualTo(HealthStatus.UP);
+            assertThat(health(health).getDetails())
+                    .asInstanceOf(InstanceOfAssertFactories.MAP)
+                    .containsEntry("report", "visits: at least 0, 1 of 2 replicas answered")
+                    .containsEntry("complete", false)
+                    .containsEntry("expected", 2)
+                    .containsEntry("answered", 1)
+                    .containsEntry("source", "static")
+                    .containsEntry("sourceState", "live");
+            assertThat(context.getBeansOfType(HealthIndicator.class, Qualifiers.byStereotype(Readiness.class)))
+                    .doesNotContain(health);
+            assertThat(context.getBeansOfType(HealthIndicator.class, Qualifiers.byStereotype(Liveness.class)))
+                    .doesNotContain(health);
+        }
+    }
+
+    private static HealthResult health(HealthIndicator indicator) {
+        return Objects.requireNonNull(Mono.from(indicator.getResult()).block());
     }
 
     @Test
