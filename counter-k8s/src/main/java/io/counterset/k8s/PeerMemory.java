@@ -57,6 +57,9 @@ final class PeerMemory {
     private final int mostPeers;
     private final int mostCounts;
 
+    /** Held while the file is written; taken before the lock of this object, never after it. */
+    private final Object writing = new Object();
+
     private final Map<String, Known> peers = new HashMap<>();
     private final Map<String, Long> orders = new HashMap<>();
     private int counts;
@@ -285,9 +288,16 @@ final class PeerMemory {
 
     /**
      * Writes the memory to its file if there is anything new in it. New times alone are written once a minute only. Blocks for a
-     * device flush. A failure is logged once until it succeeds again, and the next call tries again.
+     * device flush, and for another call that is writing: two at once would write to the same file. A failure is logged once until it
+     * succeeds again, and the next call tries again.
      */
     void save(Instant now) {
+        synchronized (writing) {
+            saveAlone(now);
+        }
+    }
+
+    private void saveAlone(Instant now) {
         List<Known> known;
         synchronized (this) {
             if (!changed && !(timesChanged && savedAt.plus(TIMES_ALONE).isBefore(now))) {

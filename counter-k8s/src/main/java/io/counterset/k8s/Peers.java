@@ -212,7 +212,8 @@ public final class Peers implements AutoCloseable {
 
     private void begin(String counter, CompletableFuture<PeersReport> round) {
         roundsBegun.incrementAndGet();
-        source.membership()
+        CompletableFuture.completedStage(source)
+                .thenCompose(PeerSource::membership) // so that whatever it throws fails this round and no other
                 .thenCompose(found -> {
                     Membership membership = Reconciliation.withRemembered(found, memory);
                     return client.ask(Reconciliation.toAsk(membership, replica), counter)
@@ -222,11 +223,14 @@ public final class Peers implements AutoCloseable {
                     if (report != null && counter.equals(replica.mainCounter())) {
                         latest = report;
                     }
+                    boolean wanted;
                     synchronized (rounds) {
-                        rounds.remove(counter, round);
+                        wanted = rounds.remove(counter, round);
                     }
                     if (failure != null) {
-                        LOG.error("a report about {} failed", counter, failure);
+                        if (wanted) {
+                            LOG.error("a report about {} failed", counter, failure);
+                        }
                         round.completeExceptionally(failure);
                     } else {
                         round.complete(report);
@@ -272,8 +276,11 @@ public final class Peers implements AutoCloseable {
 
     private void scheduleSave() {
         after(SAVE_INTERVAL.toNanos(), () -> {
-            workers.execute(() -> memory.save(clock.instant()));
-            scheduleSave();
+            // One at a time: a disk that hangs must not take one worker after the other.
+            workers.execute(() -> {
+                memory.save(clock.instant());
+                scheduleSave();
+            });
         });
     }
 

@@ -11,10 +11,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.UUID;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -187,6 +192,24 @@ class PeerMemoryTest {
         observe(memory, "app-0", A, 1, "visits", 2);
         memory.save(now.plusSeconds(61));
         assertThat(memory.saves()).isEqualTo(3);
+    }
+
+    @Test
+    void twoThatWriteAtOnceSpoilNothing() throws Exception {
+        PeerMemory memory = memory();
+        ExecutorService threads = Executors.newFixedThreadPool(4);
+        List<Future<?>> written = new ArrayList<>();
+        for (int i = 1; i <= 200; i++) {
+            observe(memory, "app-" + i % 10, A, 1, "visits", i);
+            written.add(threads.submit(() -> memory.save(Instant.MAX)));
+        }
+        for (Future<?> one : written) {
+            one.get(60, TimeUnit.SECONDS);
+        }
+        threads.shutdown();
+        assertThat(memory.saveFailures()).isZero();
+        assertThat(memory().all()).as("what was written last").containsExactlyInAnyOrderElementsOf(memory.all());
+        assertThat(folder).isDirectoryNotContaining("glob:**.damaged");
     }
 
     @Test

@@ -14,13 +14,16 @@ import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -80,7 +83,7 @@ class StaticPeersTest {
 
     private static PeersReport ask(Peers peers, String counter) {
         try {
-            return peers.report(counter).toCompletableFuture().get(20, TimeUnit.SECONDS);
+            return peers.report(counter).toCompletableFuture().get(60, TimeUnit.SECONDS);
         } catch (Exception e) {
             throw new AssertionError(e);
         }
@@ -301,13 +304,12 @@ class StaticPeersTest {
             String frozenAddress = "127.0.0.5:" + frozen.getLocalPort();
             Peers peers = peers(
                     a,
-                    TestSettings.list(b.address(), frozenAddress, c.address()).timeout(Duration.ofMillis(400)));
+                    TestSettings.list(b.address(), frozenAddress, c.address()).timeout(Duration.ofSeconds(1)));
 
-            long start = System.nanoTime();
+            // That the reason is their own time-out, and not the deadline, says how long it took.
             PeersReport report = ask(peers);
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofMillis(1_500));
-            assertThat(row(report, frozenAddress).reason()).isEqualTo("no answer within 400 ms");
-            assertThat(row(report, b.address()).reason()).isEqualTo("no answer within 400 ms");
+            assertThat(row(report, frozenAddress).reason()).isEqualTo("no answer within 1 s");
+            assertThat(row(report, b.address()).reason()).isEqualTo("no answer within 1 s");
             assertThat(row(report, "app-2").count()).isEqualTo(5);
             // The question was withdrawn: the dripping peer notices that nobody reads any more, and drips no longer.
             TestSettings.await(() -> b.inside.get() == 0);
@@ -358,19 +360,17 @@ class StaticPeersTest {
                                     b.address(),
                                     c.address())
                             .concurrency(1)
-                            .timeout(Duration.ofMillis(500))
-                            .deadline(Duration.ofMillis(700)));
+                            .timeout(Duration.ofMillis(1_000))
+                            .deadline(Duration.ofMillis(1_500)));
 
-            long start = System.nanoTime();
             PeersReport first = ask(peers);
-            assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofMillis(1_500));
             assertThat(first.answered()).isEqualTo(1);
             assertThat(row(first, c.address()).reason())
-                    .isEqualTo("not asked: others used up the 700 ms for all peers");
+                    .isEqualTo("not asked: others used up the 1500 ms for all peers");
             assertThat(first.complete()).isFalse();
 
-            PeersReport second = ask(peers);
-            assertThat(second.answered()).isEqualTo(3);
+            // However often: without the change of turns every round would be like the first.
+            TestSettings.await(() -> ask(peers).answered() == 3);
         }
     }
 
@@ -409,7 +409,7 @@ class StaticPeersTest {
             caller.start();
         }
         for (CompletableFuture<PeersReport> last : wanted) {
-            assertThat(last.get(30, TimeUnit.SECONDS).complete()).isTrue();
+            assertThat(last.get(60, TimeUnit.SECONDS).complete()).isTrue();
         }
         double seconds = (System.nanoTime() - start) / 1e9;
         for (Thread caller : callers) {
@@ -435,20 +435,54 @@ class StaticPeersTest {
         }
         assertThat(System.nanoTime() - start).isGreaterThan(5 * Peers.INTERVAL.toNanos() - 1_000_000);
 
+        CountDownLatch full = new CountDownLatch(1);
+        b.answerWith(exchange -> {
+            pause(full);
+            exchange.sendResponseHeaders(500, -1);
+        });
         for (int i = 0; i < Peers.MOST_ROUNDS; i++) {
             peers.report("other-" + i);
         }
-        assertThatThrownBy(
-                        () -> peers.report("one too many").toCompletableFuture().get(20, TimeUnit.SECONDS))
+        CompletableFuture<PeersReport> oneTooMany = peers.report("one too many").toCompletableFuture();
+        full.countDown();
+        assertThatThrownBy(() -> oneTooMany.get(20, TimeUnit.SECONDS))
                 .isInstanceOf(ExecutionException.class)
                 .hasCauseInstanceOf(RejectedExecutionException.class);
     }
 
     @Test
+    void aSourceThatBreaksFailsOneRoundAndNoOther() throws Exception {
+        AtomicBoolean broken = new AtomicBoolean(true);
+        StaticSource sound = new StaticSource(list().settings(), 1, null);
+        PeerSource source = new PeerSource() {
+            @Override
+            public void start() {}
+
+            @Override
+            public CompletionStage<Membership> membership() {
+                if (broken.get()) {
+                    throw new IllegalStateException("broken, as the test wants it");
+                }
+                return sound.membership();
+            }
+
+            @Override
+            public void close() {}
+        };
+        Peers peers = list().in(a.directory).open(a.replica(), source, InstantSource.system(), Duration.ZERO);
+        open.add(peers);
+
+        assertThatThrownBy(() -> peers.report().toCompletableFuture().get(20, TimeUnit.SECONDS))
+                .hasRootCauseInstanceOf(IllegalStateException.class);
+        broken.set(false);
+        assertThat(ask(peers).complete()).isTrue();
+    }
+
+    @Test
     void closingFailsTheReportsThatAreWaitedFor() {
-        CountDownLatch never = new CountDownLatch(1);
-        b.answerWith(exchange -> pause(10_000));
-        Peers peers = peers(a, list().timeout(Duration.ofSeconds(20)).deadline(Duration.ofSeconds(20)));
+        CountDownLatch end = new CountDownLatch(1);
+        b.answerWith(exchange -> pause(end));
+        Peers peers = peers(a, list());
         CompletableFuture<PeersReport> report = peers.report().toCompletableFuture();
         TestSettings.await(() -> b.inside.get() == 1);
 
@@ -456,7 +490,7 @@ class StaticPeersTest {
         assertThatThrownBy(() -> report.get(5, TimeUnit.SECONDS)).hasCauseInstanceOf(RejectedExecutionException.class);
         assertThatThrownBy(() -> peers.report().toCompletableFuture().get(5, TimeUnit.SECONDS))
                 .hasCauseInstanceOf(RejectedExecutionException.class);
-        never.countDown();
+        end.countDown();
     }
 
     @Test
@@ -486,6 +520,14 @@ class StaticPeersTest {
         String bytes = LoopbackPeer.JSON.writeValueAsString(report);
         assertThat(LoopbackPeer.JSON.readValue(bytes.getBytes(StandardCharsets.UTF_8), PeersReport.class))
                 .isEqualTo(report);
+    }
+
+    private static void pause(CountDownLatch end) {
+        try {
+            assertThat(end.await(60, TimeUnit.SECONDS)).isTrue();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     private static void pause(long millis) {

@@ -18,12 +18,13 @@ record TestSettings(
         Duration lossShown,
         Path directory) {
 
+    /** By default with the patience of a busy machine: who is not meant to be late is not. */
     static TestSettings list(String... addresses) {
         return new TestSettings(
                 List.of(addresses),
                 null,
-                Duration.ofSeconds(5),
-                Duration.ofSeconds(10),
+                Duration.ofSeconds(20),
+                Duration.ofSeconds(30),
                 64,
                 Duration.ofDays(7),
                 Path.of("not set"));
@@ -85,7 +86,7 @@ record TestSettings(
 
     static void await(BooleanSupplier condition) {
         Awaitility.await()
-                .atMost(Duration.ofSeconds(20))
+                .atMost(Duration.ofSeconds(60))
                 .pollInterval(Duration.ofMillis(2))
                 .until(condition::getAsBoolean);
     }
