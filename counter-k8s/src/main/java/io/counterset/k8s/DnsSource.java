@@ -174,10 +174,10 @@ final class DnsSource implements PeerSource {
         foundAt = clock.instant();
         failingSince = null;
         failure = null;
+        // All of them: a DNS answer has room for some 4,000.
         members = addresses.stream()
                 .map(ip -> new Member(
                         null, (ip.contains(":") ? "[" + ip + "]" : ip) + ":" + replica.port(), Phase.SERVING))
-                .limit(PeersSettings.MOST_PEERS)
                 .toList();
     }
 

@@ -241,6 +241,10 @@ final class KubernetesSource implements PeerSource {
                 reason = reason != null ? reason : "there is no StatefulSet " + statefulSet();
             } else {
                 expected = expected(found.get(0));
+                if (reason == null && !expected.known()) {
+                    reason = "the StatefulSet wants " + expected.atLeast() + " replicas, and no more than "
+                            + PeersSettings.MOST_PEERS + " can be dealt with";
+                }
             }
         }
         if (staleSince != null && reason == null) {
@@ -275,10 +279,7 @@ final class KubernetesSource implements PeerSource {
         Spec spec = set.spec;
         int replicas = spec == null || spec.replicas == null ? 1 : spec.replicas;
         int start = spec == null || spec.ordinals == null || spec.ordinals.start == null ? 0 : spec.ordinals.start;
-        return Expected.statefulSet(
-                Objects.requireNonNull(set.getMetadata().getName()),
-                start,
-                Math.min(replicas, PeersSettings.MOST_PEERS));
+        return Expected.statefulSet(Objects.requireNonNull(set.getMetadata().getName()), start, replicas);
     }
 
     // Endpoints
@@ -307,6 +308,9 @@ final class KubernetesSource implements PeerSource {
                     listed.add(place(pod, ip));
                     Conditions conditions = endpoint.conditions;
                     boolean serving = isServing(endpoint);
+                    if (serving) {
+                        served.add(place(pod, ip)); // again, if it was noted before it was listed and so dropped below
+                    }
                     boolean terminating = conditions != null && Boolean.TRUE.equals(conditions.terminating);
                     Phase phase = terminating
                             ? Phase.TERMINATING

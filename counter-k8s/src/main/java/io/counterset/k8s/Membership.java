@@ -45,9 +45,10 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
             names = Set.copyOf(names);
         }
 
-        /** Exactly the replicas of a StatefulSet. */
+        /** Exactly the replicas of a StatefulSet; of more than can be dealt with the first ones, and nothing is complete then. */
         static Expected statefulSet(String name, int start, int replicas) {
-            return new Expected(names(name, start, replicas), replicas, true, true);
+            boolean all = replicas <= PeersSettings.MOST_PEERS;
+            return new Expected(names(name, start, Math.min(replicas, PeersSettings.MOST_PEERS)), replicas, all, all);
         }
 
         /** As many as a setting says, and more if more are listed; named by ordinals if the base of the names is known. */

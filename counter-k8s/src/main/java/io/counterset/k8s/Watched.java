@@ -245,7 +245,10 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
                         + (message == null ? "the connection broke" : PeerClient.printable(message));
             }
         }
-        return "the API server's answer is not understood: "
+        // What the client throws of its own accord, such as when the token cannot be read, has no class of its own.
+        return (reason.getClass() == RuntimeException.class
+                        ? "the API server cannot be asked: "
+                        : "the API server's answer is not understood: ")
                 + PeerClient.printable(String.valueOf(reason.getMessage()));
     }
 

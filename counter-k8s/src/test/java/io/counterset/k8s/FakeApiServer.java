@@ -86,6 +86,8 @@ final class FakeApiServer implements AutoCloseable {
         }
     }
 
+    private record Request(Kind kind, Instant at) {}
+
     /** How a connection of a watch ends after some bytes of its next event. */
     enum Cut {
         /** As if the server had meant it: the body is complete. */
@@ -106,7 +108,8 @@ final class FakeApiServer implements AutoCloseable {
     private final Map<Kind, Integer> errors = new HashMap<>();
     private final Map<Kind, Integer> lists = new HashMap<>();
     private final Map<Kind, Integer> watches = new HashMap<>();
-    private final List<Instant> requests = new ArrayList<>();
+    private final Map<Kind, Long> sent = new HashMap<>();
+    private final List<Request> requests = new ArrayList<>();
     private final List<String> complaints = new ArrayList<>();
     private long version;
     private long compacted;
@@ -284,6 +287,19 @@ final class FakeApiServer implements AutoCloseable {
         return requests.size();
     }
 
+    /** Returns the version of the event that was sent last to a watch on one kind; 0 if none was. */
+    synchronized long sent(Kind kind) {
+        return sent.getOrDefault(kind, 0L);
+    }
+
+    /** Returns when requests for one kind came. */
+    synchronized List<Instant> requests(Kind kind) {
+        return requests.stream()
+                .filter(request -> request.kind() == kind)
+                .map(Request::at)
+                .toList();
+    }
+
     synchronized int openWatches() {
         return openWatches;
     }
@@ -301,7 +317,7 @@ final class FakeApiServer implements AutoCloseable {
         Map<String, String> query = query(exchange);
         int error;
         synchronized (this) {
-            requests.add(Instant.now());
+            requests.add(new Request(kind, Instant.now()));
             error = errors.getOrDefault(kind, 0);
         }
         boolean watch = "true".equals(query.get("watch"));
@@ -325,7 +341,11 @@ final class FakeApiServer implements AutoCloseable {
                 complain("no right to ask for " + exchange.getRequestURI());
                 send(exchange, 403, resource("error-403.json"));
             } else if (watch) {
-                watch(kind, exchange, Long.parseLong(query.getOrDefault("resourceVersion", "-1")));
+                watch(
+                        kind,
+                        exchange,
+                        Long.parseLong(query.getOrDefault("resourceVersion", "-1")),
+                        "true".equals(query.get("allowWatchBookmarks")));
             } else {
                 if (query.containsKey("resourceVersion")) {
                     complain("a list from a version: " + exchange.getRequestURI());
@@ -349,7 +369,7 @@ final class FakeApiServer implements AutoCloseable {
         return list.toString();
     }
 
-    private void watch(Kind kind, HttpExchange exchange, long from) throws IOException {
+    private void watch(Kind kind, HttpExchange exchange, long from, boolean bookmarks) throws IOException {
         int started;
         synchronized (this) {
             watches.merge(kind, 1, Integer::sum);
@@ -395,7 +415,8 @@ final class FakeApiServer implements AutoCloseable {
                     while (started == epoch && event == null) {
                         while (event == null && position < log.size()) {
                             Event next = log.get(position++);
-                            event = next.kind() == kind && next.version() > from ? next : null;
+                            boolean wanted = bookmarks || !next.isBookmark();
+                            event = wanted && next.kind() == kind && next.version() > from ? next : null;
                         }
                         if (event == null) {
                             wait();
@@ -412,6 +433,9 @@ final class FakeApiServer implements AutoCloseable {
                 byte[] line = (event.line() + "\n").getBytes(StandardCharsets.UTF_8);
                 body.write(line, 0, ending == null ? line.length : Math.min(most, line.length));
                 body.flush();
+                synchronized (this) {
+                    sent.put(kind, event.version());
+                }
                 if (ending == Cut.ABORT) {
                     throw new IOException("cut");
                 } else if (ending == Cut.CLEAN) {

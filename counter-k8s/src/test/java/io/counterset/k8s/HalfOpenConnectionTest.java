@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import okhttp3.Protocol;
 import okhttp3.mockwebserver.Dispatcher;
 import okhttp3.mockwebserver.MockResponse;
@@ -69,11 +70,13 @@ class HalfOpenConnectionTest {
                     replica,
                     access,
                     InstantSource.system(),
-                    Duration.ofMillis(500))) {
+                    Duration.ofSeconds(2))) {
                 source.start();
                 TestSettings.await(() -> server.getRequestCount() == 4);
                 TestSettings.await(() -> state(source) == Freshness.LIVE);
-                Thread.sleep(1_500); // three pings: an answered one changes nothing
+                // Two pings pass, and nothing but pings: an answered one changes nothing.
+                long answered = cable.answered.get() + 2 * Cable.PING;
+                TestSettings.await(() -> cable.answered.get() >= answered);
                 assertThat(state(source)).isEqualTo(Freshness.LIVE);
                 assertThat(server.getRequestCount()).isEqualTo(4);
 
@@ -108,6 +111,12 @@ class HalfOpenConnectionTest {
         private final MockWebServer server;
         private volatile long cutAt = Long.MIN_VALUE;
         private final AtomicInteger accepted = new AtomicInteger();
+
+        /** How many bytes a ping of HTTP/2 or its answer has. */
+        static final int PING = 17;
+
+        /** How many bytes the server has sent. */
+        final AtomicLong answered = new AtomicLong();
 
         Cable(MockWebServer server) throws IOException {
             this.server = server;
@@ -150,6 +159,7 @@ class HalfOpenConnectionTest {
                             for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
                                 if (number > cutAt) {
                                     out.write(buffer, 0, n);
+                                    answered.addAndGet(from.getPort() == server.getPort() ? n : 0);
                                 }
                             }
                         } catch (IOException e) {
