@@ -34,7 +34,8 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Peers are asked in rounds. A round asks every replica about one counter. Whoever wants a report while a round about the
  * same counter is waiting or running shares it, and rounds begin at least 250 ms apart whatever they are about: however many
- * clients ask, a peer is asked at most four times a second by this replica.
+ * clients ask, a peer is asked at most four times a second by this replica. Of more than 250 peers they begin more seldom, one
+ * millisecond a peer apart: if every replica is watched, each still asks, and is asked, at most a thousand times a second.
  *
  * <p>Thread-safe; no method blocks. Made and closed by the application's context, where it needs a {@link Replica}; without one it
  * is not made.
@@ -45,6 +46,9 @@ public final class Peers implements AutoCloseable {
 
     /** How far apart rounds begin. */
     static final Duration INTERVAL = Duration.ofMillis(250);
+
+    /** Of how many peers a round may begin every interval. */
+    static final int PEERS_AN_INTERVAL = 250;
 
     /** How many counters can be waiting for their round, or be in it. */
     static final int MOST_ROUNDS = 16;
@@ -70,6 +74,7 @@ public final class Peers implements AutoCloseable {
     private final Map<String, CompletableFuture<PeersReport>> rounds = new HashMap<>();
 
     private long nextRound = System.nanoTime();
+    private volatile int listed;
     private boolean closed;
 
     private final AtomicLong roundsBegun = new AtomicLong();
@@ -149,7 +154,7 @@ public final class Peers implements AutoCloseable {
             }
             long now = System.nanoTime();
             long begin = nextRound - now > 0 ? nextRound : now;
-            nextRound = begin + interval;
+            nextRound = begin + Math.max(interval, interval * listed / PEERS_AN_INTERVAL);
             delay = begin - now;
             round = new CompletableFuture<>();
             rounds.put(counter, round);
@@ -216,6 +221,7 @@ public final class Peers implements AutoCloseable {
                 .thenCompose(PeerSource::membership) // so that whatever it throws fails this round and no other
                 .thenCompose(found -> {
                     Membership membership = Reconciliation.withRemembered(found, memory);
+                    listed = membership.members().size();
                     return client.ask(Reconciliation.toAsk(membership, replica), counter)
                             .thenApplyAsync(answers -> report(counter, membership, answers), workers);
                 })

@@ -26,7 +26,6 @@ final class LoopbackPeer implements AutoCloseable {
     final InetSocketAddress address;
     final AtomicInteger asked = new AtomicInteger();
     final AtomicInteger inside = new AtomicInteger();
-    final AtomicInteger mostInside = new AtomicInteger();
     private final ExecutorService threads = Executors.newCachedThreadPool();
     private volatile Replica replica;
     private volatile @Nullable HttpHandler other;
@@ -121,7 +120,7 @@ final class LoopbackPeer implements AutoCloseable {
 
     private void answer(HttpExchange exchange) throws IOException {
         asked.incrementAndGet();
-        mostInside.accumulateAndGet(inside.incrementAndGet(), Math::max);
+        inside.incrementAndGet();
         try (exchange) {
             HttpHandler handler = other;
             if (handler != null) {

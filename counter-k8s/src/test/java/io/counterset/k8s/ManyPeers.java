@@ -99,7 +99,7 @@ final class ManyPeers implements AutoCloseable {
             channel.register(
                     selector,
                     SelectionKey.OP_READ,
-                    new Connection((Integer) key.attachment(), ByteBuffer.allocate(2_048)));
+                    new Connection((Integer) key.attachment(), ByteBuffer.allocateDirect(2_048))); // not on the heap
         }
     }
 

@@ -20,10 +20,12 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -333,8 +335,10 @@ class StaticPeersTest {
         }
         LoopbackPeer all = new LoopbackPeer("app-9", new InetSocketAddress(0), folder.resolve("all"));
         open.add(all);
+        CyclicBarrier three = new CyclicBarrier(3);
+        Room room = new Room();
         all.answerWith(exchange -> {
-            pause(50);
+            room.pass(() -> three.await(60, TimeUnit.SECONDS));
             LoopbackPeer.send(exchange, 500, "");
         });
         addresses.replaceAll(address -> address.replaceFirst(":.*", ":" + all.address.getPort()));
@@ -345,7 +349,7 @@ class StaticPeersTest {
         assertThat(report.peers())
                 .filteredOn(peer -> "answered HTTP 500".equals(peer.reason()))
                 .hasSize(12);
-        assertThat(all.mostInside).hasValue(3);
+        assertThat(room.most).hasValue(3);
     }
 
     @Test
@@ -378,8 +382,9 @@ class StaticPeersTest {
     void roundsAreSharedAndFourASecondAtMost() throws Exception {
         Peers peers = list().in(a.directory).openWithInterval(a.replica(), Peers.INTERVAL);
         open.add(peers);
+        Room room = new Room();
         b.answerWith(exchange -> {
-            pause(20);
+            room.pass(() -> Thread.sleep(20));
             LoopbackPeer.send(
                     exchange,
                     200,
@@ -416,9 +421,29 @@ class StaticPeersTest {
             caller.join();
         }
         assertThat(b.asked.get()).isBetween(2, (int) (seconds * 4) + 1);
-        assertThat(b.mostInside).hasValue(1);
+        assertThat(room.most).hasValue(1);
         assertThat(c.asked).hasValue(b.asked.get());
         assertThat(peers.statistics().rounds()).isEqualTo(b.asked.get());
+    }
+
+    @Test
+    void ofManyPeersRoundsBeginMoreSeldom() throws Exception {
+        int number = 2 * Peers.PEERS_AN_INTERVAL;
+        try (ManyPeers many = new ManyPeers(number)) {
+            Peers peers = TestSettings.list(many.addresses.toArray(String[]::new))
+                    .in(a.directory)
+                    .openWithInterval(a.replica(), Peers.INTERVAL);
+            open.add(peers);
+            ask(peers); // until then it is not known how many there are
+            long start = System.nanoTime();
+            ask(peers);
+            ask(peers);
+            ask(peers);
+            assertThat(System.nanoTime() - start)
+                    .as("from the second round to the fourth")
+                    .isGreaterThan(4 * Peers.INTERVAL.toNanos() - 1_000_000);
+            assertThat(many.asked).hasValue(4 * number);
+        }
     }
 
     @Test
@@ -530,11 +555,25 @@ class StaticPeersTest {
         }
     }
 
-    private static void pause(long millis) {
-        try {
-            Thread.sleep(millis);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+    /** Counts who is inside at the same time. Who leaves does so before it answers, for whoever has its answer may ask the next one. */
+    private static final class Room {
+
+        final AtomicInteger most = new AtomicInteger();
+        private final AtomicInteger inside = new AtomicInteger();
+
+        private interface Stay {
+            void stay() throws Exception;
+        }
+
+        void pass(Stay stay) throws IOException {
+            most.accumulateAndGet(inside.incrementAndGet(), Math::max);
+            try {
+                stay.stay();
+            } catch (Exception e) {
+                throw new IOException(e);
+            } finally {
+                inside.decrementAndGet();
+            }
         }
     }
 }
