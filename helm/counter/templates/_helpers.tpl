@@ -98,6 +98,8 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: {{ .Values.counter.name | quote }}
 - name: COUNTER_DURABILITY
   value: {{ .Values.counter.durability | quote }}
+- name: COUNTER_MAX_PENDING
+  value: {{ int64 .Values.counter.maxPending | quote }}
 - name: COUNTER_IDEMPOTENCY_MAX_KEYS
   value: {{ int64 .Values.counter.idempotency.maxKeys | quote }}
 - name: COUNTER_IDEMPOTENCY_MAX_AGE
@@ -112,12 +114,28 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-{{- if eq (include "counter.peersSource" .) "dns" }}
+{{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicas }}
 - name: COUNTER_PEERS_EXPECTED
   value: {{ .Values.replicas | quote }}
 {{- end }}
+- name: COUNTER_PEERS_TIMEOUT
+  value: {{ .Values.peers.timeout | quote }}
+- name: COUNTER_PEERS_DEADLINE
+  value: {{ .Values.peers.deadline | quote }}
+- name: COUNTER_PEERS_CONCURRENCY
+  value: {{ .Values.peers.concurrency | quote }}
+- name: COUNTER_PEERS_REFRESH
+  value: {{ .Values.peers.refresh | quote }}
+- name: COUNTER_PEERS_LOSS_SHOWN
+  value: {{ .Values.peers.lossShown | quote }}
+{{- with .Values.metrics.counters }}
+- name: COUNTER_METRICS_COUNTERS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: COUNTER_LOG_FORMAT
   value: {{ .Values.log.format | quote }}
+- name: COUNTER_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
 - name: MICRONAUT_SERVER_PORT
   value: {{ .Values.containerPort | quote }}
 {{- with .Values.jvm.options }}

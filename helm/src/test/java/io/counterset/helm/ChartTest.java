@@ -43,6 +43,12 @@ class ChartTest {
         for (Path page : List.of(Chart.DIRECTORY.resolve("README.md"), Path.of("../docs/migrate-from-count-txt.md"))) {
             assertThat(page).content().contains("counter-" + version + ".tgz");
         }
+        for (Path page : List.of(Path.of("../Dockerfile"), Path.of("../docs/image.md"))) {
+            assertThat(page)
+                    .content()
+                    .contains("docker build -t " + image + " .", "buildah build --isolation chroot -t " + image);
+        }
+        assertThat(Path.of("../Dockerfile")).content().contains("\nARG VERSION=" + version + "\n");
     }
 
     @Test

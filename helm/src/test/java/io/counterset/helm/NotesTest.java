@@ -9,12 +9,13 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Do the notes tell how to reach the service, whatever its type, and what becomes of the counts? */
 class NotesTest {
 
+    /** Not all that the ingress has: since Kubernetes 1.30 its {@code ipMode}, "VIP", is there too. */
     @Test
     void loadBalancer() {
         assertThat(Chart.notes("app-python", "")).contains("""
                     kubectl get service --namespace demo --watch app-python
                   then:
-                    export SERVICE_IP=$(kubectl get service --namespace demo app-python --template "{{ range (index .status.loadBalancer.ingress 0) }}{{ . }}{{ end }}")
+                    export SERVICE_IP=$(kubectl get service --namespace demo app-python --output jsonpath="{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}")
                     echo http://$SERVICE_IP:5000
                 """);
     }

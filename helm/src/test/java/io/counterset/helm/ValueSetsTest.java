@@ -3,11 +3,18 @@ package io.counterset.helm;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
+import java.util.Set;
 import java.util.function.Consumer;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
 /**
@@ -17,6 +24,39 @@ import org.junit.jupiter.api.TestFactory;
 class ValueSetsTest {
 
     private static final String RELEASE = "app-python";
+
+    /** Set by the cluster, by the peers source that the chart does not offer, or by the place where the volume is mounted. */
+    private static final Set<String> NOT_VALUES =
+            Set.of("COUNTER_INSTANCE", "COUNTER_PEERS_ADDRESSES", "COUNTER_PEERS_DIRECTORY", "MICRONAUT_SERVER_HOST");
+
+    /** The lists of what the service can be told: variables as they are, and names below {@code counter.peers.}. */
+    private static final Pattern SETTING = Pattern.compile("(?m)^\\| `((?:COUNTER|MICRONAUT)_[A-Z_]+)` \\|");
+
+    private static final Pattern PEERS_SETTING = Pattern.compile("@param \\w+ \\{@code ([a-z-]+)}");
+
+    /** Without them, the next setting of the service would be one that only {@code extraEnv} can set. */
+    @Test
+    void everySettingOfTheServiceIsAValue() throws IOException {
+        Path root = Path.of("..");
+        Stream<String> settings = SETTING.matcher(Files.readString(root.resolve("docs/operations.md")))
+                .results()
+                .map(found -> found.group(1));
+        Stream<String> peers = PEERS_SETTING
+                .matcher(Files.readString(
+                        root.resolve("counter-k8s/src/main/java/io/counterset/k8s/PeersSettings.java")))
+                .results()
+                .map(found ->
+                        "COUNTER_PEERS_" + found.group(1).replace('-', '_').toUpperCase(Locale.ROOT));
+
+        List<String> all = Stream.concat(settings, peers).toList();
+        assertThat(all).contains("COUNTER_NAME", "COUNTER_PEERS_TIMEOUT").containsAll(NOT_VALUES);
+        JsonNode env = Chart.render(RELEASE, "{peers: {source: dns}, metrics: {counters: [a]}}")
+                .container()
+                .path("env");
+        assertThat(env.findValuesAsText("name"))
+                .containsAll(
+                        all.stream().filter(name -> !NOT_VALUES.contains(name)).toList());
+    }
 
     /** A set of values, and what it is about. */
     private record Case(String name, String release, String values, Consumer<Chart.Objects> expectation) {}
@@ -89,7 +129,9 @@ class ValueSetsTest {
                                     .asInt())
                             .isEqualTo(1);
                     assertThat(o.at("Pod", "app-python-test", "/spec/containers/0/args"))
-                            .isEqualTo(yaml("[check, http://app-python:5000, --counter, helm-test, --expected, '3']"));
+                            .isEqualTo(
+                                    yaml(
+                                            "[check, http://app-python:5000, --counter, helm-test, --expected, '3', --timeout, '60']"));
                 }),
                 given("nameOverride", "nameOverride: clicks", o -> {
                     assertThat(o.statefulSet().at("/metadata/name").asText()).isEqualTo("app-python-clicks");
@@ -150,8 +192,11 @@ class ValueSetsTest {
                         counter:
                           name: "page views: café"
                           durability: 100ms
+                          maxPending: 100000
                           idempotency: {maxKeys: 1000000, maxAge: 7d}
-                        log: {format: json}
+                        peers: {timeout: 300ms, deadline: 1m, concurrency: 5000, refresh: 0s, lossShown: 90d}
+                        metrics: {counters: ["page views: café", sales]}
+                        log: {format: json, level: warn}
                         jvm: {options: ""}
                         containerPort: 9090
                         """,
@@ -160,7 +205,15 @@ class ValueSetsTest {
                                 .containsEntry("COUNTER_DURABILITY", "100ms")
                                 .containsEntry("COUNTER_IDEMPOTENCY_MAX_KEYS", "1000000")
                                 .containsEntry("COUNTER_IDEMPOTENCY_MAX_AGE", "7d")
+                                .containsEntry("COUNTER_MAX_PENDING", "100000")
+                                .containsEntry("COUNTER_PEERS_TIMEOUT", "300ms")
+                                .containsEntry("COUNTER_PEERS_DEADLINE", "1m")
+                                .containsEntry("COUNTER_PEERS_CONCURRENCY", "5000")
+                                .containsEntry("COUNTER_PEERS_REFRESH", "0s")
+                                .containsEntry("COUNTER_PEERS_LOSS_SHOWN", "90d")
+                                .containsEntry("COUNTER_METRICS_COUNTERS", "page views: café,sales")
                                 .containsEntry("COUNTER_LOG_FORMAT", "json")
+                                .containsEntry("COUNTER_LOG_LEVEL", "warn")
                                 .containsEntry("MICRONAUT_SERVER_PORT", "9090")
                                 .doesNotContainKey("JAVA_TOOL_OPTIONS")),
                 given("peers by dns", "{peers: {source: dns}, replicas: 5}", o -> {
@@ -582,13 +635,20 @@ class ValueSetsTest {
                             .isEqualTo("smoke: test");
                     assertThat(o.at("Pod", "app-python-test", "/spec/activeDeadlineSeconds")
                                     .asInt())
-                            .isEqualTo(30);
+                            .isEqualTo(90);
+                    assertThat(o.at("Pod", "app-python-test", "/spec/containers/0/args/7")
+                                    .asText())
+                            .isEqualTo("30");
                 }),
                 given(
                         "parked",
                         "replicas: 0",
                         o -> assertThat(o.statefulSet().at("/spec/replicas").asInt(-1))
                                 .isZero()),
+                given(
+                        "parked, peers by dns: as many as are listed, once somebody scales it up",
+                        "{replicas: 0, peers: {source: dns}}",
+                        o -> assertThat(o.environment()).doesNotContainKey("COUNTER_PEERS_EXPECTED")),
                 given(
                         "a thousand",
                         "{replicas: 1000, peers: {source: dns}}",
@@ -628,7 +688,7 @@ class ValueSetsTest {
     private static JsonNode yaml(String text) {
         try {
             return Chart.YAML.readTree(text);
-        } catch (java.io.IOException e) {
+        } catch (IOException e) {
             throw new java.io.UncheckedIOException(e);
         }
     }
