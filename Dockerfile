@@ -18,12 +18,14 @@ RUN java -XX:AOTCacheOutput=/app/counter-app.aot -cp /app/counter-app.jar io.cou
  && rm -rf /tmp/* && touch -d @1 counter-app.aot
 
 FROM ${BASE}
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="counter-app" \
       org.opencontainers.image.description="Durable per-instance counters over HTTP, one volume and one count a replica" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 # Libraries change less often than the application, and the cache with either: an upgrade loads the second layer only.
 COPY --from=trained /app/lib/ /app/lib/
 COPY --from=trained /app/counter-app.jar /app/counter-app.aot /app/
