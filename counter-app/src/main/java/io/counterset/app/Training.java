@@ -1,6 +1,10 @@
 package io.counterset.app;
 
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -8,67 +12,154 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Executors;
 
 /**
  * A short working life for the virtual machine to learn from: starts the service on a free port with a directory of its
- * own, asks it whatever clients and probes ask, and ends the process. The image is built with what {@code
- * -XX:AOTCacheOutput} records meanwhile. Exits with 1 if the service gives a wrong answer: such an image is not to be.
+ * own, as a pod with a peer and an API server to watch, asks it whatever clients and probes ask, and ends the process. The image
+ * is built with what {@code -XX:AOTCacheOutput} records meanwhile. Exits with 1 if the service gives a wrong answer: such an image
+ * is not to be.
  */
 final class Training {
 
-    /** Enough for the profile to know the paths of every request, and over in seconds. */
-    private static final int ROUNDS = 300;
+    /** Enough for whatever is loaded and linked only after a while, and over in seconds. */
+    private static final int ROUNDS = 50;
+
+    /** And rounds with the requests that need a peers' report, of which there are at most four a second. */
+    private static final int ROUNDS_WITH_REPORTS = 5;
+
+    private static final List<String[]> REPORTS = List.of(
+            new String[] {"GET", "/", "text/html"},
+            new String[] {"GET", "/peers", "application/json"},
+            new String[] {"GET", "/peers", "text/plain"});
 
     private static final List<String[]> REQUESTS = List.of(
-            new String[] {"GET", "/", "text/html"},
             new String[] {"GET", "/", "*/*"},
             new String[] {"GET", "/count", "application/json"},
             new String[] {"GET", "/count", "text/plain"},
             new String[] {"POST", "/count", "application/json"},
             new String[] {"POST", "/count/other?by=2", "text/plain"},
             new String[] {"GET", "/counts", "application/json"},
-            new String[] {"GET", "/peers", "application/json"},
-            new String[] {"GET", "/peers", "text/plain"},
             new String[] {"GET", "/health/liveness", "*/*"},
             new String[] {"GET", "/health/readiness", "*/*"},
             new String[] {"GET", "/prometheus", "text/plain"});
 
+    private static final String SLICES = """
+            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": [
+              {"metadata": {"name": "training", "namespace": "default", "resourceVersion": "1"}, "addressType": "IPv4",
+               "ports": [{"name": "http", "port": %1$d}], "endpoints": [
+                 {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
+                  "targetRef": {"kind": "Pod", "name": "training-0"}},
+                 {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
+                  "targetRef": {"kind": "Pod", "name": "training-1"}}]}]}
+            """;
+    private static final String STATEFUL_SETS = """
+            {"apiVersion": "apps/v1", "kind": "StatefulSetList", "metadata": {"resourceVersion": "1"}, "items": [
+              {"metadata": {"name": "training", "namespace": "default", "resourceVersion": "1"}, "spec": {"replicas": 2}}]}
+            """;
+
     private Training() {}
 
-    /** Runs the service and its clients, then ends the process. */
-    public static void main(String[] arguments) throws IOException, InterruptedException {
+    /** Runs the service and its clients, then ends the process, which by itself would go on serving. */
+    public static void main(String[] arguments) {
+        try {
+            train();
+            System.exit(0);
+        } catch (IOException | InterruptedException | RuntimeException e) {
+            e.printStackTrace(System.err);
+            System.exit(1);
+        }
+    }
+
+    private static void train() throws IOException, InterruptedException {
         Path directory = Files.createTempDirectory("counterset-training");
+        Path token = Files.writeString(directory.resolve("token"), "training");
         int port;
         try (ServerSocket free = new ServerSocket(0)) {
             port = free.getLocalPort();
         }
-        System.setProperty("counter.directory", directory.toString());
-        System.setProperty("micronaut.server.port", Integer.toString(port));
+        Map.of(
+                        "counter.directory",
+                        directory.resolve("data").toString(),
+                        "counter.instance",
+                        "training-0",
+                        "counter.peers.source",
+                        "kubernetes",
+                        "counter.peers.service",
+                        "training",
+                        "kubernetes.client.base-path",
+                        "http://127.0.0.1:" + apiServer(port),
+                        "kubernetes.client.namespace",
+                        "default",
+                        "kubernetes.client.token-path",
+                        token.toString(),
+                        "micronaut.server.port",
+                        Integer.toString(port))
+                .forEach(System::setProperty);
         Application.main(new String[0]);
 
         HttpClient client = HttpClient.newHttpClient();
+        String report = "";
         for (int round = 0; round < ROUNDS; round++) {
-            for (String[] request : REQUESTS) {
-                if (request[1].equals("/peers") && round >= 8) {
-                    continue; // peers are asked at most four times a second
-                }
-                HttpResponse<String> response = client.send(
-                        HttpRequest.newBuilder(URI.create("http://localhost:" + port + request[1]))
-                                .method(request[0], BodyPublishers.noBody())
-                                .header("Accept", request[2])
-                                .header("Idempotency-Key", "training-" + round + request[1].length())
-                                .build(),
-                        BodyHandlers.ofString());
-                if (response.statusCode() != 200) {
-                    System.err.println(
-                            String.join(" ", request) + ": " + response.statusCode() + " " + response.body());
-                    System.exit(1);
-                }
+            if (round < ROUNDS_WITH_REPORTS) {
+                report = ask(client, port, round, REPORTS);
+            }
+            ask(client, port, round, REQUESTS);
+        }
+        if (!report.contains("training-1")) {
+            throw new IllegalStateException("the peer of the training was not found: " + report);
+        }
+    }
+
+    /** Asks for all of them in turn, and returns the last answer. */
+    private static String ask(HttpClient client, int port, int round, List<String[]> requests)
+            throws IOException, InterruptedException {
+        String answer = "";
+        for (String[] request : requests) {
+            HttpResponse<String> response = client.send(
+                    HttpRequest.newBuilder(URI.create("http://localhost:" + port + request[1]))
+                            .method(request[0], BodyPublishers.noBody())
+                            .header("Accept", request[2])
+                            .header("Idempotency-Key", "training-" + round + request[1].length())
+                            .build(),
+                    BodyHandlers.ofString());
+            answer = response.body();
+            if (response.statusCode() != 200) {
+                throw new IllegalStateException(
+                        String.join(" ", request) + ": " + response.statusCode() + " " + answer);
             }
         }
-        System.exit(0);
+        return answer;
+    }
+
+    /** Starts what has the lists that a pod watches, and never a change to tell of; returns its port. */
+    private static int apiServer(int peersPort) throws IOException {
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        server.setExecutor(Executors.newCachedThreadPool());
+        server.createContext("/", exchange -> {
+            exchange.getResponseHeaders().set("Content-Type", "application/json");
+            if (String.valueOf(exchange.getRequestURI().getQuery()).contains("watch=true")) {
+                exchange.sendResponseHeaders(200, 0);
+                exchange.getResponseBody().flush(); // and stays open as long as the process
+            } else {
+                String path = exchange.getRequestURI().getPath();
+                send(exchange, path.endsWith("/endpointslices") ? SLICES.formatted(peersPort) : STATEFUL_SETS);
+            }
+        });
+        server.start();
+        return server.getAddress().getPort();
+    }
+
+    private static void send(HttpExchange exchange, String text) throws IOException {
+        try (exchange) {
+            byte[] body = text.getBytes(StandardCharsets.UTF_8);
+            exchange.sendResponseHeaders(200, body.length);
+            exchange.getResponseBody().write(body);
+        }
     }
 }
