@@ -278,6 +278,7 @@ final class GroupCommit {
      * running now, so give it its turn: that made a service's groups larger, and a fifth more fit into the same cores.
      * Blocked callers have one add each; for them this gained nothing.
      */
+    @SuppressWarnings("ThreadPriorityCheck") // nothing rests on it: where it does nothing, groups are smaller
     private void letMoreArrive() {
         if (!(arrivals instanceof BlockedCaller)) {
             Thread.yield();

@@ -50,7 +50,7 @@ class FullDiskIT {
             try (Load load =
                     Load.begin(service.port(), "/count/keyed", 32, () -> "k".repeat(230) + key.incrementAndGet())) {
                 Awaitility.await()
-                        .atMost(Duration.ofSeconds(120))
+                        .atMost(Duration.ofMinutes(2))
                         .until(() -> load.refusals().getOrDefault(507, 0L) > 100);
                 load.stop();
                 // 503 while growing is being tried, once a second.
