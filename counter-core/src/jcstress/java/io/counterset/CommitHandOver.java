@@ -21,7 +21,7 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
 public class CommitHandOver implements GroupCommit.Step {
 
     private final Cell cell = new Cell("c", 1, 0);
-    private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10);
+    private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10, null);
 
     public CommitHandOver() {
         commits.start();
@@ -35,6 +35,11 @@ public class CommitHandOver implements GroupCommit.Step {
     @Override
     public boolean isDirty() {
         return cell.applied() > cell.durable();
+    }
+
+    @Override
+    public void failed(Throwable failure) {
+        throw new AssertionError(failure);
     }
 
     private long add() {

@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.UUID;
@@ -27,6 +28,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -104,6 +106,7 @@ public final class CounterStore implements AutoCloseable {
     private final ConcurrentHashMap<String, Cell> cells;
     private final GroupCommit commits;
     private final @Nullable CountFile countFile;
+    private final Consumer<Throwable> onFailure;
 
     private volatile @Nullable Cell marked; // counters touched since the last commit, newest first
     private volatile boolean growthWanted;
@@ -155,6 +158,7 @@ public final class CounterStore implements AutoCloseable {
         this.currentMillis = builder.currentMillis;
         this.nanoTime = builder.nanoTime;
         this.minHalf = builder.minHalf;
+        this.onFailure = builder.onFailure;
         long began = nanoTime.getAsLong();
         Journal.Contents contents = builder.load(storage);
         this.identity =
@@ -200,7 +204,8 @@ public final class CounterStore implements AutoCloseable {
     // ---- reading ----
 
     /**
-     * Returns the counter of that name. It need not exist: the first add creates it. Does not block.
+     * Returns the counter of that name. It need not exist: the first add creates it, for good. A store holds at most 1,000,000.
+     * Does not block.
      *
      * @param name 1 to 128 bytes of UTF-8 without control characters
      * @throws IllegalArgumentException if the name is not that
@@ -265,6 +270,14 @@ public final class CounterStore implements AutoCloseable {
         return commits.isOpen();
     }
 
+    /**
+     * Returns what made the store fail: a write or sync that the disk refused, or whatever else went wrong during a commit.
+     * Nothing was accepted since; opening the directory anew, once the cause is mended, goes on from what the device has.
+     */
+    public Optional<Throwable> failure() {
+        return Optional.ofNullable(commits.failure());
+    }
+
     /** Returns what the store has done since it was opened. Waits for a commit to take or publish, not for the device. */
     public StoreStatistics statistics() {
         lock.lock();
@@ -279,7 +292,7 @@ public final class CounterStore implements AutoCloseable {
                     growths,
                     Duration.ofNanos(longestNanos),
                     Duration.ofNanos(recoveryNanos),
-                    commits.hasFailed() ? 1 : 0,
+                    commits.failure() == null ? 0 : 1,
                     discardedBatches,
                     cells.size(),
                     keys.size(),
@@ -541,7 +554,12 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Returns once every add that returned before is on the device. Under {@link Durability#SYNC} it already is. */
+    /**
+     * Returns once every add that returned before is on the device. Under {@link Durability#SYNC} it already is. Does nothing on
+     * a store that was closed: closing did it.
+     *
+     * @throws OutcomeUnknownException if the disk has failed, so that adds since the last commit may be lost
+     */
     public void flush() {
         commits.flush();
     }
@@ -561,12 +579,21 @@ public final class CounterStore implements AutoCloseable {
         }
 
         @Override
+        public void failed(Throwable failure) {
+            try {
+                onFailure.accept(failure);
+            } catch (RuntimeException e) {
+                failure.addSuppressed(e); // callers wait to learn of the failure
+            }
+        }
+
+        @Override
         public void commit(int callers) throws IOException {
             long began = nanoTime.getAsLong();
             Journal larger = growthWanted ? prepareLarger() : null;
             Journal target = larger == null ? journal : larger;
             try {
-                take(larger != null, callers);
+                take(larger != null);
                 if (batch.isEmpty()) {
                     return;
                 }
@@ -576,7 +603,7 @@ public final class CounterStore implements AutoCloseable {
                     larger.activate();
                     journal.close();
                 }
-                publish(target, began, nanoTime.getAsLong() - writing);
+                publish(target, callers, began, nanoTime.getAsLong() - writing);
             } finally {
                 if (larger != null && !larger.equals(journal)) {
                     larger.close();
@@ -614,10 +641,9 @@ public final class CounterStore implements AutoCloseable {
     private record NoRoom(long since, IOException cause) {}
 
     /** Takes into {@link #batch} what was marked; or everything, if asked to or if only the other half has room. */
-    private void take(boolean all, int callers) {
+    private void take(boolean all) {
         lock.lock();
         try {
-            callersServed += callers;
             batch.clear(false);
             for (Cell cell = (Cell) MARKED.getAndSet(this, null); cell != null; ) {
                 Cell next = cell.nextMarked;
@@ -649,11 +675,12 @@ public final class CounterStore implements AutoCloseable {
         batch.keys(keys.list());
     }
 
-    private void publish(Journal target, long began, long flush) {
+    private void publish(Journal target, int callers, long began, long flush) {
         lock.lock();
         try {
             batch.publish();
             committed++;
+            callersServed += callers;
             bytesWritten += batch.paddedLength();
             flushNanos += flush;
             longestNanos = Math.max(longestNanos, nanoTime.getAsLong() - began);
@@ -682,6 +709,7 @@ public final class CounterStore implements AutoCloseable {
      *
      * @throws OutcomeUnknownException under {@link Durability#periodic}, if the disk failed, so that adds that returned
      *     since the last commit may be lost; the store is closed all the same
+     * @throws UncheckedIOException if a file could not be closed; what was acknowledged is safe, and the store is closed
      */
     @Override
     public void close() {
@@ -725,6 +753,7 @@ public final class CounterStore implements AutoCloseable {
         private int maxPending = 100_000;
         private @Nullable String countedCounter;
         private @Nullable Executor completions;
+        private Consumer<Throwable> onFailure = failure -> {};
 
         // For tests: a simulated disk, clocks and no threads make a run repeatable.
         private @Nullable Storage storage;
@@ -783,6 +812,17 @@ public final class CounterStore implements AutoCloseable {
          */
         public Builder completionExecutor(Executor executor) {
             this.completions = executor;
+            return this;
+        }
+
+        /**
+         * Sets whom to tell when the store fails ({@link CounterStore#failure}), such as a logger: once, in the thread whose commit
+         * failed, before callers learn of it. Default: nobody; callers learn of it by exceptions.
+         *
+         * @param listener must not block, nor use the store but for reading
+         */
+        public Builder onFailure(Consumer<Throwable> listener) {
+            this.onFailure = listener;
             return this;
         }
 

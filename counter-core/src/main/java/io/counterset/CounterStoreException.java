@@ -151,7 +151,8 @@ public abstract sealed class CounterStoreException extends RuntimeException {
 
     /**
      * The disk has no room for another counter or key (or, when opening, for a new journal). Nothing was added; what is
-     * there stays; counters that exist already go on counting, and this add succeeds once there is room.
+     * there stays; counters that exist already go on counting, and this add succeeds once there is room. Or the store has
+     * as many counters as it may, 1,000,000: then there is no cause, and only another store takes new ones.
      */
     public static final class StoreFullException extends CounterStoreException {
         private static final long serialVersionUID = 1L;

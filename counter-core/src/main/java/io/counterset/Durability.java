@@ -1,6 +1,7 @@
 package io.counterset;
 
 import java.time.Duration;
+import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -36,9 +37,25 @@ public final class Durability {
         return Optional.ofNullable(period);
     }
 
+    /** Returns whether the other one is a durability of the same period, or both are {@link #SYNC}. */
+    @Override
+    @SuppressWarnings("exports") // users need not have the annotation
+    public boolean equals(@Nullable Object other) {
+        return other instanceof Durability that && Objects.equals(period, that.period);
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hashCode(period);
+    }
+
     /** Returns {@code sync}, or the period such as {@code 100ms}. */
     @Override
     public String toString() {
-        return period == null ? "sync" : period.toMillis() + "ms";
+        if (period == null) {
+            return "sync";
+        }
+        boolean whole = period.equals(Duration.ofMillis(period.toMillis()));
+        return whole ? period.toMillis() + "ms" : period.toNanos() + "ns";
     }
 }

@@ -48,6 +48,9 @@ final class GroupCommit {
          */
         void commit(int callers) throws IOException;
 
+        /** Learns, once, that a commit threw this and that there will be no other. */
+        void failed(Throwable failure);
+
         /** Whether something has been added that no commit has taken. */
         boolean isDirty();
     }
@@ -125,8 +128,10 @@ final class GroupCommit {
         return state == OPEN;
     }
 
-    boolean hasFailed() {
-        return state == FAILED;
+    /** Returns what ended the store, or null if nothing did. */
+    @Nullable
+    Throwable failure() {
+        return state == FAILED ? failure : null;
     }
 
     boolean isPeriodic() {
@@ -246,6 +251,7 @@ final class GroupCommit {
         } catch (Throwable e) { // whatever it is, adds were taken and are not known to be durable
             failure = e;
             state = FAILED;
+            step.failed(e);
         }
     }
 

@@ -9,7 +9,7 @@ import java.time.Duration;
  * bytes more.
  *
  * @param maxKeys how many keys are remembered, 1 to 1,000,000
- * @param maxAge how old a remembered key may be, at least one second
+ * @param maxAge how old a remembered key may be, 1 second to 3,650 days
  */
 public record IdempotencyWindow(int maxKeys, Duration maxAge) {
 

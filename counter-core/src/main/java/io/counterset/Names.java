@@ -1,6 +1,7 @@
 package io.counterset;
 
 import java.util.Locale;
+import java.util.Objects;
 
 /** What a counter's name or an idempotency key may be: some bytes of UTF-8, no control characters. */
 final class Names {
@@ -34,6 +35,7 @@ final class Names {
 
     /** Returns the length in UTF-8 of a valid text. */
     static int require(String what, String text, int most) {
+        Objects.requireNonNull(text, what);
         int length = utf8Length(text, most);
         if (length < 0) {
             throw new IllegalArgumentException(String.format(

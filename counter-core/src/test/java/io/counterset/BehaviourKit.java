@@ -23,6 +23,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
@@ -341,7 +342,13 @@ abstract class BehaviourKit {
                 Duration.ZERO, Duration.ofNanos(999_999), Duration.ofHours(1).plusNanos(1))) {
             assertThatThrownBy(() -> Durability.periodic(bad)).isInstanceOf(IllegalArgumentException.class);
         }
-        assertThat(Durability.periodic(Duration.ofMillis(100))).hasToString("100ms");
+        assertThat(Durability.periodic(Duration.ofMillis(100)))
+                .hasToString("100ms")
+                .isEqualTo(Durability.periodic(Duration.ofMillis(100)))
+                .hasSameHashCodeAs(Durability.periodic(Duration.ofMillis(100)))
+                .isNotEqualTo(Durability.periodic(Duration.ofMillis(101)))
+                .isNotEqualTo(Durability.SYNC);
+        assertThat(Durability.periodic(Duration.ofNanos(1_500_000))).hasToString("1500000ns");
         assertThat(Durability.SYNC.period()).isEmpty();
         CounterStore.Builder builder = builder();
         assertThatThrownBy(() -> builder.idempotencyWindow(0, Duration.ofDays(1)))
@@ -807,9 +814,17 @@ abstract class BehaviourKit {
     @Test
     void aFailedWriteIsFinal() throws Exception {
         Gate gate = new Gate(storage());
-        CounterStore store = builder().storage(gate).open();
+        List<Throwable> told = new CopyOnWriteArrayList<>();
+        CounterStore store = builder()
+                .storage(gate)
+                .onFailure(failure -> {
+                    told.add(failure);
+                    throw new IllegalStateException("the listener's, which stops nothing");
+                })
+                .open();
         Counter counter = store.counter("c");
         counter.add(5, "before");
+        assertThat(store.failure()).isEmpty();
         gate.hold();
         Future<Long> leader = threads.submit(counter::increment);
         await().until(() -> gate.waiting() == 1);
@@ -829,6 +844,10 @@ abstract class BehaviourKit {
         }
         assertThat(store.isAccepting()).isFalse();
         assertThat(store.statistics().commitFailures()).isEqualTo(1);
+        assertThat(told)
+                .singleElement()
+                .isInstanceOf(IOException.class)
+                .isSameAs(store.failure().orElseThrow());
         for (Throwable refused : List.of(
                 catchThrowable(counter::increment),
                 catchThrowable(() -> counter.add(1, "after")),

@@ -13,6 +13,7 @@ import io.micronaut.runtime.server.EmbeddedServer;
 import io.swagger.v3.oas.annotations.OpenAPIDefinition;
 import io.swagger.v3.oas.annotations.info.Info;
 import java.io.PrintStream;
+import java.net.BindException;
 import java.time.Duration;
 import java.util.Locale;
 import java.util.concurrent.ExecutionException;
@@ -67,6 +68,7 @@ public final class Application {
               COUNTER_PEERS_ADDRESSES       the replicas, for static                        this one alone
               COUNTER_PEERS_SERVICE         the headless service, for kubernetes and dns
               COUNTER_PEERS_EXPECTED        how many replicas there should be, for dns and static
+              COUNTER_PEERS_...             more about peers: docs/peers.md
               COUNTER_LOG_FORMAT            text or json                                    text
               COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
               MICRONAUT_SERVER_HOST         the address to listen on                        all
@@ -77,7 +79,7 @@ public final class Application {
     public static void main(String[] arguments) {
         switch (arguments.length == 0 ? "" : arguments[0]) {
             case "" -> serve();
-            case "--help" -> System.out.print(HELP);
+            case "--help", "-h" -> System.out.print(HELP);
             case "--version" -> System.out.println("counterset " + version());
             case "check" -> System.exit(Check.run(arguments, System.out, System.err));
             default -> {
@@ -96,6 +98,7 @@ public final class Application {
     private static void serve() {
         Application application;
         try {
+            CounterSettings.checkLogging();
             application = start();
         } catch (Throwable failure) { // whatever it is, it ends the process
             complain(failure, System.err);
@@ -128,12 +131,20 @@ public final class Application {
 
     private static EmbeddedServer takePort(ApplicationContext context) {
         int port = context.getBean(CounterSettings.class).port();
+        String host =
+                context.getProperty("micronaut.server.host", String.class).orElse(""); // a failed start forgets it
         try {
             return context.getBean(EmbeddedServer.class).start();
         } catch (ServerStartupException e) {
             Throwable cause = e.getCause() == null ? e : e.getCause();
+            boolean taken = cause instanceof BindException
+                    && String.valueOf(cause.getMessage()).contains("in use");
             throw new IllegalArgumentException(
-                    "micronaut.server.port: " + port + " cannot be used: " + cause.getMessage(), e);
+                    host.isEmpty() || taken
+                            ? "micronaut.server.port: " + port + " cannot be used: " + cause.getMessage()
+                            : "micronaut.server.host: '" + host + "' cannot be used: " + cause
+                                    + "; allowed: an address of this machine",
+                    e);
         }
     }
 
@@ -191,8 +202,9 @@ public final class Application {
         } catch (ExecutionException | InterruptedException e) {
             LOG.warn("finishing the accepted requests failed", e);
         }
+        boolean failed = context.getBean(CounterStore.class).failure().isPresent();
         context.close();
-        LOG.info("stopped");
+        LOG.info(failed ? "stopped; the store had failed" : "stopped");
     }
 
     /** Says in one line why the start failed; an unexpected failure brings its stack trace along. */

@@ -106,6 +106,7 @@ final class CountController {
             description = Problem.DESCRIPTION,
             content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     HttpResponse<?> count(HttpRequest<?> request) {
+        CounterName.refuseEmpty(request);
         return count(request, replica.mainCounter());
     }
 
@@ -178,6 +179,7 @@ final class CountController {
                     @Parameter(description = "How much to add: a whole number of 1 or more; 1 if it is not given")
                     @Schema(type = "integer", format = "int64", minimum = "1")
                     String by) {
+        CounterName.refuseEmpty(request);
         return add(request, main, by);
     }
 
@@ -226,6 +228,7 @@ final class CountController {
 
     private CompletionStage<HttpResponse<?>> add(HttpRequest<?> request, Counter counter, @Nullable String by) {
         refuseBody(request);
+        refuseOtherParameters(request);
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
         long amount = amount(by);
         String key = IdempotencyKey.of(request.getHeaders());
@@ -333,6 +336,16 @@ final class CountController {
             return store.counter(CounterName.of(request));
         } catch (IllegalArgumentException e) {
             throw new Problem.Refusal(Problem.Type.BAD_COUNTER_NAME, e.getMessage());
+        }
+    }
+
+    /** A parameter of another name may well have meant the amount. */
+    private static void refuseOtherParameters(HttpRequest<?> request) {
+        for (String name : request.getParameters().names()) {
+            if (!name.equals("by")) {
+                throw new Problem.Refusal(
+                        Problem.Type.BAD_REQUEST, "the only parameter is by, but there is one called '" + name + "'");
+            }
         }
     }
 

@@ -49,6 +49,17 @@ final class CounterName {
         }
     }
 
+    /**
+     * Refuses a path that ends where a name should be: it leads to the main counter, which may not be what was meant.
+     *
+     * @throws Problem.Refusal if it does
+     */
+    static void refuseEmpty(HttpRequest<?> request) {
+        if (request.getPath().endsWith("/")) {
+            throw malformed("the counter's name is empty; the main counter's path has no slash at its end");
+        }
+    }
+
     private static Problem.Refusal malformed(String detail) {
         return new Problem.Refusal(Problem.Type.BAD_COUNTER_NAME, detail);
     }

@@ -3,6 +3,7 @@ package io.counterset.app;
 import io.counterset.CounterStore;
 import io.counterset.Durability;
 import io.counterset.IdempotencyWindow;
+import io.counterset.k8s.Replica;
 import io.micronaut.core.convert.ConversionContext;
 import io.micronaut.core.convert.ConversionService;
 import io.micronaut.core.value.PropertyResolver;
@@ -43,7 +44,6 @@ record CounterSettings(
         int port) {
 
     private static final int MAX_NAME_BYTES = 128;
-    private static final int MAX_INSTANCE_BYTES = 253;
     private static final int MAX_METRICS = 1_000;
 
     /** A value that is not allowed. The message is one line: the setting, the value, and what is allowed. */
@@ -62,8 +62,6 @@ record CounterSettings(
      */
     static CounterSettings from(PropertyResolver properties) {
         Source source = new Source(properties);
-        source.oneOf("counter.log.format", "text", "json"); // logback reads it, and would be silent about a bad one
-        source.oneOf("counter.log.level", "error", "warn", "info", "debug", "trace");
         String name = source.name();
         return new CounterSettings(
                 source.directory(),
@@ -74,6 +72,25 @@ record CounterSettings(
                 source.number("counter.max-pending", 4_096, 1, 100_000),
                 source.metrics(name),
                 source.number("micronaut.server.port", 8080, 0, 65_535));
+    }
+
+    /**
+     * Checks the two settings that logback reads by itself, as properties of the JVM or from the environment. To be called before
+     * anything is logged: logback takes a level that it does not know for debug.
+     *
+     * @throws BadSettingException if a value is not allowed
+     */
+    static void checkLogging() {
+        checkLogging("counter.log.format", "COUNTER_LOG_FORMAT", "text", "json");
+        checkLogging("counter.log.level", "COUNTER_LOG_LEVEL", "error", "warn", "info", "debug", "trace");
+    }
+
+    private static void checkLogging(String setting, String variable, String... allowed) {
+        String property = System.getProperty(setting, "");
+        String value = property.isEmpty() ? System.getenv().getOrDefault(variable, "") : property;
+        if (!value.isEmpty() && !Arrays.asList(allowed).contains(value)) {
+            throw new BadSettingException(setting, printable(value), String.join(", ", allowed));
+        }
     }
 
     /** Returns a builder for the store that these settings describe. */
@@ -108,11 +125,8 @@ record CounterSettings(
 
         String instance() {
             String instance = text("counter.instance").orElseGet(CounterSettings::hostName);
-            if (instance.getBytes(StandardCharsets.UTF_8).length > MAX_INSTANCE_BYTES || hasControls(instance)) {
-                throw new BadSettingException(
-                        "counter.instance",
-                        printable(instance),
-                        "1 to " + MAX_INSTANCE_BYTES + " bytes of UTF-8 without control characters");
+            if (!Replica.isInstanceName(instance)) {
+                throw new BadSettingException("counter.instance", printable(instance), "1 to 253 printable characters");
             }
             return instance;
         }
@@ -130,13 +144,6 @@ record CounterSettings(
                         "up to " + MAX_METRICS + " names of counters, separated by commas");
             }
             return names.isEmpty() ? List.of(main) : names;
-        }
-
-        void oneOf(String setting, String... allowed) {
-            Optional<String> text = text(setting);
-            if (text.isPresent() && !Arrays.asList(allowed).contains(text.get())) {
-                throw new BadSettingException(setting, printable(text.get()), String.join(", ", allowed));
-            }
         }
 
         Durability durability() {
@@ -224,7 +231,7 @@ record CounterSettings(
 
     /** Keeps a message on one line of reasonable length, whatever the value. */
     private static String printable(String text) {
-        String line = text.replaceAll("\\p{Cntrl}", "\uFFFD");
+        String line = text.replaceAll("\\p{C}", "\uFFFD");
         return line.length() <= 200 ? line : line.substring(0, 200) + "…";
     }
 }

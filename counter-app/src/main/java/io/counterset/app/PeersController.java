@@ -54,6 +54,7 @@ final class PeersController {
             description = Problem.DESCRIPTION,
             content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> peers(HttpRequest<?> request) {
+        CounterName.refuseEmpty(request);
         return report(request, replica.mainCounter());
     }
 

@@ -74,7 +74,8 @@ record Problem(
         BUSY("busy", 503, "Too many requests are waiting", 1),
         STOPPING("stopping", 503, "This replica is stopping", 1),
         STORE_FAILED("store-failed", 503, "The disk has failed, and this replica has stopped counting"),
-        STORE_FULL("store-full", 507, "The disk has no room", 10);
+        STORE_FULL("store-full", 507, "The disk has no room", 10),
+        TOO_MANY_COUNTERS("too-many-counters", 507, "This replica has as many counters as it may");
 
         private final String uri;
         private final int status;
@@ -153,7 +154,7 @@ record Problem(
         if (refused instanceof StoreBusyException) {
             return Type.BUSY;
         } else if (refused instanceof StoreFullException) {
-            return Type.STORE_FULL;
+            return refused.getCause() == null ? Type.TOO_MANY_COUNTERS : Type.STORE_FULL;
         } else if (refused instanceof KeyConflictException) {
             return Type.KEY_REUSED;
         } else if (refused instanceof StoreFailedException) {

@@ -8,6 +8,8 @@ import io.micronaut.context.annotation.Context;
 import io.micronaut.context.annotation.Factory;
 import io.micronaut.core.value.PropertyResolver;
 import jakarta.inject.Singleton;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Makes the beans that everything else is about: the settings, the store, and this replica. */
 @Factory
@@ -15,6 +17,8 @@ final class StoreFactory {
 
     /** Where nobody says otherwise, replicas listen here; a replica on a random port tells nothing about the others' ports. */
     private static final int USUAL_PORT = 8080;
+
+    private static final Logger LOG = LoggerFactory.getLogger(StoreFactory.class);
 
     @Context
     CounterSettings settings(PropertyResolver properties) {
@@ -28,7 +32,12 @@ final class StoreFactory {
     @Context
     @Bean(preDestroy = "close")
     CounterStore store(CounterSettings settings, PeersSettings peers) {
-        return settings.store().open();
+        return settings.store()
+                .onFailure(failure -> LOG.error(
+                        "the store in {} has failed, and counts no more until the next start; what was acknowledged is safe",
+                        settings.directory().toAbsolutePath(),
+                        failure))
+                .open();
     }
 
     @Singleton

@@ -7,6 +7,7 @@ import io.micronaut.management.health.indicator.HealthIndicator;
 import io.micronaut.management.health.indicator.HealthResult;
 import io.micronaut.management.health.indicator.annotation.Readiness;
 import jakarta.inject.Singleton;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import org.reactivestreams.Publisher;
 
@@ -26,12 +27,14 @@ final class StoreHealth implements HealthIndicator {
     @Override
     public Publisher<HealthResult> getResult() {
         boolean accepting = store.isAccepting() && !drain.isDraining();
+        Map<String, Object> details = new LinkedHashMap<>();
+        details.put("accepting", accepting);
+        store.failure().ifPresent(failure -> details.put("reason", failure.toString()));
+        details.put("store", store.identity().id());
+        details.put("incarnation", store.identity().incarnation());
+        details.put("durability", store.durability().toString());
         return Publishers.just(HealthResult.builder("store", accepting ? HealthStatus.UP : HealthStatus.DOWN)
-                .details(Map.of(
-                        "accepting", accepting,
-                        "store", store.identity().id(),
-                        "incarnation", store.identity().incarnation(),
-                        "durability", store.durability().toString()))
+                .details(details)
                 .build());
     }
 }

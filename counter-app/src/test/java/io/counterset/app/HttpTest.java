@@ -191,6 +191,19 @@ class HttpTest {
     }
 
     @Test
+    void anEmptyNameIsNotTheMainCounters() {
+        assertProblem(service.send("POST", "/count/"), 400, "bad-counter-name", "not-applied");
+        assertProblem(service.send("GET", "/count/"), 400, "bad-counter-name", "not-applied");
+        assertProblem(service.send("GET", "/peers/"), 400, "bad-counter-name", "not-applied");
+    }
+
+    @Test
+    void aParameterOfAnotherNameIsRefused() {
+        assertProblem(service.send("POST", "/count?amount=7"), 400, "bad-request", "not-applied");
+        assertProblem(service.send("POST", "/count/other?by=1&n=7"), 400, "bad-request", "not-applied");
+    }
+
+    @Test
     void aNameHasAtMost128Bytes() {
         assertThat(service.send("POST", "/count/" + "n".repeat(128)).statusCode())
                 .isEqualTo(200);

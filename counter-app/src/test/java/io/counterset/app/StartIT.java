@@ -26,6 +26,8 @@ class StartIT {
             COUNTER_IDEMPOTENCY_MAX_KEYS | 0         | counter.idempotency.max-keys: '0' is not allowed; allowed: a whole number from 1 to 1000000
             COUNTER_PEERS_SOURCE         | gossip    | counter.peers.source: 'gossip' is not allowed; allowed: auto, kubernetes, dns or static
             COUNTER_LOG_FORMAT           | xml       | counter.log.format: 'xml' is not allowed; allowed: text, json
+            COUNTER_LOG_LEVEL            | loud      | counter.log.level: 'loud' is not allowed; allowed: error, warn, info, debug, trace
+            COUNTER_INSTANCE             | a​b  | counter.instance: 'a�b' is not allowed; allowed: 1 to 253 printable characters
             COUNTER_MAX_PENDING          | many      | counter.max-pending: 'many' is not allowed; allowed: a whole number from 1 to 100000
             MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is not allowed; allowed: a whole number from 0 to 65535
             """)
@@ -56,6 +58,14 @@ class StartIT {
                     Map.of("MICRONAUT_SERVER_PORT", port, "MICRONAUT_SERVER_HOST", "0.0.0.0"),
                     "micronaut.server.port: " + port + " cannot be used: Address already in use");
         }
+    }
+
+    @Test
+    void refusesAnAddressOfAnotherMachine() {
+        assertRefused(
+                Map.of("MICRONAUT_SERVER_HOST", "192.0.2.1"),
+                "micronaut.server.host: '192.0.2.1' cannot be used: java.net.BindException: Cannot assign requested address; "
+                        + "allowed: an address of this machine");
     }
 
     @Test

@@ -42,8 +42,11 @@ public record Replica(String instance, CounterStore store, String mainCounter, i
         return new Count(instance, counter, store.counter(counter).value(), identity.id(), identity.incarnation());
     }
 
-    /** Names come from other machines and end in logs and terminals: no control characters, no surprises at the ends. */
-    static boolean isInstanceName(String name) {
+    /**
+     * Returns whether a replica may be called that: 1 to 253 printable characters without spaces at the ends. Names come from other
+     * machines and end in logs and terminals.
+     */
+    public static boolean isInstanceName(String name) {
         return !name.isEmpty()
                 && name.length() <= 253
                 && name.equals(name.strip())
