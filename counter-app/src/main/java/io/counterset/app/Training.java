@@ -49,15 +49,6 @@ final class Training {
             new String[] {"GET", "/health/readiness", "*/*"},
             new String[] {"GET", "/prometheus", "text/plain"});
 
-    private static final String SLICES = """
-            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": [
-              {"metadata": {"name": "training", "namespace": "default", "resourceVersion": "1"}, "addressType": "IPv4",
-               "ports": [{"name": "http", "port": %1$d}], "endpoints": [
-                 {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
-                  "targetRef": {"kind": "Pod", "name": "training-0"}},
-                 {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
-                  "targetRef": {"kind": "Pod", "name": "training-1"}}]}]}
-            """;
     private static final String STATEFUL_SETS = """
             {"apiVersion": "apps/v1", "kind": "StatefulSetList", "metadata": {"resourceVersion": "1"}, "items": [
               {"metadata": {"name": "training", "namespace": "default", "resourceVersion": "1"}, "spec": {"replicas": 2}}]}
@@ -148,11 +139,24 @@ final class Training {
                 exchange.getResponseBody().flush(); // and stays open as long as the process
             } else {
                 String path = exchange.getRequestURI().getPath();
-                send(exchange, path.endsWith("/endpointslices") ? SLICES.formatted(peersPort) : STATEFUL_SETS);
+                send(exchange, path.endsWith("/endpointslices") ? slices(peersPort) : STATEFUL_SETS);
             }
         });
         server.start();
         return server.getAddress().getPort();
+    }
+
+    /** The service's endpoints: this replica, and a peer that is in truth this replica again. */
+    private static String slices(int port) {
+        return """
+                {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": [
+                  {"metadata": {"name": "training", "namespace": "default", "resourceVersion": "1"}, "addressType": "IPv4",
+                   "ports": [{"name": "http", "port": %d}], "endpoints": [
+                     {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
+                      "targetRef": {"kind": "Pod", "name": "training-0"}},
+                     {"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
+                      "targetRef": {"kind": "Pod", "name": "training-1"}}]}]}
+                """.formatted(port);
     }
 
     private static void send(HttpExchange exchange, String text) throws IOException {
