@@ -2,9 +2,11 @@ package io.counterset.app;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.sun.net.httpserver.HttpServer;
 import io.micronaut.json.tree.JsonNode;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -15,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.awaitility.Awaitility;
@@ -214,6 +217,39 @@ class PeersIT {
     }
 
     @Test
+    void anApiServerThatRefusesIsOneLineInTheLogAndNoTrace() throws IOException {
+        AtomicInteger requests = new AtomicInteger();
+        HttpServer server = HttpServer.create(new InetSocketAddress(host(0), 0), 50);
+        server.createContext("/", exchange -> {
+            requests.incrementAndGet();
+            exchange.sendResponseHeaders(503, -1);
+            exchange.close();
+        });
+        server.start();
+        try {
+            Path token = Files.writeString(folder.resolve("token"), "a token");
+            Map<String, String> pod = new HashMap<>(PATIENT);
+            pod.put("COUNTER_PEERS_SOURCE", "kubernetes");
+            pod.put("COUNTER_PEERS_SERVICE", "app-headless");
+            pod.put("KUBERNETES_SERVICE_HOST", host(0));
+            pod.put(
+                    "KUBERNETES_CLIENT_BASE_PATH",
+                    "http://" + host(0) + ":" + server.getAddress().getPort());
+            pod.put("KUBERNETES_CLIENT_TOKEN_PATH", token.toString());
+            ServiceProcess process = start(0, "app-0", pod);
+            await(() -> requests.get() >= 8);
+            process.terminate();
+
+            assertThat(process.output().lines().filter(line -> line.contains("503")))
+                    .hasSize(1);
+            assertThat(process.output()).doesNotContain("Reflector", "Exception", "ERROR");
+            assertThat(process.errors()).isEmpty();
+        } finally {
+            server.stop(0);
+        }
+    }
+
+    @Test
     void aFrozenReplicaIsUnreachableAloneAndASlowOneIsLive() throws Exception {
         startAll(IMPATIENT);
         await(() -> ask(0).get("complete").getBooleanValue());
@@ -257,6 +293,8 @@ class PeersIT {
         assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 rolled-back 5");
         assertThat(text(last(report), "reason"))
                 .startsWith("its volume went back in time: visits was 11 and came back as 5; found ");
+        assertThat(table(0)).startsWith("visits: total 9, 3 of 3 replicas answered; 1 rolled back\n");
+        assertThat(replica(0).output()).contains("app-2 is rolled back: its store");
         assertThat(table(0)).containsPattern("\napp-2 +rolled-back +5 .* visits was 11 and came back as 5");
         String store = text(last(report), "store");
 

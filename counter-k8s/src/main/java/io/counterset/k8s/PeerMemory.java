@@ -164,6 +164,7 @@ final class PeerMemory {
                     answer.incarnation(),
                     store == null ? answer.incarnation() : store.incarnation());
         }
+        say(before, answer, store == null, store == null ? null : store.loss(), loss);
         // A counter that was never added to is not worth a place, but for the main one: anybody may ask for any name.
         Map<String, Seen> remembered = new HashMap<>(store == null ? Map.of() : store.counts());
         if (answer.count() > 0 || seen != null || answer.counter().equals(mainCounter)) {
@@ -189,6 +190,34 @@ final class PeerMemory {
         changed |= !same;
         timesChanged = true;
         return after;
+    }
+
+    /** One line for each loss when it is found: whoever does not look at the report within days would not learn of it. */
+    private void say(
+            @Nullable Known before,
+            Replica.Count answer,
+            boolean otherStore,
+            @Nullable Loss known,
+            @Nullable Loss loss) {
+        if (loss != null && known == null) {
+            LOG.warn(
+                    "{} is rolled back: its store {} counted {} = {} before, and {} now",
+                    answer.instance(),
+                    answer.store(),
+                    loss.counter(),
+                    loss.formerCount(),
+                    loss.count());
+        } else if (before != null && otherStore) {
+            Seen former = before.store().seen(answer.counter());
+            LOG.warn(
+                    "{} is replaced: store {} counted {} = {}, and there is store {} now with {}",
+                    answer.instance(),
+                    before.store().id(),
+                    answer.counter(),
+                    former == null ? "unknown" : former.count(),
+                    answer.store(),
+                    answer.count());
+        }
     }
 
     synchronized @Nullable Known get(String key) {

@@ -229,10 +229,23 @@ public record PeersReport(
         return table.toString();
     }
 
-    /** Returns the total in words: "visits: total 7, 3 of 3 replicas answered", or "at least" while it is not complete. */
+    /**
+     * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", or "at least" while it is not complete. What was lost
+     * is named: "; 1 replaced, 1 rolled back".
+     */
     public String headline() {
+        long replaced = count(State.REPLACED);
+        long rolledBack = count(State.ROLLED_BACK);
         return counter + ": " + (complete ? "total " : "at least ") + total + ", " + answered + " of " + expected
-                + (expected == 1 ? " replica" : " replicas") + " answered";
+                + (expected == 1 ? " replica" : " replicas") + " answered"
+                + (replaced + rolledBack > 0 ? "; " : "")
+                + (replaced > 0 ? replaced + " replaced" : "")
+                + (replaced > 0 && rolledBack > 0 ? ", " : "")
+                + (rolledBack > 0 ? rolledBack + " rolled back" : "");
+    }
+
+    private long count(State state) {
+        return peers.stream().filter(peer -> peer.state() == state).count();
     }
 
     private static String age(Duration age) {

@@ -42,6 +42,24 @@ class PeersReportTest {
     }
 
     @Test
+    void whatWasLostIsInTheHeadline() {
+        PeersReport report = new PeersReport(
+                "visits",
+                3,
+                true,
+                2,
+                2,
+                "app-0",
+                NOW,
+                new Source(Kind.STATIC, Freshness.LIVE, null, null, null),
+                List.of(
+                        new Peer("app-0", null, State.REPLACED, "…", 1L, NOW, null, null, null, null),
+                        new Peer("app-1", null, State.ROLLED_BACK, "…", 2L, NOW, null, null, null, null)));
+
+        assertThat(report.headline()).isEqualTo("visits: total 3, 2 of 2 replicas answered; 1 replaced, 1 rolled back");
+    }
+
+    @Test
     void anIncompleteReportSaysAtLeastAndWhy() {
         PeersReport report = new PeersReport(
                 "visits",
