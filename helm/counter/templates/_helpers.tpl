@@ -110,10 +110,6 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: {{ include "counter.headlessServiceName" . | quote }}
 - name: COUNTER_PEERS_STATEFUL_SET
   value: {{ include "counter.fullname" . | quote }}
-- name: COUNTER_PEERS_NAMESPACE
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.namespace
 {{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicas }}
 - name: COUNTER_PEERS_EXPECTED
   value: {{ .Values.replicas | quote }}
