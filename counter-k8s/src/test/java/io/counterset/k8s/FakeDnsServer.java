@@ -4,6 +4,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.net.BindException;
 import java.net.DatagramPacket;
 import java.net.DatagramSocket;
 import java.net.InetAddress;
@@ -36,8 +37,21 @@ final class FakeDnsServer implements AutoCloseable {
 
     FakeDnsServer() throws IOException {
         InetAddress address = InetAddress.getLoopbackAddress();
-        udp = new DatagramSocket(0, address);
-        tcp = new ServerSocket(udp.getLocalPort(), 10, address);
+        ServerSocket listening = null;
+        DatagramSocket receiving = null;
+        for (int attempt = 1; listening == null; attempt++) { // a port that is free for UDP may be in use for TCP
+            receiving = new DatagramSocket(0, address);
+            try {
+                listening = new ServerSocket(receiving.getLocalPort(), 10, address);
+            } catch (BindException e) {
+                receiving.close();
+                if (attempt == 100) {
+                    throw e;
+                }
+            }
+        }
+        udp = receiving;
+        tcp = listening;
         start("udp", this::serveUdp);
         start("tcp", this::serveTcp);
     }
