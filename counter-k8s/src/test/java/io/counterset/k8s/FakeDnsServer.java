@@ -37,10 +37,9 @@ final class FakeDnsServer implements AutoCloseable {
 
     FakeDnsServer() throws IOException {
         InetAddress address = InetAddress.getLoopbackAddress();
+        DatagramSocket receiving = new DatagramSocket(0, address);
         ServerSocket listening = null;
-        DatagramSocket receiving = null;
         for (int attempt = 1; listening == null; attempt++) { // a port that is free for UDP may be in use for TCP
-            receiving = new DatagramSocket(0, address);
             try {
                 listening = new ServerSocket(receiving.getLocalPort(), 10, address);
             } catch (BindException e) {
@@ -48,6 +47,7 @@ final class FakeDnsServer implements AutoCloseable {
                 if (attempt == 100) {
                     throw e;
                 }
+                receiving = new DatagramSocket(0, address);
             }
         }
         udp = receiving;
