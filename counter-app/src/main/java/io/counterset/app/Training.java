@@ -61,8 +61,8 @@ final class Training {
         try {
             train();
             System.exit(0);
-        } catch (IOException | InterruptedException | RuntimeException e) {
-            e.printStackTrace(System.err);
+        } catch (Throwable failure) { // whatever it is, it ends the process
+            failure.printStackTrace(System.err);
             System.exit(1);
         }
     }
