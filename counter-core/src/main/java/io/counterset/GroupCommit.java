@@ -76,7 +76,7 @@ final class GroupCommit {
         }
     }
 
-    /** How many futures are completed between two updates of what is in flight. */
+    /** The most futures that are completed between two updates of what is in flight. */
     private static final int COMPLETION_STRIDE = 256;
 
     private final Step step;
@@ -329,6 +329,7 @@ final class GroupCommit {
         Pending<?> futures = null;
         Pending<?> blocked = null;
         int blockedCount = 0;
+        int futureCount = 0;
         for (Pending<?> p = newestFirst; p != null; ) { // reverses the order
             Pending<?> next = p.next;
             if (p instanceof BlockedCaller) {
@@ -338,6 +339,7 @@ final class GroupCommit {
             } else {
                 p.next = futures;
                 futures = p;
+                futureCount++;
             }
             p = next;
         }
@@ -350,7 +352,7 @@ final class GroupCommit {
             }
         }
         if (futures != null) {
-            completeBy(byCompleter ? chosen != null ? chosen : own : null, futures);
+            completeBy(byCompleter ? chosen != null ? chosen : own : null, futures, futureCount);
         }
     }
 
@@ -362,30 +364,33 @@ final class GroupCommit {
         return state == FAILED ? new OutcomeUnknownException(directory, failure) : new StoreClosedException(directory);
     }
 
-    private void completeBy(@Nullable Executor executor, Pending<?> group) {
+    private void completeBy(@Nullable Executor executor, Pending<?> group, int count) {
         if (executor != null && committer != null) {
             try {
-                executor.execute(() -> complete(group));
+                executor.execute(() -> complete(group, count));
                 return;
             } catch (RejectedExecutionException e) {
                 // Nobody may be left waiting: this thread does it.
             }
         }
-        complete(group);
+        complete(group, count);
     }
 
-    private void complete(Pending<?> group) {
-        int completed = 0;
-        for (Pending<?> p = group; p != null; ) {
+    /**
+     * Completes futures. They leave what is in flight before they complete, so whoever has seen one complete is not refused
+     * for its sake; a few together, because those who add read that number; and never so many that the bound means little.
+     */
+    private void complete(Pending<?> group, int count) {
+        int stride = Math.max(1, Math.min(COMPLETION_STRIDE, maxPending / 100));
+        int left = count;
+        for (Pending<?> p = group; p != null; left--) {
+            if ((count - left) % stride == 0) {
+                UNRELEASED.getAndAdd(this, -Math.min(stride, left));
+            }
             Pending<?> next = p.next;
             p.release(failureFor(p));
-            if (++completed == COMPLETION_STRIDE) {
-                UNRELEASED.getAndAdd(this, -completed);
-                completed = 0;
-            }
             p = next;
         }
-        UNRELEASED.getAndAdd(this, -completed);
     }
 
     // ---- the end ----

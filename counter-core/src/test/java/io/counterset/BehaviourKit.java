@@ -548,6 +548,15 @@ abstract class BehaviourKit {
     }
 
     @Test
+    void whoHasSeenAnAddCompleteIsNotRefusedForItsSake() throws Exception {
+        try (CounterStore store = open(builder().maxPending(1))) {
+            Counter counter = store.counter("c");
+            CompletableFuture<Long> second = counter.addAsync(1).thenCompose(first -> counter.addAsync(1));
+            assertThat(within(second)).isEqualTo(2);
+        }
+    }
+
+    @Test
     void aPeriodicStoreReturnsAtOnceAndIsDurableSoonAfter() {
         Durability often = Durability.periodic(Duration.ofMillis(20));
         try (CounterStore store = open(builder().durability(often))) {
