@@ -170,7 +170,11 @@ public final class Application {
     }
 
     private void stopWithProcess() {
-        Runtime.getRuntime().addShutdownHook(new Thread(this::stopInTime, "stop"));
+        try {
+            Runtime.getRuntime().addShutdownHook(new Thread(this::stopInTime, "stop"));
+        } catch (IllegalStateException e) {
+            // It was told to stop while it started, and ends without having been asked for anything.
+        }
     }
 
     private void stopInTime() {

@@ -5,6 +5,7 @@ import io.counterset.CounterStore;
 import io.counterset.StoreIdentity;
 import io.counterset.k8s.Replica;
 import io.micronaut.http.HttpHeaders;
+import io.micronaut.http.HttpParameters;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
@@ -37,9 +38,11 @@ import org.jspecify.annotations.Nullable;
 
 /** This replica's own counts. */
 @Controller
+@Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
 final class CountController {
 
+    private static final String BY = "by";
     private static final int USUAL_PAGE = 100;
     private static final int MAX_PAGE = 1_000;
 
@@ -101,10 +104,6 @@ final class CountController {
                         schema = @Schema(implementation = Replica.Count.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     HttpResponse<?> count(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
         return count(request, replica.mainCounter());
@@ -131,10 +130,6 @@ final class CountController {
                         schema = @Schema(implementation = Replica.Count.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     HttpResponse<?> countOf(HttpRequest<?> request) {
         return count(request, counterOf(request).name());
     }
@@ -152,6 +147,11 @@ final class CountController {
             description = "Answers once the new count is durable.",
             parameters = {
                 @Parameter(
+                        name = BY,
+                        in = ParameterIn.QUERY,
+                        description = "How much to add; 1 if it is not given",
+                        schema = @Schema(type = "integer", format = "int64", minimum = "1")),
+                @Parameter(
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
                         description = IdempotencyKey.DESCRIPTION,
@@ -164,23 +164,9 @@ final class CountController {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    @ApiResponse(
-            responseCode = "5XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    CompletionStage<HttpResponse<?>> add(
-            HttpRequest<?> request,
-            @QueryValue
-                    @Nullable
-                    @Parameter(description = "How much to add: a whole number of 1 or more; 1 if it is not given")
-                    @Schema(type = "integer", format = "int64", minimum = "1")
-                    String by) {
+    CompletionStage<HttpResponse<?>> add(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
-        return add(request, main, by);
+        return add(request, main);
     }
 
     @Post("/count/" + CounterName.SEGMENT)
@@ -196,6 +182,11 @@ final class CountController {
                         description = CounterName.DESCRIPTION,
                         schema = @Schema(type = "string")),
                 @Parameter(
+                        name = BY,
+                        in = ParameterIn.QUERY,
+                        description = "How much to add; 1 if it is not given",
+                        schema = @Schema(type = "integer", format = "int64", minimum = "1")),
+                @Parameter(
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
                         description = IdempotencyKey.DESCRIPTION,
@@ -208,29 +199,14 @@ final class CountController {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    @ApiResponse(
-            responseCode = "5XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    CompletionStage<HttpResponse<?>> addTo(
-            HttpRequest<?> request,
-            @QueryValue
-                    @Nullable
-                    @Parameter(description = "How much to add: a whole number of 1 or more; 1 if it is not given")
-                    @Schema(type = "integer", format = "int64", minimum = "1")
-                    String by) {
-        return add(request, counterOf(request), by);
+    CompletionStage<HttpResponse<?>> addTo(HttpRequest<?> request) {
+        return add(request, counterOf(request));
     }
 
-    private CompletionStage<HttpResponse<?>> add(HttpRequest<?> request, Counter counter, @Nullable String by) {
+    private CompletionStage<HttpResponse<?>> add(HttpRequest<?> request, Counter counter) {
         refuseBody(request);
-        refuseOtherParameters(request);
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
-        long amount = amount(by);
+        long amount = amount(request.getParameters());
         String key = IdempotencyKey.of(request.getHeaders());
         Executor eventLoop = eventLoop(request);
         if (key == null) {
@@ -267,10 +243,6 @@ final class CountController {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Page.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> counts(
             HttpRequest<?> request,
             @QueryValue @Nullable @Parameter(description = "The name behind which the page begins") String after,
@@ -339,20 +311,22 @@ final class CountController {
         }
     }
 
-    /** A parameter of another name may well have meant the amount. */
-    private static void refuseOtherParameters(HttpRequest<?> request) {
-        for (String name : request.getParameters().names()) {
-            if (!name.equals("by")) {
+    /** Returns what to add. Read here rather than bound by the framework, which would cost each request much more. */
+    private static long amount(HttpParameters parameters) {
+        for (String name : parameters.names()) {
+            if (!name.equals(BY)) { // it may well have meant the amount
                 throw new Problem.Refusal(
                         Problem.Type.BAD_REQUEST, "the only parameter is by, but there is one called '" + name + "'");
             }
         }
-    }
-
-    private static long amount(@Nullable String by) {
-        if (by == null) {
+        List<String> amounts = parameters.getAll(BY);
+        if (amounts.isEmpty()) {
             return 1;
         }
+        if (amounts.size() > 1) {
+            throw new Problem.Refusal(Problem.Type.BAD_AMOUNT, "by is given " + amounts.size() + " times");
+        }
+        String by = amounts.get(0);
         try {
             long amount = by.startsWith("+") ? 0 : Long.parseLong(by);
             if (amount >= 1) {

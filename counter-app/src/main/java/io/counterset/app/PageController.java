@@ -28,6 +28,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The front door: a visit is counted, and shown. */
 @Controller
+@Problem.Answers
 @Produces({MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.APPLICATION_JSON, MediaType.ALL}) // Negotiation chooses
 final class PageController {
 
@@ -60,14 +61,6 @@ final class PageController {
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
                 @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    @ApiResponse(
-            responseCode = "5XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
         MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
         boolean html = type.equals(Negotiation.HTML);

@@ -20,6 +20,7 @@ import java.util.concurrent.RejectedExecutionException;
 
 /** What every replica counts. */
 @Controller
+@Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
 final class PeersController {
 
@@ -45,14 +46,6 @@ final class PeersController {
                         schema = @Schema(ref = "#/components/schemas/PeersReport")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    @ApiResponse(
-            responseCode = "5XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> peers(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
         return report(request, replica.mainCounter());
@@ -78,14 +71,6 @@ final class PeersController {
                         schema = @Schema(ref = "#/components/schemas/PeersReport")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
-    @ApiResponse(
-            responseCode = "4XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
-    @ApiResponse(
-            responseCode = "5XX",
-            description = Problem.DESCRIPTION,
-            content = @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     CompletionStage<HttpResponse<?>> peersOf(HttpRequest<?> request) {
         return report(request, CounterName.of(request));
     }

@@ -15,6 +15,13 @@ import io.micronaut.http.HttpStatus;
 import io.micronaut.http.MediaType;
 import io.micronaut.http.MutableHttpResponse;
 import io.micronaut.serde.annotation.Serdeable;
+import io.swagger.v3.oas.annotations.media.Content;
+import io.swagger.v3.oas.annotations.media.Schema;
+import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.lang.annotation.ElementType;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
+import java.lang.annotation.Target;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -119,9 +126,20 @@ record Problem(
 
     static final String MEDIA_TYPE = "application/problem+json";
 
-    /** What the interface's description says of it. */
-    static final String DESCRIPTION =
-            "A problem (RFC 9457): the type says which, increment whether something was added";
+    /** Says, in the interface's description, that every request to a controller may be answered so. */
+    @ApiResponse(
+            responseCode = "4XX",
+            description = Answers.DESCRIPTION,
+            content = @Content(mediaType = MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @ApiResponse(
+            responseCode = "5XX",
+            description = Answers.DESCRIPTION,
+            content = @Content(mediaType = MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
+    @Retention(RetentionPolicy.CLASS)
+    @Target(ElementType.TYPE)
+    @interface Answers {
+        String DESCRIPTION = "A problem (RFC 9457): the type says which, increment whether something was added";
+    }
 
     private static final Logger LOG = LoggerFactory.getLogger(Problem.class);
 

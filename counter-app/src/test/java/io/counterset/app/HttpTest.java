@@ -9,12 +9,14 @@ import io.counterset.CounterStore;
 import io.micronaut.json.tree.JsonNode;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -157,7 +159,7 @@ class HttpTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3"})
+    @ValueSource(strings = {"1&by=2", "0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3"})
     void whatIsNoAmountIsRefused(String by) {
         long before = count("/count");
         assertProblem(service.send("POST", "/count?by=" + by.replace("+", "%2B")), 400, "bad-amount", "not-applied");
@@ -438,6 +440,25 @@ class HttpTest {
                 .containsPattern("\ncounterset_recovery_seconds 0\\.")
                 .containsPattern("\ncounterset_build_info\\{java=\"[^\"]+\",version=\"[^\"]+\"} 1");
         assertThat(metrics).doesNotContain("counter=\"mine\"");
+    }
+
+    @Test
+    void everyMetricIsDocumentedAndEveryDocumentedOneIsThere() throws Exception {
+        service.bean(io.micrometer.core.instrument.MeterRegistry.class);
+        List<String> documented = Pattern.compile("(?m)^\\| (`counterset_[^|]*)\\| (counter|gauge|histogram) \\|")
+                .matcher(Files.readString(Path.of("../docs/operations.md")))
+                .results()
+                .flatMap(row -> Pattern.compile("counterset_\\w+")
+                        .matcher(row.group(1))
+                        .results()
+                        .map(name -> name.group() + " " + row.group(2)))
+                .toList();
+        assertThat(service.send("GET", "/prometheus")
+                        .body()
+                        .lines()
+                        .filter(line -> line.startsWith("# TYPE counterset_"))
+                        .map(line -> line.substring("# TYPE ".length())))
+                .containsExactlyInAnyOrderElementsOf(documented);
     }
 
     @Test

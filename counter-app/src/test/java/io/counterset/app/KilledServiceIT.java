@@ -14,7 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** {@code kill -9} takes nothing back that was acknowledged, and adds nothing that was never asked for. */
 class KilledServiceIT {
 
-    private static final int ROUNDS = Integer.getInteger("counterset.kill.rounds", 8);
+    private static final int ROUNDS = Integer.getInteger("counterset.kill.rounds", 5);
     private static final long SEED = Long.getLong("counterset.kill.seed", System.nanoTime());
 
     @Test

@@ -7,9 +7,11 @@ import io.micronaut.json.JsonMapper;
 import jakarta.annotation.PostConstruct;
 import jakarta.annotation.PreDestroy;
 import jakarta.inject.Inject;
+import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
+import java.time.ZoneOffset;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
@@ -56,6 +58,9 @@ public final class Peers implements AutoCloseable {
     /** How many counts of peers are remembered: four counters of each of the most peers. */
     private static final int MOST_COUNTS = 4 * PeersSettings.MOST_PEERS;
 
+    /** In milliseconds: what comes after is noise to whoever reads a report. */
+    static final InstantSource CLOCK = Clock.tickMillis(ZoneOffset.UTC);
+
     private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
     private static final Logger LOG = LoggerFactory.getLogger(Peers.class);
 
@@ -82,7 +87,7 @@ public final class Peers implements AutoCloseable {
 
     @Inject
     Peers(Replica replica, PeersSettings settings, PeerSource source, JsonMapper json) {
-        this(replica, settings, source, json, InstantSource.system(), INTERVAL);
+        this(replica, settings, source, json, CLOCK, INTERVAL);
     }
 
     /** For tests, which cannot wait as long and must know the time. */

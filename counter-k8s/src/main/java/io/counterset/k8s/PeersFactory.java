@@ -11,7 +11,6 @@ import jakarta.inject.Singleton;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.InstantSource;
 import org.jspecify.annotations.Nullable;
 
 /** Makes the settings, and the source of peers that they ask for. */
@@ -38,7 +37,7 @@ final class PeersFactory {
         return switch (settings.source()) {
             case STATIC -> new StaticSource(settings, replica.port(), null);
             case DNS -> dns(settings, replica, null);
-            case KUBERNETES -> new KubernetesSource(settings, replica, access, InstantSource.system());
+            case KUBERNETES -> new KubernetesSource(settings, replica, access, Peers.CLOCK);
             case AUTO -> {
                 String missing = access.missing();
                 if (!settings.addresses().isEmpty()) {
@@ -54,14 +53,13 @@ final class PeersFactory {
                     yield dns(settings, replica, "auto: " + missing);
                 }
                 yield new AutoSource(
-                        new KubernetesSource(settings, replica, access, InstantSource.system()),
-                        dns(settings, replica, null));
+                        new KubernetesSource(settings, replica, access, Peers.CLOCK), dns(settings, replica, null));
             }
         };
     }
 
     private static DnsSource dns(PeersSettings settings, Replica replica, @Nullable String chosen) {
-        return new DnsSource(settings, replica, "dns:", RESOLV_CONF, InstantSource.system(), chosen);
+        return new DnsSource(settings, replica, "dns:", RESOLV_CONF, Peers.CLOCK, chosen);
     }
 
     private static KubernetesSource.Access access(

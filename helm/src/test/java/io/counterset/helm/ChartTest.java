@@ -49,6 +49,11 @@ class ChartTest {
                     .contains("docker build -t " + image + " .", "buildah build --isolation chroot -t " + image);
         }
         assertThat(Path.of("../Dockerfile")).content().contains("\nARG VERSION=" + version + "\n");
+        Path application = Path.of("../counter-app/src/main");
+        assertThat(application.resolve("openapi/components.yml")).content().contains("\n  version: " + version + "\n");
+        assertThat(application.resolve("java/io/counterset/app/Application.java"))
+                .content()
+                .contains("@Info(title = \"Counterset\", version = \"" + version + "\")");
     }
 
     @Test
