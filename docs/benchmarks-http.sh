@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Measures durable POST /count beside the same server counting in memory, and beside webdis over Redis with
-# "appendfsync always": at 1, 64 and 256 connections, one after the other, on the loopback interface and one disk.
+# "appendfsync always": at 1, 64 and 256 connections, on the loopback interface and one disk. The three take turns, in several
+# rounds, because disk and processor may be shared; at the end come the medians, and those of the rounds' ratios.
 # Needs wrk, redis-server and webdis (Debian's packages), and the jar and test classes of counter-app:
 #   mvn -q -DskipTests -pl counter-app -am package && bash docs/benchmarks-http.sh
-# DURATION (10s) is one measurement's, WARM_UP (10s) comes before each server's first, FOLDER is on the disk to measure,
-# JAVA_OPTIONS go to the server's Java, REST (0) is a time to sleep between measurements.
+# ROUNDS (5), DURATION (5s) is one measurement's, WARM_UP (15s) comes before each server's first, FOLDER is on the disk to
+# measure, JAVA_OPTIONS go to the server's Java; by default they are those of the chart that matter here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-duration=${DURATION:-10s} warm_up=${WARM_UP:-10s} connections=${CONNECTIONS:-1 64 256}
+rounds=${ROUNDS:-5} duration=${DURATION:-5s} warm_up=${WARM_UP:-15s} connections=${CONNECTIONS:-1 64 256}
+java_options=${JAVA_OPTIONS--XX:+UseSerialGC}
 folder=$(mktemp -d "${FOLDER:-/var/tmp}/counterset-bench.XXXXXX")
 pids=()
 cleanup() {
@@ -44,20 +46,19 @@ end'
 printf '%s\n' "$post" >"$folder/post.lua"
 printf '%s\n' "${post/\"POST\"/\"GET\"}" >"$folder/get.lua"
 
-measure() { # name url script
-  wrk -t2 -c64 -d"$warm_up" -s "$folder/$3" "$2" >/dev/null
-  for c in $connections; do
-    sleep "${REST:-0}"
-    local before after group='-'
-    before=$(commits)
-    result=$(wrk -t"$((c < 2 ? 1 : 2))" -c"$c" -d"$duration" -s "$folder/$3" "$2" | sed -n 's/^RESULT //p')
-    after=$(commits)
-    if [ "$1" = durable ]; then
-      group=$(awk -v b="$before" -v a="$after" 'BEGIN { split(b, x); split(a, y); d = y[1] - x[1]; printf "%.1f", d ? (y[2] - x[2]) / d : 0 }')
-    fi
-    # shellcheck disable=SC2086
-    printf '%-22s %5d %12d %10.3f %10.3f %7d %8s\n' "$1" "$c" $result "$group"
-  done
+warm() { # url script
+  wrk -t2 -c64 -d"$warm_up" -s "$folder/$2" "$1" >/dev/null
+}
+measure() { # name connections url script
+  local before after group=- result
+  before=$(commits)
+  result=$(wrk -t"$(($2 < 2 ? 1 : 2))" -c"$2" -d"$duration" -s "$folder/$4" "$3" | sed -n 's/^RESULT //p')
+  after=$(commits)
+  if [ "$1" = durable ]; then
+    group=$(awk -v b="$before" -v a="$after" 'BEGIN { split(b, x); split(a, y); d = y[1] - x[1]; printf "%.1f", d ? (y[2] - x[2]) / d : 0 }')
+  fi
+  # shellcheck disable=SC2086
+  printf '%-10s %5d %12d %10.3f %10.3f %7d %8s\n' "$1" "$2" $result "$group" | tee -a "$folder/results"
 }
 commits() { # commits and callers so far
   curl -s "http://127.0.0.1:$port/prometheus" | awk '/^counterset_commits_total/ { c = $2 } /^counterset_commit_callers_total/ { n = $2 } END { print c + 0, n + 0 }'
@@ -66,7 +67,7 @@ commits() { # commits and callers so far
 port=$(free_port)
 # shellcheck disable=SC2086
 MICRONAUT_SERVER_HOST=127.0.0.1 MICRONAUT_SERVER_PORT=$port COUNTER_DIRECTORY="$folder/data" COUNTERSET_BENCH_MEMORY=true COUNTER_LOG_LEVEL=warn \
-  java ${JAVA_OPTIONS:-} -cp counter-app/target/counter-app.jar:counter-app/target/test-classes io.counterset.app.Application &
+  java $java_options -cp counter-app/target/counter-app.jar:counter-app/target/test-classes io.counterset.app.Application &
 pids+=($!)
 await "http://127.0.0.1:$port/count" $!
 
@@ -82,7 +83,30 @@ pids+=($!)
 await "http://127.0.0.1:$webdis_port/PING" $!
 
 echo "$(uname -sr), $(nproc) cores, $(stat -f -c %T "$folder"), $(java -version 2>&1 | sed -n 2p)"
-printf '%-22s %5s %12s %10s %10s %7s %8s\n' what conns requests/s 'p50 ms' 'p99 ms' errors group
-measure durable "http://127.0.0.1:$port/count" post.lua
-measure memory "http://127.0.0.1:$port/memory" post.lua
-measure 'webdis, redis always' "http://127.0.0.1:$webdis_port/INCR/visits" get.lua
+printf '%-10s %5s %12s %10s %10s %7s %8s\n' what conns requests/s 'p50 ms' 'p99 ms' errors group
+warm "http://127.0.0.1:$port/count" post.lua
+warm "http://127.0.0.1:$port/memory" post.lua
+warm "http://127.0.0.1:$webdis_port/INCR/visits" get.lua
+for _ in $(seq "$rounds"); do
+  for c in $connections; do
+    measure durable "$c" "http://127.0.0.1:$port/count" post.lua
+    measure memory "$c" "http://127.0.0.1:$port/memory" post.lua
+    measure webdis "$c" "http://127.0.0.1:$webdis_port/INCR/visits" get.lua
+  done
+done
+python3 - "$folder/results" <<'PYTHON'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    what, connections, *numbers = line.split()
+    rows.setdefault((int(connections), what), []).append([0 if n == '-' else float(n) for n in numbers])
+median = lambda values: statistics.median(list(values))
+print('\nmedians: requests/s (p50, p99 ms; group)')
+for (connections, what), runs in sorted(rows.items()):
+    m = [median(run[i] for run in runs) for i in range(5)]
+    print('%-10s %5d %10.0f (%.2f, %.1f; %.0f)' % (what, connections, m[0], m[1], m[2], m[4]))
+for rival in 'memory', 'webdis':
+    for connections in sorted({c for c, _ in rows}):
+        ratios = [a[0] / b[0] for a, b in zip(rows[connections, 'durable'], rows[connections, rival])]
+        print('durable / %s at %d: %.2f (%.2f to %.2f)' % (rival, connections, median(ratios), min(ratios), max(ratios)))
+PYTHON

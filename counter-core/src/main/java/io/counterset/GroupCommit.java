@@ -268,7 +268,6 @@ final class GroupCommit {
                 LockSupport.park(this);
             } else if (LEADING.compareAndSet(this, false, true)) {
                 do {
-                    letMoreArrive();
                     round();
                 } while (arrivals != null && state == OPEN);
                 stopLeading();
@@ -277,18 +276,6 @@ final class GroupCommit {
             }
         }
         finish();
-    }
-
-    /**
-     * An event loop that has just submitted an add has, when it is busy, more at hand. Where cores are short it is not
-     * running now, so give it its turn: that made a service's groups larger, and a fifth more fit into the same cores.
-     * Blocked callers have one add each; for them this gained nothing.
-     */
-    @SuppressWarnings("ThreadPriorityCheck") // nothing rests on it: where it does nothing, groups are smaller
-    private void letMoreArrive() {
-        if (!(arrivals instanceof BlockedCaller)) {
-            Thread.yield();
-        }
     }
 
     /** Waits for the time of the next periodic commit and returns true; or returns false if none is to come. */
