@@ -98,7 +98,8 @@ public final class Application {
     private static void serve() {
         Application application;
         try {
-            CounterSettings.checkLogging();
+            CounterSettings.LOG_FORMAT.check();
+            CounterSettings.LOG_LEVEL.check();
             application = start();
         } catch (Throwable failure) { // whatever it is, it ends the process
             complain(failure, System.err);

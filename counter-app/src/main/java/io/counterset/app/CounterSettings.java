@@ -74,24 +74,31 @@ record CounterSettings(
                 source.number("micronaut.server.port", 8080, 0, 65_535));
     }
 
-    /**
-     * Checks the two settings that logback reads by itself, as properties of the JVM or from the environment. To be called before
-     * anything is logged: logback takes a level that it does not know for debug.
-     *
-     * @throws BadSettingException if a value is not allowed
-     */
-    static void checkLogging() {
-        checkLogging("counter.log.format", "COUNTER_LOG_FORMAT", "text", "json");
-        checkLogging("counter.log.level", "COUNTER_LOG_LEVEL", "error", "warn", "info", "debug", "trace");
-    }
+    /** A setting of the log, which is set up before the others are read: a property of the JVM, or from the environment. */
+    record LogSetting(String name, String variable, List<String> allowed) {
 
-    private static void checkLogging(String setting, String variable, String... allowed) {
-        String property = System.getProperty(setting, "");
-        String value = property.isEmpty() ? System.getenv().getOrDefault(variable, "") : property;
-        if (!value.isEmpty() && !Arrays.asList(allowed).contains(value)) {
-            throw new BadSettingException(setting, printable(value), String.join(", ", allowed));
+        /** Returns what is set, or nothing. */
+        String value() {
+            String property = System.getProperty(name, "");
+            return property.isEmpty() ? System.getenv().getOrDefault(variable, "") : property;
+        }
+
+        /**
+         * Does nothing if a start with this value makes sense.
+         *
+         * @throws BadSettingException if it does not
+         */
+        void check() {
+            if (!value().isEmpty() && !allowed.contains(value())) {
+                throw new BadSettingException(name, printable(value()), String.join(", ", allowed));
+            }
         }
     }
+
+    static final LogSetting LOG_FORMAT =
+            new LogSetting("counter.log.format", "COUNTER_LOG_FORMAT", List.of("text", "json"));
+    static final LogSetting LOG_LEVEL = new LogSetting(
+            "counter.log.level", "COUNTER_LOG_LEVEL", List.of("error", "warn", "info", "debug", "trace"));
 
     /** Returns a builder for the store that these settings describe. */
     CounterStore.Builder store() {
