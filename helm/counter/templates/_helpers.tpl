@@ -144,9 +144,14 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
 {{- define "counter.extraConfigChecksum" -}}
 {{- $config := list -}}
 {{- range .Values.extraManifests -}}
-  {{- $manifest := . -}}
-  {{- if kindIs "string" . }}{{ $manifest = tpl . $ | fromYaml }}{{ end -}}
-  {{- if has $manifest.kind (list "ConfigMap" "Secret") }}{{ $config = append $config $manifest }}{{ end -}}
+  {{- $manifests := list . -}}
+  {{- if kindIs "string" . -}}
+    {{- $manifests = list -}}
+    {{- range regexSplit "(?m)^---.*$" (tpl . $) -1 }}{{ $manifests = append $manifests (fromYaml .) }}{{ end -}}
+  {{- end -}}
+  {{- range $manifests -}}
+    {{- if has .kind (list "ConfigMap" "Secret") }}{{ $config = append $config . }}{{ end -}}
+  {{- end -}}
 {{- end -}}
 {{- with $config }}{{ toYaml . | sha256sum }}{{ end -}}
 {{- end }}

@@ -144,7 +144,7 @@ final class CountController {
     @Consumes(MediaType.ALL)
     @Operation(
             summary = "Adds to the main counter of this replica",
-            description = "Answers once the new count is durable.",
+            description = "Answers once the new count is durable, unless the replica is set to flush periodically.",
             parameters = {
                 @Parameter(
                         name = BY,

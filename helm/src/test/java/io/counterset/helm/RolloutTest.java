@@ -128,12 +128,17 @@ class RolloutTest {
                 extraManifests:
                   - {apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {a: "%s"}}
                   - |
+                    {apiVersion: v1, kind: Service, metadata: {name: {{ .Release.Name }}-other}}
+                    ---
                     {apiVersion: v1, kind: Secret, metadata: {name: {{ .Release.Name }}}, stringData: {a: "%s"}}
+                    ---
+                    {apiVersion: v1, kind: ConfigMap, metadata: {name: {{ .Release.Name }}}, data: {a: "%s"}}
                 """;
 
-        assertThat(template(values.formatted(1, 1))).isEqualTo(template(values.formatted(1, 1)));
-        assertThat(template(values.formatted(1, 1))).isNotEqualTo(template(values.formatted(2, 1)));
-        assertThat(template(values.formatted(1, 1))).isNotEqualTo(template(values.formatted(1, 2)));
+        assertThat(template(values.formatted(1, 1, 1))).isEqualTo(template(values.formatted(1, 1, 1)));
+        assertThat(template(values.formatted(1, 1, 1))).isNotEqualTo(template(values.formatted(2, 1, 1)));
+        assertThat(template(values.formatted(1, 1, 1))).isNotEqualTo(template(values.formatted(1, 2, 1)));
+        assertThat(template(values.formatted(1, 1, 1))).isNotEqualTo(template(values.formatted(1, 1, 2)));
     }
 
     private static JsonNode template(String values) {
