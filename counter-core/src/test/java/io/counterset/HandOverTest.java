@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
@@ -127,6 +128,27 @@ class HandOverTest {
         returned.assertEachOnce();
         try (CounterStore store = open(disk, durability)) {
             assertThat(store.counter("c").value()).isEqualTo(all);
+        }
+    }
+
+    @Test
+    void theCommitterSleepsWhenNobodyAddsAnyMore() throws Exception {
+        Set<Thread> before = Thread.getAllStackTraces().keySet();
+        try (CounterStore store = open(disk, Durability.SYNC)) {
+            Thread committer = Thread.getAllStackTraces().keySet().stream()
+                    .filter(thread -> thread.getName().equals("counterset-committer") && !before.contains(thread))
+                    .findAny()
+                    .orElseThrow();
+            Counter counter = store.counter("c");
+            for (int i = 1; i <= 10_000; i++) { // one soon after the other: it looks out for the next
+                assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(i);
+            }
+            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(SECONDS);
+            while (committer.getState() != Thread.State.WAITING && System.nanoTime() < end) {
+                Thread.onSpinWait();
+            }
+            assertThat(committer.getState()).isEqualTo(Thread.State.WAITING);
+            assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(10_001);
         }
     }
 
