@@ -6,11 +6,19 @@
 #   mvn -q -DskipTests -pl counter-app -am package && bash docs/benchmarks-http.sh
 # ROUNDS (5), DURATION (5s) is one measurement's, WARM_UP (15s) comes before each server's first, FOLDER is on the disk to
 # measure, JAVA_OPTIONS go to the server's Java; by default they are those of the chart that matter here.
+#
+# "bash docs/benchmarks-http.sh memory" tells instead how much memory the server takes while 64 connections count to REQUESTS
+# (10000000), with all options of the chart in 256 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+what=${1:-rates}
+case $what in
+  rates) java_options=${JAVA_OPTIONS--XX:+UseSerialGC} tools="wrk redis-server webdis curl" ;;
+  memory) java_options=${JAVA_OPTIONS-$(sed -n 's/^  options: //p' helm/counter/values.yaml) -XX:MaxRAM=256m} tools="wrk curl" ;;
+  *) echo "usage: $0 [memory]" >&2; exit 2 ;;
+esac
 rounds=${ROUNDS:-5} duration=${DURATION:-5s} warm_up=${WARM_UP:-15s} connections=${CONNECTIONS:-1 64 256}
-java_options=${JAVA_OPTIONS--XX:+UseSerialGC}
 folder=$(mktemp -d "${FOLDER:-/var/tmp}/counterset-bench.XXXXXX")
 pids=()
 cleanup() {
@@ -20,7 +28,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-for tool in wrk redis-server webdis curl; do
+for tool in $tools; do
   command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2; exit 1; }
 done
 
@@ -68,8 +76,20 @@ port=$(free_port)
 # shellcheck disable=SC2086
 MICRONAUT_SERVER_HOST=127.0.0.1 MICRONAUT_SERVER_PORT=$port COUNTER_DIRECTORY="$folder/data" COUNTERSET_BENCH_MEMORY=true COUNTER_LOG_LEVEL=warn \
   java $java_options -cp counter-app/target/counter-app.jar:counter-app/target/test-classes io.counterset.app.Application &
-pids+=($!)
-await "http://127.0.0.1:$port/count" $!
+server=$!
+pids+=($server)
+await "http://127.0.0.1:$port/count" $server
+
+machine="$(uname -sr), $(nproc) cores, $(stat -f -c %T "$folder"), $(java -version 2>&1 | sed -n 2p)"
+if [ "$what" = memory ]; then
+  printf '%s\n%12s %12s\n' "$machine" counted 'resident MB'
+  while :; do
+    count=$(curl -fs -H 'Accept: text/plain' "http://127.0.0.1:$port/count")
+    awk -v n="$count" '/^VmRSS/ { printf "%12d %12.0f\n", n, $2 / 1024 }' "/proc/$server/status"
+    if ((count >= ${REQUESTS:-10000000})); then exit; fi
+    wrk -t1 -c64 -d"$duration" -s "$folder/post.lua" "http://127.0.0.1:$port/count" | grep "^RESULT .* 0$" >/dev/null || { echo "there were errors" >&2; exit 1; }
+  done
+fi
 
 redis_port=$(free_port) webdis_port=$(free_port)
 redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$folder" --appendonly yes --appendfsync always --save '' --daemonize no >/dev/null &
@@ -82,7 +102,7 @@ webdis "$folder/webdis.json" >/dev/null 2>&1 &
 pids+=($!)
 await "http://127.0.0.1:$webdis_port/PING" $!
 
-echo "$(uname -sr), $(nproc) cores, $(stat -f -c %T "$folder"), $(java -version 2>&1 | sed -n 2p)"
+echo "$machine"
 printf '%-10s %5s %12s %10s %10s %7s %8s\n' what conns requests/s 'p50 ms' 'p99 ms' errors group
 warm "http://127.0.0.1:$port/count" post.lua
 warm "http://127.0.0.1:$port/memory" post.lua
