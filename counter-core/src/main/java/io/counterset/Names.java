@@ -1,5 +1,6 @@
 package io.counterset;
 
+import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Objects;
 
@@ -40,12 +41,11 @@ final class Names {
         if (length < 0) {
             throw new IllegalArgumentException(String.format(
                     Locale.ROOT,
-                    "%s must be 1 to %d bytes of UTF-8 without control characters, but has %d characters: %s;"
-                            + " nothing was added",
+                    "%s must be 1 to %d bytes of UTF-8 without control characters, but is %s (%d bytes); nothing was added",
                     what,
                     most,
-                    text.length(),
-                    printable(text)));
+                    printable(text),
+                    text.getBytes(StandardCharsets.UTF_8).length));
         }
         return length;
     }

@@ -1,5 +1,6 @@
 package io.counterset.app;
 
+import com.fasterxml.jackson.annotation.JsonInclude;
 import io.counterset.Counter;
 import io.counterset.CounterStore;
 import io.counterset.StoreIdentity;
@@ -83,7 +84,7 @@ final class CountController {
             String instance,
             UUID store,
             long incarnation,
-            List<Entry> counters,
+            @JsonInclude(JsonInclude.Include.ALWAYS) List<Entry> counters,
             @Nullable String next) {
 
         /** A counter and its durable count. */
@@ -328,12 +329,13 @@ final class CountController {
         }
         String by = amounts.get(0);
         try {
-            long amount = by.startsWith("+") ? 0 : Long.parseLong(by);
+            // The digits of other scripts are numbers too for parseLong, and so is one with a sign.
+            long amount = by.chars().allMatch(c -> c >= '0' && c <= '9') ? Long.parseLong(by) : 0;
             if (amount >= 1) {
                 return amount;
             }
         } catch (NumberFormatException e) {
-            // Not a number: refused below.
+            // Nothing, or too large: refused below.
         }
         throw new Problem.Refusal(
                 Problem.Type.BAD_AMOUNT,

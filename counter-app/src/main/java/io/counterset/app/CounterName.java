@@ -30,6 +30,9 @@ final class CounterName {
         byte[] encoded = path.substring(path.lastIndexOf('/', end - 1) + 1, end).getBytes(StandardCharsets.UTF_8);
         ByteBuffer decoded = ByteBuffer.allocate(encoded.length);
         for (int i = 0; i < encoded.length; i++) {
+            if (encoded[i] < 0) { // the framework has taken it for Latin-1, which it need not be
+                throw malformed("a path is ASCII; other characters are percent-encoded, as UTF-8");
+            }
             if (encoded[i] != '%') {
                 decoded.put(encoded[i]);
                 continue;

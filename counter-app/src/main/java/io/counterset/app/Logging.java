@@ -36,9 +36,8 @@ public final class Logging extends ContextAwareBase implements Configurator {
         root.addAppender(console);
         // Says nothing that the one line about a failed start does not say.
         context.getLogger("io.micronaut.http.server.netty.NettyHttpServer").setLevel(Level.OFF);
-        // Writes a line for every attempt while the API server is away, and a stack trace when it is stopped;
-        // KubernetesSource
-        // says what is wrong.
+        // Writes a line for every attempt while the API server is away, and a stack trace when it is stopped.
+        // KubernetesSource says what is wrong.
         context.getLogger("io.kubernetes.client.informer").setLevel(Level.OFF);
         return ExecutionStatus.DO_NOT_INVOKE_NEXT_IF_ANY;
     }

@@ -24,10 +24,12 @@ final class Negotiation {
      * @throws Problem.Refusal if it accepts none
      */
     static MediaType best(HttpRequest<?> request, MediaType... offered) {
-        if (!request.getHeaders().contains(HttpHeaders.ACCEPT)) {
+        List<MediaType> accepted = request.getHeaders().contains(HttpHeaders.ACCEPT)
+                ? request.getHeaders().accept()
+                : List.of();
+        if (accepted.isEmpty()) {
             return offered[0];
         }
-        List<MediaType> accepted = request.getHeaders().accept();
         MediaType best = null;
         double bestQuality = 0;
         for (MediaType type : offered) {

@@ -32,9 +32,9 @@ import org.jspecify.annotations.Nullable;
 @Produces({MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.APPLICATION_JSON, MediaType.ALL}) // Negotiation chooses
 final class PageController {
 
-    private final Counter counter;
     private static final long PATIENCE_MILLIS = 400;
 
+    private final Counter counter;
     private final Replica replica;
     private final Peers peers;
     private final Page page;

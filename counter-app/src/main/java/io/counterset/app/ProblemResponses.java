@@ -1,9 +1,12 @@
 package io.counterset.app;
 
+import io.micronaut.core.convert.exceptions.ConversionErrorException;
+import io.micronaut.http.HttpHeaders;
 import io.micronaut.http.HttpMethod;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.HttpStatus;
+import io.micronaut.http.MutableHttpHeaders;
 import io.micronaut.http.MutableHttpResponse;
 import io.micronaut.http.server.exceptions.ExceptionHandler;
 import io.micronaut.http.server.exceptions.response.Error;
@@ -31,6 +34,16 @@ final class ProblemResponses
             return (MutableHttpResponse<Problem>) response; // a filter makes it the list of methods
         }
         Problem.Type type = typeOf(response.status());
+        if (context.getRootCause()
+                .filter(ConversionErrorException.class::isInstance)
+                .isPresent()) {
+            type = Problem.Type.NOT_FOUND; // only the last part of a path of health is ever converted
+        }
+        if (type == Problem.Type.METHOD_NOT_ALLOWED) {
+            MutableHttpHeaders headers = response.getHeaders();
+            headers.findFirst(HttpHeaders.ALLOW)
+                    .ifPresent(methods -> headers.set(HttpHeaders.ALLOW, methods + "," + HttpMethod.OPTIONS));
+        }
         if (type == Problem.Type.INTERNAL_ERROR
                 && (request.getMethod() == HttpMethod.POST || request.getPath().equals("/"))) {
             return Problem.outcomeUnknown(type, null).fill(response); // it may have failed after it was counted

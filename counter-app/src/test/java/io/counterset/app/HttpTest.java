@@ -7,8 +7,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.counterset.CounterStore;
 import io.micronaut.json.tree.JsonNode;
+import java.net.InetAddress;
+import java.net.Socket;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
+import java.nio.charset.Charset;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -127,6 +131,7 @@ class HttpTest {
         "'text/plain;q=0.5, application/json;q=0.4', text/plain; charset=utf-8",
         "'text/*', text/plain; charset=utf-8",
         "'*/*', application/json",
+        "'', application/json",
         "'text/plain;q=0, */*', application/json",
         "'application/json;q=0, */*;q=0.1', text/plain; charset=utf-8"
     })
@@ -159,7 +164,8 @@ class HttpTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"1&by=2", "0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3"})
+    @ValueSource(
+            strings = {"1&by=2", "0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3", "%D9%A3", "05%20"})
     void whatIsNoAmountIsRefused(String by) {
         long before = count("/count");
         assertProblem(service.send("POST", "/count?by=" + by.replace("+", "%2B")), 400, "bad-amount", "not-applied");
@@ -190,6 +196,21 @@ class HttpTest {
         assertProblem(service.send("POST", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/peers/" + encoded), 400, "bad-counter-name", "not-applied");
+    }
+
+    @Test
+    void aNameThatIsNotPercentEncodedIsRefused() throws Exception {
+        for (Charset charset : List.of(StandardCharsets.UTF_8, StandardCharsets.ISO_8859_1)) {
+            try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), service.port())) {
+                socket.setSoTimeout(10_000);
+                String request = "POST /count/caf\u00e9 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+                socket.getOutputStream().write(request.getBytes(charset));
+                assertThat(new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+                        .startsWith("HTTP/1.1 400")
+                        .contains("percent-encoded");
+            }
+        }
+        assertThat(service.send("GET", "/counts?limit=1000").body()).doesNotContain("\"caf");
     }
 
     @Test
@@ -309,6 +330,8 @@ class HttpTest {
     @Test
     void countersAreListedInPagesInTheOrderOfTheirNames(@TempDir Path fresh) {
         try (Service listed = Service.start(fresh)) {
+            assertThat(json(listed.send("GET", "/counts")).get("counters").size())
+                    .isZero();
             for (String name : List.of("d", "b%2Fb", "a", "c", "e")) {
                 listed.send("POST", "/count/" + name + "?by=2");
             }
@@ -476,13 +499,25 @@ class HttpTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"GET, /nothing", "POST, /nothing", "POST, /count/a/b", "GET, /beans", "GET, /env", "POST, /stop"})
+    @CsvSource({
+        "GET, /nothing",
+        "POST, /nothing",
+        "POST, /count/a/b",
+        "GET, /beans",
+        "GET, /env",
+        "POST, /stop",
+        "GET, /health/nothing"
+    })
     void whatIsNotThereIsNotFound(String method, String path) {
         assertProblem(service.send(method, path), 404, "not-found", "not-applied");
     }
 
     @ParameterizedTest
-    @CsvSource({"DELETE, /count, 'GET, HEAD, POST'", "PUT, /count/a, 'GET, HEAD, POST'", "POST, /peers, 'GET, HEAD'"})
+    @CsvSource({
+        "DELETE, /count, 'GET, HEAD, POST, OPTIONS'",
+        "PUT, /count/a, 'GET, HEAD, POST, OPTIONS'",
+        "POST, /peers, 'GET, HEAD, OPTIONS'"
+    })
     void otherMethodsAreNotAllowed(String method, String path, String allowed) {
         HttpResponse<String> response = service.send(method, path);
         assertProblem(response, 405, "method-not-allowed", "not-applied");

@@ -4,6 +4,7 @@ import io.micronaut.core.convert.ArgumentConversionContext;
 import io.micronaut.core.convert.ConversionContext;
 import io.micronaut.core.type.Argument;
 import io.micronaut.core.value.PropertyResolver;
+import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -63,8 +64,11 @@ public record PeersSettings(
     static final int MOST_PEERS = 5_000;
 
     private static final String PREFIX = "counter.peers.";
+    private static final String A_DURATION = "a duration such as 250ms, 2s or 1m";
+    private static final Duration DEADLINE = Duration.ofSeconds(2);
     private static final Pattern ADDRESS = Pattern.compile(
             "(?<host>[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?])(?::(?<port>[0-9]{1,5}))?");
+    private static final String REFRESH = "1s to 1d, or 0s for never";
     private static final Pattern DNS_NAME = Pattern.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\\.?");
 
     /** @throws IllegalArgumentException if a value is not allowed; the message names the setting, the value and what is allowed */
@@ -74,7 +78,10 @@ public record PeersSettings(
         for (String address : addresses) {
             Matcher matcher = ADDRESS.matcher(address);
             if (!matcher.matches() || (matcher.group("port") != null && !isPort(matcher.group("port")))) {
-                throw refused("addresses", address, "host, host:port or [ipv6]:port, separated by commas");
+                throw refused(
+                        "addresses",
+                        address.isEmpty() ? String.join(",", addresses) : address,
+                        "host, host:port or [ipv6]:port, separated by commas");
             }
         }
         if (addresses.size() > MOST_PEERS) {
@@ -93,8 +100,9 @@ public record PeersSettings(
             throw refused("deadline", text(deadline), "from " + PREFIX + "timeout (" + text(timeout) + ") to 60s");
         }
         checkRange("concurrency", concurrency, 1, MOST_PEERS);
-        if (!refresh.isZero()) {
-            checkRange("refresh", refresh, Duration.ofSeconds(1), Duration.ofDays(1));
+        if (!refresh.isZero()
+                && (refresh.compareTo(Duration.ofSeconds(1)) < 0 || refresh.compareTo(Duration.ofDays(1)) > 0)) {
+            throw refused("refresh", text(refresh), REFRESH);
         }
         checkRange("loss-shown", lossShown, Duration.ZERO, Duration.ofDays(365));
         Objects.requireNonNull(directory, "directory");
@@ -107,6 +115,7 @@ public record PeersSettings(
      *     and what is allowed
      */
     static PeersSettings from(PropertyResolver properties) {
+        Duration timeout = duration(properties, "timeout", A_DURATION).orElse(Duration.ofSeconds(1));
         return new PeersSettings(
                 choice(text(properties, PREFIX + "source").orElse("auto")),
                 addresses(properties),
@@ -114,12 +123,13 @@ public record PeersSettings(
                 text(properties, PREFIX + "stateful-set").orElse(null),
                 read(properties, "expected", Integer.class, "a whole number of replicas, 1 to " + MOST_PEERS)
                         .orElse(null),
-                duration(properties, "timeout").orElse(Duration.ofSeconds(1)),
-                duration(properties, "deadline").orElse(Duration.ofSeconds(2)),
+                timeout,
+                duration(properties, "deadline", A_DURATION)
+                        .orElse(timeout.compareTo(DEADLINE) > 0 ? timeout : DEADLINE),
                 read(properties, "concurrency", Integer.class, "a whole number, 1 to " + MOST_PEERS)
                         .orElse(256),
-                duration(properties, "refresh").orElse(Duration.ofSeconds(60)),
-                duration(properties, "loss-shown").orElse(Duration.ofDays(7)),
+                duration(properties, "refresh", REFRESH).orElse(Duration.ofSeconds(60)),
+                duration(properties, "loss-shown", A_DURATION).orElse(Duration.ofDays(7)),
                 directory(text(properties, PREFIX + "directory")
                         .or(() -> text(properties, "counter.directory"))
                         .orElse("data")));
@@ -159,14 +169,18 @@ public record PeersSettings(
 
     private static Path directory(String text) {
         try {
-            return Path.of(text);
+            Path directory = Path.of(text);
+            if (!Files.exists(directory) || Files.isDirectory(directory)) {
+                return directory;
+            }
         } catch (InvalidPathException e) {
-            throw refused("directory", text, "a path of the file system");
+            // Refused below.
         }
+        throw refused("directory", text, "the path of a directory");
     }
 
-    private static Optional<Duration> duration(PropertyResolver properties, String name) {
-        return read(properties, name, Duration.class, "a duration such as 250ms, 2s or 1m");
+    private static Optional<Duration> duration(PropertyResolver properties, String name, String allowed) {
+        return read(properties, name, Duration.class, allowed);
     }
 
     private static <T> Optional<T> read(PropertyResolver properties, String name, Class<T> type, String allowed) {

@@ -4,11 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.micronaut.context.ApplicationContext;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -85,6 +87,20 @@ class PeersSettingsTest {
                 .containsExactly("a:1", "b:2");
     }
 
+    @Test
+    void aLongTimeOutNeedsNoDeadlineBesides() {
+        assertThat(settings(Map.of("counter.peers.timeout", "5s")).deadline()).isEqualTo(Duration.ofSeconds(5));
+        assertThat(settings(Map.of("counter.peers.timeout", "500ms")).deadline())
+                .isEqualTo(Duration.ofSeconds(2));
+    }
+
+    @Test
+    void aFileIsNoDirectory(@TempDir Path folder) throws Exception {
+        Path file = Files.createFile(folder.resolve("file"));
+        assertThatThrownBy(() -> settings(Map.of("counter.peers.directory", file.toString())))
+                .hasMessage("counter.peers.directory: '" + file + "' is not allowed; allowed: the path of a directory");
+    }
+
     @ParameterizedTest
     @CsvSource(
             delimiter = '|',
@@ -107,7 +123,8 @@ class PeersSettingsTest {
                 "deadline    | 500ms             | from counter.peers.timeout (1s) to 60s",
                 "deadline    | 61s               | from counter.peers.timeout (1s) to 60s",
                 "concurrency | 0                 | 1 to 5000",
-                "refresh     | 100ms             | 1s to 1d",
+                "refresh     | 100ms             | 1s to 1d, or 0s for never",
+                "refresh     | 0                 | 1s to 1d, or 0s for never",
                 "loss-shown  | -1s               | 0s to 365d",
             })
     void aBadValueIsRefusedByName(String name, String value, String allowed) {
