@@ -95,7 +95,8 @@ final class GroupCommit {
     private volatile @Nullable Pending<?> arrivals;
     private volatile boolean leading;
     private volatile int unreleased; // taken from the arrivals and not yet released
-    private boolean lookOut; // the committer's own: the next arrival is expected soon
+    private boolean alone; // the committer's own: its last commit served one caller
+    private boolean soon; // the committer's own: its last wait was short
     private volatile boolean resting; // the committer of a periodic store has nothing to time
 
     private @Nullable Thread committer; // null: a store without threads, where callers do everything
@@ -283,19 +284,20 @@ final class GroupCommit {
     }
 
     /**
-     * Waits for an arrival, or for anything else that wakes this thread. If it did not wait long the last time, it looks out for a
-     * while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning, 1991): a client that adds
-     * again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs as much processor time.
+     * Waits for an arrival, or for anything else that wakes this thread. After a single caller, and if it did not wait long the last
+     * time, it looks out for a while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning,
+     * 1991): a client that adds again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs as
+     * much processor time. Where there are more callers, they have a better use for the processor.
      */
     private void rest() {
         long began = System.nanoTime();
-        while (lookOut && arrivals == null && state == OPEN) {
-            Thread.yield(); // to whoever is about to arrive, where processors are few
-            lookOut = System.nanoTime() - began < LOOK_OUT_NANOS;
+        while (alone && soon && arrivals == null && state == OPEN) {
+            Thread.yield();
+            soon = System.nanoTime() - began < LOOK_OUT_NANOS;
         }
         if (arrivals == null && state == OPEN) {
             LockSupport.park(this);
-            lookOut = System.nanoTime() - began < LOOK_OUT_NANOS;
+            soon = System.nanoTime() - began < LOOK_OUT_NANOS;
         }
     }
 
@@ -320,7 +322,9 @@ final class GroupCommit {
     /** Serves everybody who has arrived with one commit. The caller leads. */
     private void round() {
         Pending<?> group = takeArrivals();
-        commit(group == null ? 0 : group.depth);
+        int callers = group == null ? 0 : group.depth;
+        commit(callers);
+        alone = callers == 1;
         release(group, true);
     }
 
