@@ -289,6 +289,7 @@ final class GroupCommit {
      * 1991): a client that adds again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs as
      * much processor time. Where there are more callers, they have a better use for the processor.
      */
+    @SuppressWarnings("ThreadPriorityCheck") // yielding is a courtesy here: it is as right without
     private void rest() {
         long began = System.nanoTime();
         while (alone && soon && arrivals == null && state == OPEN) {
