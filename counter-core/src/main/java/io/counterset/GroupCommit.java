@@ -270,7 +270,7 @@ final class GroupCommit {
     private void commitLoop() {
         while (state == OPEN) {
             if (arrivals == null && !isDue()) {
-                rest();
+                awaitArrival();
             } else if (LEADING.compareAndSet(this, false, true)) {
                 do {
                     round();
@@ -286,11 +286,11 @@ final class GroupCommit {
     /**
      * Waits for an arrival, or for anything else that wakes this thread. After a single caller, and if it did not wait long the last
      * time, it looks out for a while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning,
-     * 1991): a client that adds again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs as
-     * much processor time. Where there are more callers, they have a better use for the processor.
+     * 1991): a client that adds again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs
+     * processor time too. Where there are more callers, they have a better use for the processor.
      */
     @SuppressWarnings("ThreadPriorityCheck") // yielding is a courtesy here: it is as right without
-    private void rest() {
+    private void awaitArrival() {
         long began = System.nanoTime();
         while (alone && soon && arrivals == null && state == OPEN) {
             Thread.yield();

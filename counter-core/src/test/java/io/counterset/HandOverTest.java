@@ -27,6 +27,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.IntStream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -143,11 +144,9 @@ class HandOverTest {
             for (int i = 1; i <= 10_000; i++) { // one soon after the other: it looks out for the next
                 assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(i);
             }
-            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(SECONDS);
-            while (committer.getState() != Thread.State.WAITING && System.nanoTime() < end) {
-                Thread.onSpinWait();
-            }
-            assertThat(committer.getState()).isEqualTo(Thread.State.WAITING);
+            Awaitility.await()
+                    .atMost(Duration.ofSeconds(SECONDS))
+                    .untilAsserted(() -> assertThat(committer.getState()).isEqualTo(Thread.State.WAITING));
             assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(10_001);
         }
     }

@@ -24,9 +24,7 @@ final class Negotiation {
      * @throws Problem.Refusal if it accepts none
      */
     static MediaType best(HttpRequest<?> request, MediaType... offered) {
-        List<MediaType> accepted = request.getHeaders().contains(HttpHeaders.ACCEPT)
-                ? request.getHeaders().accept()
-                : List.of();
+        List<MediaType> accepted = request.getHeaders().accept();
         if (accepted.isEmpty()) {
             return offered[0];
         }

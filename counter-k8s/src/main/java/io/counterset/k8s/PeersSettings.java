@@ -65,10 +65,10 @@ public record PeersSettings(
 
     private static final String PREFIX = "counter.peers.";
     private static final String A_DURATION = "a duration such as 250ms, 2s or 1m";
+    private static final String REFRESH = "1s to 1d, or 0s for never";
     private static final Duration DEADLINE = Duration.ofSeconds(2);
     private static final Pattern ADDRESS = Pattern.compile(
             "(?<host>[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?])(?::(?<port>[0-9]{1,5}))?");
-    private static final String REFRESH = "1s to 1d, or 0s for never";
     private static final Pattern DNS_NAME = Pattern.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\\.?");
 
     /** @throws IllegalArgumentException if a value is not allowed; the message names the setting, the value and what is allowed */
@@ -96,12 +96,11 @@ public record PeersSettings(
             checkRange("expected", expected, 1, MOST_PEERS);
         }
         checkRange("timeout", timeout, Duration.ofMillis(10), Duration.ofSeconds(30));
-        if (deadline.compareTo(timeout) < 0 || deadline.compareTo(Duration.ofSeconds(60)) > 0) {
+        if (!isWithin(deadline, timeout, Duration.ofSeconds(60))) {
             throw refused("deadline", text(deadline), "from " + PREFIX + "timeout (" + text(timeout) + ") to 60s");
         }
         checkRange("concurrency", concurrency, 1, MOST_PEERS);
-        if (!refresh.isZero()
-                && (refresh.compareTo(Duration.ofSeconds(1)) < 0 || refresh.compareTo(Duration.ofDays(1)) > 0)) {
+        if (!refresh.isZero() && !isWithin(refresh, Duration.ofSeconds(1), Duration.ofDays(1))) {
             throw refused("refresh", text(refresh), REFRESH);
         }
         checkRange("loss-shown", lossShown, Duration.ZERO, Duration.ofDays(365));
@@ -209,9 +208,13 @@ public record PeersSettings(
     }
 
     private static void checkRange(String name, Duration value, Duration least, Duration most) {
-        if (value.compareTo(least) < 0 || value.compareTo(most) > 0) {
+        if (!isWithin(value, least, most)) {
             throw refused(name, text(value), text(least) + " to " + text(most));
         }
+    }
+
+    private static boolean isWithin(Duration value, Duration least, Duration most) {
+        return value.compareTo(least) >= 0 && value.compareTo(most) <= 0;
     }
 
     private static boolean isPort(String text) {
