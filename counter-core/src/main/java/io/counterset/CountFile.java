@@ -6,9 +6,7 @@ import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
-import org.jspecify.annotations.Nullable;
 
 /**
  * {@code count.txt}: one counter's durable count as a line of text, for people and scripts. It follows the count by
@@ -16,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * It is derived: read only when there is no journal yet, to carry the count of a plain {@code count.txt} application
  * over. A failure to write it harms nothing and is mended by the next write.
  */
-final class CountFile {
+final class CountFile implements Housekeeper.Task {
 
     static final String FILE = "count.txt";
     static final String NEW_FILE = "count.txt.new";
@@ -29,15 +27,16 @@ final class CountFile {
 
     private final Storage storage;
     private final LongSupplier count;
-    private @Nullable Thread writer;
-    private volatile boolean idle;
-    private volatile boolean stopping;
+    private final LongSupplier nanoTime;
     private final AtomicLong failures = new AtomicLong();
     private long written = -1;
+    private long notBefore; // by nanoTime
 
-    CountFile(Storage storage, LongSupplier count) {
+    CountFile(Storage storage, LongSupplier count, LongSupplier nanoTime) {
         this.storage = storage;
         this.count = count;
+        this.nanoTime = nanoTime;
+        this.notBefore = nanoTime.getAsLong();
     }
 
     /**
@@ -91,57 +90,17 @@ final class CountFile {
         return failures.get();
     }
 
-    void start(String threadName) {
-        Thread thread = new Thread(this::run, threadName);
-        thread.setDaemon(true);
-        writer = thread;
-        thread.start();
-    }
-
-    /** The count may have moved. Cheap enough for the commit path: it wakes the writer only if that sleeps idle. */
-    void changed() {
-        if (idle) {
-            LockSupport.unpark(writer);
+    @Override
+    public long run() {
+        long left = notBefore - nanoTime.getAsLong();
+        if (count.getAsLong() == written) {
+            return WHEN_WOKEN;
         }
-    }
-
-    private void run() {
-        while (!stopping) {
-            write();
-            pause();
-            idle = true;
-            while (count.getAsLong() == written && !stopping) {
-                LockSupport.park(this);
-            }
-            idle = false;
-        }
-    }
-
-    private void pause() {
-        long until = System.nanoTime() + INTERVAL_NANOS;
-        for (long left = INTERVAL_NANOS; left > 0 && !stopping; left = until - System.nanoTime()) {
-            LockSupport.parkNanos(this, left);
-        }
-    }
-
-    /** Stops following, after writing the last count. */
-    void stop() {
-        stopping = true;
-        Thread thread = writer;
-        if (thread != null) {
-            LockSupport.unpark(thread);
-            boolean interrupted = false;
-            while (thread.isAlive()) {
-                try {
-                    thread.join();
-                } catch (InterruptedException e) {
-                    interrupted = true;
-                }
-            }
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
+        if (left > 0) {
+            return left;
         }
         write();
+        notBefore = nanoTime.getAsLong() + INTERVAL_NANOS;
+        return count.getAsLong() == written ? WHEN_WOKEN : INTERVAL_NANOS;
     }
 }

@@ -4,7 +4,6 @@ import io.counterset.CounterStoreException.CorruptJournalException;
 import io.counterset.CounterStoreException.DirectoryUnusableException;
 import io.counterset.CounterStoreException.ForeignFileException;
 import io.counterset.CounterStoreException.InvalidCountFileException;
-import io.counterset.CounterStoreException.KeyConflictException;
 import io.counterset.CounterStoreException.OutcomeUnknownException;
 import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreFullException;
@@ -12,22 +11,13 @@ import io.counterset.CounterStoreException.StoreLockedException;
 import io.counterset.CounterStoreException.UnsupportedFormatException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.SortedMap;
-import java.util.TreeMap;
-import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -49,92 +39,38 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>
  *   add:     applied += amount, mark the counter     (Cell)         any thread, no lock
- *            remember the key, under the lock        (RememberedKeys)
+ *            remember the key, under the lock        (Ledger)
  *            lead a commit, or wait for one          (GroupCommit)
  *   commit:  take the marked counters, the new keys
- *            and, last, the totals; under the lock   (Batch)        one thread at a time
+ *            and, last, the totals; under the lock   (Ledger)       one thread at a time
  *            write and flush one batch               (Journal)
  *            publish the totals as durable, release whoever waits
  * </pre>
  *
  * A batch holds the <em>absolute</em> total of each counter touched since the last one, once, so bytes per flush do not
- * grow with the number of callers. The invariants:
- *
- * <ul>
- *   <li>A total is published only after the device has it (G1, G4), and waiters are released only by what is published.
- *   <li>A counter is marked after its total moved, and unmarked before its total is read: no add falls between.
- *   <li>An add with a key moves the total and remembers the key under the lock under which a commit takes both, so a
- *       logged total never includes an add whose key is not in the same batch or before it (G3).
- *   <li>A new counter or key is accepted only if a full batch with it still fits half the journal, so a commit never
- *       finds the journal too small. When it becomes three quarters full of such, a commit first moves to a larger journal; if the
- *       disk has no room for that, what needs it is refused before anything was added, and the rest goes on (G8).
- *   <li>After any failure of the disk during a commit nothing is written again (G7).
- * </ul>
+ * grow with the number of callers. A total is published only after the device has it, and waiters are released only by what
+ * is published. After any failure of the disk during a commit nothing is written again. {@link Ledger}, {@link Room},
+ * {@link GroupCommit} and {@link Journal} keep the other invariants, each in its header.
  */
 public final class CounterStore implements AutoCloseable {
-
-    /** The most counters a store holds. */
-    static final int MAX_COUNTERS = 1_000_000;
-
-    /** A new journal's half is this many times what it must hold. More would make opening slower, less growing more frequent. */
-    private static final long ROOM = 2;
-
-    /** While there is no room to grow, growing is tried again at most this often. */
-    private static final long GROWTH_RETRY_NANOS = Duration.ofSeconds(1).toNanos();
-
-    /** So many new keys make a periodic store commit before its time. */
-    private static final int MOST_NEW_KEYS = 10_000;
-
-    private static final VarHandle MARKED;
-
-    static {
-        try {
-            MARKED = MethodHandles.lookup().findVarHandle(CounterStore.class, "marked", Cell.class);
-        } catch (ReflectiveOperationException e) {
-            throw new ExceptionInInitializerError(e);
-        }
-    }
 
     private final Storage storage;
     private final String directory;
     private final Durability durability;
     private final IdempotencyWindow window;
-    private final LongSupplier currentMillis;
-    private final LongSupplier nanoTime;
-    private final long minHalf;
     private final StoreIdentity identity;
-    private final ConcurrentHashMap<String, Cell> cells;
-    private final GroupCommit commits;
-    private final @Nullable CountFile countFile;
+    private final Duration recoveryTime;
+    private final int discardedBatches;
     private final Consumer<Throwable> onFailure;
 
-    private volatile @Nullable Cell marked; // counters touched since the last commit, newest first
-    private volatile boolean growthWanted;
-    private volatile @Nullable NoRoom noRoom; // since the last attempt to grow, if that failed
+    private final Ledger ledger;
+    private final Room room;
+    private final Commit commit;
+    private final GroupCommit commits;
+    private final Housekeeper housekeeper;
+    private final @Nullable CountFile countFile;
 
-    /** Guards what follows, and makes a commit's taking and its publishing each one step for everybody else. */
-    private final ReentrantLock lock = new ReentrantLock();
-
-    private final RememberedKeys keys;
-    private List<RememberedKeys.Entry> newKeys = new ArrayList<>();
-    private long counterBytes; // of all counters, in a full batch
-    private boolean released;
-
-    // Used by the committing thread, changed under the lock.
-    private Journal journal;
-    private final Batch batch = new Batch();
-    private final long[] flushTimes = new long[24];
-    private long committed;
-    private long callersServed;
-    private long bytesWritten;
-    private long flushNanos;
-    private long longestNanos;
-    private long switches;
-    private long growths;
-    private long replays;
-    private long earlyEvictions;
-    private final long recoveryNanos;
-    private final int discardedBatches;
+    private boolean released; // guarded by the ledger's lock
 
     /**
      * Opens the store in {@code directory} with the defaults of {@link #builder}, creating it if there is none.
@@ -150,54 +86,31 @@ public final class CounterStore implements AutoCloseable {
         return new Builder(directory);
     }
 
-    private CounterStore(Builder builder, Storage storage) throws IOException {
-        this.storage = storage;
+    private CounterStore(Builder builder, Opening opening) {
+        this.storage = opening.storage;
         this.directory = builder.directory.toString();
         this.durability = builder.durability;
         this.window = builder.window;
-        this.currentMillis = builder.currentMillis;
-        this.nanoTime = builder.nanoTime;
-        this.minHalf = builder.minHalf;
         this.onFailure = builder.onFailure;
-        long began = nanoTime.getAsLong();
-        Journal.Contents contents = builder.load(storage);
-        this.identity =
-                new StoreIdentity(contents.identity().id(), contents.identity().incarnation() + 1);
-        this.cells = contents.cells();
-        this.keys = contents.keys();
-        this.discardedBatches = contents.discardedBatches();
-        keys.advance(currentMillis.getAsLong());
-        for (Cell cell : cells.values()) {
-            counterBytes += Batch.counterLength(cell.nameLength);
-        }
-        this.journal = Journal.prepare(storage, identity, roomyHalf(), contents.sequence());
-        boolean active = false;
-        try {
-            takeAll();
-            journal.append(batch);
-            journal.activate();
-            active = true;
-        } finally {
-            if (!active) {
-                journal.close();
-            }
-        }
-        batch.clear(false);
-        this.commits = new GroupCommit(new Commit(), directory, durability, builder.maxPending, builder.completions);
+        this.identity = opening.identity;
+        this.discardedBatches = opening.discardedBatches;
+        this.ledger = opening.ledger;
+        this.room = opening.room;
+        this.commit = opening.commit;
+        this.commits = new GroupCommit(new Step(), directory, durability, builder.maxPending, builder.completions);
         String counted = builder.countedCounter;
         if (counted == null) {
             this.countFile = null;
         } else {
             Counter counter = counter(counted);
-            this.countFile = new CountFile(storage, counter::value);
+            this.countFile = new CountFile(storage, counter::value, builder.nanoTime);
             this.countFile.write();
         }
-        this.recoveryNanos = nanoTime.getAsLong() - began;
+        this.housekeeper = new Housekeeper(countFile == null ? List.of() : List.of(countFile));
+        this.recoveryTime = Duration.ofNanos(builder.nanoTime.getAsLong() - opening.began);
         if (builder.threads) {
             commits.start();
-            if (countFile != null) {
-                countFile.start("counterset-count-file");
-            }
+            housekeeper.start();
         }
     }
 
@@ -211,12 +124,12 @@ public final class CounterStore implements AutoCloseable {
      * @throws IllegalArgumentException if the name is not that
      */
     public Counter counter(String name) {
-        return new Counter(this, name, Names.require("a counter's name", name, Batch.MAX_NAME), cells.get(name));
+        return new Counter(this, name, Names.require("a counter's name", name, Batch.MAX_NAME), ledger.find(name));
     }
 
     @Nullable
     Cell find(String name) {
-        return cells.get(name);
+        return ledger.find(name);
     }
 
     /**
@@ -229,25 +142,7 @@ public final class CounterStore implements AutoCloseable {
      * @return a map of the caller's own
      */
     public SortedMap<String, Long> snapshot() {
-        Cell[] all;
-        long[] values;
-        lock.lock();
-        try {
-            all = cells.values().toArray(new Cell[0]);
-            values = new long[all.length];
-            for (int i = 0; i < all.length; i++) {
-                values[i] = all[i].durable();
-            }
-        } finally {
-            lock.unlock();
-        }
-        SortedMap<String, Long> snapshot = new TreeMap<>();
-        for (int i = 0; i < all.length; i++) {
-            if (values[i] > 0) {
-                snapshot.put(all[i].name, values[i]);
-            }
-        }
-        return snapshot;
+        return ledger.snapshot();
     }
 
     /** Returns which store this is, and how often it has been opened. Constant while it is open. */
@@ -280,28 +175,28 @@ public final class CounterStore implements AutoCloseable {
 
     /** Returns what the store has done since it was opened. Waits for a commit to take or publish, not for the device. */
     public StoreStatistics statistics() {
-        lock.lock();
+        ledger.lock.lock();
         try {
             return new StoreStatistics(
-                    committed,
-                    callersServed,
-                    bytesWritten,
-                    Duration.ofNanos(flushNanos),
-                    Arrays.stream(flushTimes).boxed().toList(),
-                    switches,
-                    growths,
-                    Duration.ofNanos(longestNanos),
-                    Duration.ofNanos(recoveryNanos),
+                    commit.commits(),
+                    commit.callers(),
+                    commit.bytesWritten(),
+                    commit.flushTime(),
+                    commit.flushTimes(),
+                    commit.switches(),
+                    commit.growths(),
+                    commit.longest(),
+                    recoveryTime,
                     commits.failure() == null ? 0 : 1,
                     discardedBatches,
-                    cells.size(),
-                    keys.size(),
-                    replays,
-                    earlyEvictions,
+                    ledger.counters(),
+                    ledger.rememberedKeys(),
+                    ledger.replays(),
+                    ledger.earlyEvictions(),
                     commits.pending(),
                     countFile == null ? 0 : countFile.failures());
         } finally {
-            lock.unlock();
+            ledger.lock.unlock();
         }
     }
 
@@ -311,7 +206,7 @@ public final class CounterStore implements AutoCloseable {
         requireMayWait();
         Cell cell = admit(counter, amount, true);
         long total = cell.advance(amount);
-        mark(cell);
+        ledger.mark(cell, commits);
         if (!commits.isPeriodic()) {
             commits.await(cell, total);
         } else if (!commits.isOpen()) {
@@ -328,7 +223,7 @@ public final class CounterStore implements AutoCloseable {
             }
             Cell cell = admit(counter, amount, false);
             long total = cell.advance(amount);
-            mark(cell);
+            ledger.mark(cell, commits);
             if (commits.isPeriodic() && commits.isOpen()) {
                 return CompletableFuture.completedFuture(total);
             }
@@ -342,9 +237,9 @@ public final class CounterStore implements AutoCloseable {
 
     AddResult add(Counter counter, long amount, String key) {
         requireMayWait();
-        Keyed keyed = remember(counter, amount, key, true);
-        Cell cell = keyed.entry.cell();
-        long total = keyed.entry.total();
+        Ledger.Keyed keyed = remember(counter, amount, key, true);
+        Cell cell = keyed.entry().cell();
+        long total = keyed.entry().total();
         if (!commits.isPeriodic()) {
             if (cell.durable() < total) {
                 commits.await(cell, total);
@@ -352,7 +247,7 @@ public final class CounterStore implements AutoCloseable {
         } else if (!commits.isOpen()) {
             commits.settle(cell, total);
         }
-        return new AddResult(total, keyed.replayed);
+        return new AddResult(total, keyed.replayed());
     }
 
     CompletableFuture<AddResult> addAsync(Counter counter, long amount, String key) {
@@ -361,13 +256,13 @@ public final class CounterStore implements AutoCloseable {
             if (busy != null) {
                 return CompletableFuture.failedFuture(busy);
             }
-            Keyed keyed = remember(counter, amount, key, false);
-            Cell cell = keyed.entry.cell();
-            long total = keyed.entry.total();
+            Ledger.Keyed keyed = remember(counter, amount, key, false);
+            Cell cell = keyed.entry().cell();
+            long total = keyed.entry().total();
             if (cell.durable() >= total || (commits.isPeriodic() && commits.isOpen())) {
-                return CompletableFuture.completedFuture(new AddResult(total, keyed.replayed));
+                return CompletableFuture.completedFuture(new AddResult(total, keyed.replayed()));
             }
-            GroupCommit.PendingResult pending = new GroupCommit.PendingResult(cell, total, keyed.replayed);
+            GroupCommit.PendingResult pending = new GroupCommit.PendingResult(cell, total, keyed.replayed());
             commits.arrive(pending);
             return pending;
         } catch (RuntimeException refused) {
@@ -401,156 +296,42 @@ public final class CounterStore implements AutoCloseable {
 
     private Cell register(Counter counter, boolean mayBlock) {
         while (true) {
-            lock.lock();
-            try {
-                Cell cell = cells.get(counter.name());
-                if (cell == null) {
-                    if (!commits.isOpen()) { // it may have closed while this caller waited for room
-                        throw commits.refusal();
-                    }
-                    if (cells.size() == MAX_COUNTERS) {
-                        throw new StoreFullException(
-                                String.format(
-                                        Locale.ROOT,
-                                        "the store in %s has %,d counters, as many as it may; %s was not created",
-                                        directory,
-                                        MAX_COUNTERS,
-                                        counter.name()),
-                                null);
-                    }
-                    long bytes = Batch.counterLength(counter.nameLength());
-                    if (hasRoomFor(bytes, mayBlock)) {
-                        cell = new Cell(counter.name(), counter.nameLength(), 0);
-                        counterBytes += bytes;
-                        cells.put(cell.name, cell);
-                    }
-                }
-                if (cell != null) {
-                    counter.cell(cell);
-                    return cell;
-                }
-            } finally {
-                lock.unlock();
+            Cell cell = ledger.register(counter, room, commits);
+            if (cell != null) {
+                return cell;
             }
-            awaitRoom();
+            awaitRoom(mayBlock);
         }
     }
 
-    private record Keyed(RememberedKeys.Entry entry, boolean replayed) {}
-
     /** Applies an add and remembers its key, or finds that both has been done. */
-    private Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
+    private Ledger.Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
         requirePositive(amount);
         int keyLength = Names.require("an idempotency key", key, Batch.MAX_KEY);
         while (true) {
-            lock.lock();
-            try {
-                long now = keys.advance(currentMillis.getAsLong());
-                RememberedKeys.Entry known = keys.find(key);
-                if (known != null) {
-                    return new Keyed(replay(known, counter, amount), true);
-                }
-                if (!commits.isOpen()) {
-                    throw commits.refusal();
-                }
-                Cell cell = counter.cell();
-                if (cell != null && hasRoomFor(Batch.keyLength(keyLength), mayBlock)) {
-                    RememberedKeys.Entry entry =
-                            new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now);
-                    if (keys.put(entry)) {
-                        earlyEvictions++;
-                    }
-                    newKeys.add(entry);
-                    if (newKeys.size() == MOST_NEW_KEYS && commits.isPeriodic()) {
-                        commits.nudge(); // or they would pile up until the period is over
-                    }
-                    mark(cell);
-                    return new Keyed(entry, false);
-                }
-            } finally {
-                lock.unlock();
+            Ledger.Keyed keyed = ledger.remember(counter, amount, key, keyLength, room, commits);
+            if (keyed != null) {
+                return keyed;
             }
             if (counter.cell() == null) {
                 register(counter, mayBlock);
             } else {
-                awaitRoom();
+                awaitRoom(mayBlock);
             }
         }
     }
 
-    /** Waits for a commit: it grows the journal first. */
-    private void awaitRoom() {
-        try {
-            commits.flush();
-        } catch (OutcomeUnknownException failed) {
-            throw commits.refusal(); // this caller's add has not begun
-        }
-    }
-
-    private RememberedKeys.Entry replay(RememberedKeys.Entry known, Counter counter, long amount) {
-        if (!known.cell().name.equals(counter.name()) || known.amount() != amount) {
-            throw new KeyConflictException("the key " + known.key() + " was used to add " + known.amount() + " to "
-                    + known.cell().name + ", and now comes with " + amount + " for " + counter.name()
-                    + "; nothing was added");
-        }
-        replays++;
-        return known;
-    }
-
-    /**
-     * Whether a full batch with so many bytes more fits the journal. If it gets tight, the next commit grows it.
-     *
-     * @return false if the caller should wait for that commit
-     * @throws StoreBusyException if the caller may not wait
-     * @throws StoreFullException if growing has just failed for lack of room
-     */
-    private boolean hasRoomFor(long bytes, boolean mayBlock) {
-        long needed = fullBatchBytes() + bytes;
-        if (needed <= journal.half() / 4 * 3) {
-            return true;
-        }
-        NoRoom failed = noRoom;
-        boolean retry = failed == null || nanoTime.getAsLong() - failed.since >= GROWTH_RETRY_NANOS;
-        if (retry) {
-            growthWanted = true;
-        }
-        if (needed <= journal.half()) {
-            return true;
-        }
-        if (failed != null && !retry) {
-            throw new StoreFullException(
-                    "the disk has no room for a larger journal in " + directory + ": " + failed.cause
-                            + "; nothing was added, what is there stays, and there will be room once some is freed",
-                    failed.cause);
-        }
+    /** Waits for a commit, which grows the journal first; or refuses the add of a caller who may not wait. */
+    private void awaitRoom(boolean mayBlock) {
         if (!mayBlock) {
             commits.nudge();
             throw new StoreBusyException(
                     "the journal in " + directory + " is being enlarged; nothing was added, try again in a moment");
         }
-        return false;
-    }
-
-    private long fullBatchBytes() {
-        return Batch.HEADER + counterBytes + keys.bytes();
-    }
-
-    private long roomyHalf() {
-        return Math.max(minHalf, Batch.roundUp(ROOM * fullBatchBytes()));
-    }
-
-    /** Hands the cell to the next commit. Its total has moved already. */
-    private void mark(Cell cell) {
-        if (cell.mark()) {
-            Cell before;
-            do {
-                before = marked;
-                cell.nextMarked = before;
-            } while (!MARKED.compareAndSet(this, before, cell));
-            cell.marked();
-            if (before == null && commits.isPeriodic()) {
-                commits.dirtied();
-            }
+        try {
+            commits.flush();
+        } catch (OutcomeUnknownException failed) {
+            throw commits.refusal(); // this caller's add has not begun
         }
     }
 
@@ -564,18 +345,19 @@ public final class CounterStore implements AutoCloseable {
         commits.flush();
     }
 
-    /** For a store without threads: commits what was added, and completes what waits for it. */
+    /** For a store without threads: commits what was added, completes what waits for it, and keeps house. */
     void pump() {
         commits.pump();
+        housekeeper.runTasks();
     }
 
-    // ---- committing: one thread at a time ----
-
-    private final class Commit implements GroupCommit.Step {
+    /** The commit, and what a store does about it. */
+    private final class Step implements GroupCommit.Step {
 
         @Override
-        public boolean isDirty() {
-            return marked != null;
+        public void commit(int callers) throws IOException {
+            commit.commit(callers);
+            housekeeper.wake();
         }
 
         @Override
@@ -588,116 +370,8 @@ public final class CounterStore implements AutoCloseable {
         }
 
         @Override
-        public void commit(int callers) throws IOException {
-            long began = nanoTime.getAsLong();
-            Journal larger = growthWanted ? prepareLarger() : null;
-            Journal target = larger == null ? journal : larger;
-            try {
-                take(larger != null);
-                if (batch.isEmpty()) {
-                    return;
-                }
-                long writing = nanoTime.getAsLong();
-                target.append(batch);
-                if (larger != null) {
-                    larger.activate();
-                    journal.close();
-                }
-                publish(target, callers, began, nanoTime.getAsLong() - writing);
-            } finally {
-                if (larger != null && !larger.equals(journal)) {
-                    larger.close();
-                }
-            }
-        }
-    }
-
-    /** Returns a new journal with more room, or null if there is no need or no room for one. */
-    private @Nullable Journal prepareLarger() throws IOException {
-        long half;
-        lock.lock();
-        try {
-            growthWanted = false;
-            half = roomyHalf();
-        } finally {
-            lock.unlock();
-        }
-        if (half <= journal.half()) {
-            return null;
-        }
-        try {
-            Journal larger = Journal.prepare(storage, identity, half, journal.sequence());
-            noRoom = null;
-            return larger;
-        } catch (IOException e) {
-            if (!storage.isOutOfSpace(e)) {
-                throw e;
-            }
-            noRoom = new NoRoom(nanoTime.getAsLong(), e);
-            return null;
-        }
-    }
-
-    private record NoRoom(long since, IOException cause) {}
-
-    /** Takes into {@link #batch} what was marked; or everything, if asked to or if only the other half has room. */
-    private void take(boolean all) {
-        lock.lock();
-        try {
-            batch.clear(false);
-            for (Cell cell = (Cell) MARKED.getAndSet(this, null); cell != null; ) {
-                Cell next = cell.nextMarked;
-                cell.nextMarked = null;
-                cell.unmark();
-                batch.add(cell, cell.applied());
-                cell = next;
-            }
-            if (!newKeys.isEmpty()) {
-                batch.keys(newKeys);
-                newKeys = new ArrayList<>();
-            }
-            if (all || (!batch.isEmpty() && !journal.fits(batch.paddedLength()))) {
-                takeAll();
-            }
-        } finally {
-            lock.unlock();
-        }
-    }
-
-    private void takeAll() {
-        batch.clear(true);
-        for (Cell cell : cells.values()) {
-            long total = cell.applied();
-            if (total != 0) {
-                batch.add(cell, total);
-            }
-        }
-        batch.keys(keys.list());
-    }
-
-    private void publish(Journal target, int callers, long began, long flush) {
-        lock.lock();
-        try {
-            batch.publish();
-            committed++;
-            callersServed += callers;
-            bytesWritten += batch.paddedLength();
-            flushNanos += flush;
-            longestNanos = Math.max(longestNanos, nanoTime.getAsLong() - began);
-            long micros = flush / 1000;
-            int bucket = micros <= 1 ? 0 : Long.SIZE - Long.numberOfLeadingZeros(micros - 1);
-            flushTimes[Math.min(bucket, flushTimes.length - 1)]++;
-            if (target != journal) {
-                journal = target;
-                growths++;
-            } else if (batch.isFull()) {
-                switches++;
-            }
-        } finally {
-            lock.unlock();
-        }
-        if (countFile != null) {
-            countFile.changed();
+        public boolean isDirty() {
+            return ledger.isDirty();
         }
     }
 
@@ -714,22 +388,23 @@ public final class CounterStore implements AutoCloseable {
     @Override
     public void close() {
         commits.close();
-        lock.lock();
+        housekeeper.stop();
+        ledger.lock.lock();
         try {
             if (released) {
                 return;
             }
             released = true;
             if (countFile != null) {
-                countFile.stop();
+                countFile.write();
             }
             try (storage) {
-                journal.close();
+                room.journal().close();
             }
         } catch (IOException e) {
             throw new UncheckedIOException("closing " + directory + " failed; what was acknowledged is safe", e);
         } finally {
-            lock.unlock();
+            ledger.lock.unlock();
         }
         if (commits.isPeriodic()) {
             commits.flush(); // tells whether the last commit failed
@@ -747,20 +422,23 @@ public final class CounterStore implements AutoCloseable {
     /** Settings of a store; each has a default. Not thread-safe. */
     public static final class Builder {
 
-        private final Path directory;
-        private Durability durability = Durability.SYNC;
-        private IdempotencyWindow window = IdempotencyWindow.DEFAULT;
-        private int maxPending = 100_000;
-        private @Nullable String countedCounter;
+        final Path directory;
+        Durability durability = Durability.SYNC;
+        IdempotencyWindow window = IdempotencyWindow.DEFAULT;
+        int maxPending = 100_000;
+
+        @Nullable
+        String countedCounter;
+
         private @Nullable Executor completions;
         private Consumer<Throwable> onFailure = failure -> {};
 
         // For tests: a simulated disk, clocks and no threads make a run repeatable.
         private @Nullable Storage storage;
-        private LongSupplier currentMillis = System::currentTimeMillis;
-        private LongSupplier nanoTime = System::nanoTime;
-        private long minHalf = Journal.MIN_HALF;
-        private boolean threads = true;
+        LongSupplier currentMillis = System::currentTimeMillis;
+        LongSupplier nanoTime = System::nanoTime;
+        long minHalf = Journal.MIN_HALF;
+        boolean threads = true;
 
         private Builder(Path directory) {
             this.directory = directory;
@@ -877,7 +555,7 @@ public final class CounterStore implements AutoCloseable {
             Storage opened = storage == null ? DirectoryStorage.open(directory) : storage;
             CounterStore store = null;
             try {
-                store = new CounterStore(this, opened);
+                store = new CounterStore(this, new Opening(this, opened));
                 return store;
             } catch (IOException e) {
                 if (opened.isOutOfSpace(e)) {
@@ -896,23 +574,6 @@ public final class CounterStore implements AutoCloseable {
                     }
                 }
             }
-        }
-
-        /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
-        private Journal.Contents load(Storage storage) throws IOException {
-            if (storage.exists(Journal.FILE)) {
-                return Journal.read(storage, window);
-            }
-            ConcurrentHashMap<String, Cell> cells = new ConcurrentHashMap<>();
-            String counted = countedCounter;
-            if (counted != null) {
-                long count = CountFile.read(storage).orElse(0);
-                if (count > 0) {
-                    cells.put(counted, new Cell(counted, Names.utf8Length(counted, Batch.MAX_NAME), count));
-                }
-            }
-            return new Journal.Contents(
-                    new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(window), 0);
         }
     }
 }

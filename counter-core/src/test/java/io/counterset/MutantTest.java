@@ -101,13 +101,13 @@ class MutantTest {
                                                 + "    }\n"
                                                 + "    boolean isEmpty() {")
                                 .change(
-                                        CounterStore.class,
+                                        Commit.class,
                                         "target.append(batch);",
                                         "var later = batch.isFull() ? List.<RememberedKeys.Entry>of() : batch.withoutKeys();\n"
                                                 + "target.append(batch);\n"
                                                 + "if (!later.isEmpty()) {\n"
                                                 + "    batch.keys(later);\n"
-                                                + "    if (!target.fits(batch.paddedLength())) { takeAll(); }\n"
+                                                + "    if (!target.fits(batch.paddedLength())) { ledger.takeAll(batch); }\n"
                                                 + "    target.append(batch);\n"
                                                 + "}")),
                 simulated(
@@ -132,7 +132,7 @@ class MutantTest {
                         "shown|acknowledged",
                         new Mutant()
                                 .change(
-                                        CounterStore.class,
+                                        Commit.class,
                                         "target.append(batch);",
                                         "batch.publish(); target.append(batch);")),
                 simulated(
@@ -150,15 +150,15 @@ class MutantTest {
                 simulated(
                         "a larger journal never gets its name",
                         "lost|shown",
-                        new Mutant().change(CounterStore.class, "larger.activate();", "")),
+                        new Mutant().change(Commit.class, "larger.activate();", "")),
                 simulated(
                         "a new journal gets its name before it has a batch",
                         "opening is refused without need",
                         new Mutant()
                                 .change(
-                                        CounterStore.class,
-                                        "            journal.append(batch);\n            journal.activate();",
-                                        "            journal.activate();\n            journal.append(batch);")),
+                                        Commit.class,
+                                        "        journal.append(batch);\n        journal.activate();",
+                                        "        journal.activate();\n        journal.append(batch);")),
                 simulated(
                         "recovery takes the older half",
                         "lost|opening is refused without need",
@@ -170,7 +170,7 @@ class MutantTest {
                 simulated(
                         "a full batch leaves out the keys",
                         "applied a second time",
-                        new Mutant().change(CounterStore.class, "        batch.keys(keys.list());\n", "")),
+                        new Mutant().change(Ledger.class, "        batch.keys(keys.list());\n", "")),
                 simulated(
                         "keys leave the window too early",
                         "applied a second time",
@@ -190,15 +190,15 @@ class MutantTest {
                 simulated(
                         "the incarnation stays",
                         "incarnation",
-                        new Mutant().change(CounterStore.class, "contents.identity().incarnation() + 1", "1")),
+                        new Mutant().change(Opening.class, "contents.identity().incarnation() + 1", "1")),
                 simulated(
                         "the file of a larger journal stays open when naming it fails",
                         "stay open",
                         new Mutant()
                                 .change(
-                                        CounterStore.class,
-                                        "                    larger.close();\n                }\n            }\n",
-                                        "                }\n            }\n")));
+                                        Commit.class,
+                                        "                larger.close();\n            }\n        }\n",
+                                        "            }\n        }\n")));
     }
 
     /** Both ways of going on in a file that was recovered rather than in a new one, which the engine never does. */
@@ -207,7 +207,8 @@ class MutantTest {
                 .change(
                         Journal.class,
                         "    long sequence() {",
-                        "    static boolean appending;\n"
+                        "    static boolean recovered;\n"
+                                + "    static boolean appending;\n"
                                 + "    static boolean atSecond;\n"
                                 + "    static long at;\n"
                                 + "    static long end;\n"
@@ -229,18 +230,18 @@ class MutantTest {
                                 + "            itsHalf = half;\n"
                                 + "            int discarded = scanBeyond(")
                 .change(
-                        CounterStore.class,
-                        "this.journal = Journal.prepare(storage, identity, roomyHalf(), contents.sequence());",
-                        "boolean recovered = storage.exists(Journal.FILE);\n"
-                                + "this.journal = recovered\n"
-                                + "    ? Journal.goOn(storage, contents.sequence())\n"
-                                + "    : Journal.prepare(storage, identity, roomyHalf(), contents.sequence());")
+                        Room.class,
+                        "this.journal = Journal.prepare(storage, identity, roomyHalf(ledger.fullBatchBytes()), sequence);",
+                        "Journal.recovered = storage.exists(Journal.FILE);\n"
+                                + "this.journal = Journal.recovered\n"
+                                + "    ? Journal.goOn(storage, sequence)\n"
+                                + "    : Journal.prepare(storage, identity, roomyHalf(ledger.fullBatchBytes()), sequence);")
                 .change(
-                        CounterStore.class,
-                        "            journal.activate();\n",
-                        "            if (!recovered) { journal.activate(); }\n            Journal.appending = false;\n")
-                .change(CounterStore.class, "        batch.clear(true);", "        batch.clear(!Journal.appending);")
-                .change(CounterStore.class, "contents.identity().incarnation() + 1", "contents.sequence() + 1");
+                        Commit.class,
+                        "        journal.activate();\n",
+                        "        if (!Journal.recovered) { journal.activate(); }\n        Journal.appending = false;\n")
+                .change(Ledger.class, "        batch.clear(true);", "        batch.clear(!Journal.appending);")
+                .change(Opening.class, "contents.identity().incarnation() + 1", "contents.sequence() + 1");
     }
 
     @ParameterizedTest(name = "{0}")
@@ -284,7 +285,7 @@ class MutantTest {
                         "twoThreadsAloneHandOverWithoutALoss",
                         new Mutant()
                                 .change(
-                                        CounterStore.class,
+                                        Ledger.class,
                                         "                cell.unmark();\n                batch.add(cell, cell.applied());",
                                         "                long early = cell.applied();\n"
                                                 + "                Thread.yield();\n"
@@ -323,12 +324,12 @@ class MutantTest {
                         "whatSurvivesHasTheKeysOfAllItsAdds",
                         new Mutant()
                                 .change(
-                                        CounterStore.class,
-                                        "                    newKeys.add(entry);\n",
-                                        "                    lock.unlock();\n"
-                                                + "                    Thread.yield();\n"
-                                                + "                    lock.lock();\n"
-                                                + "                    newKeys.add(entry);\n")));
+                                        Ledger.class,
+                                        "            newKeys.add(entry);\n",
+                                        "            lock.unlock();\n"
+                                                + "            Thread.yield();\n"
+                                                + "            lock.lock();\n"
+                                                + "            newKeys.add(entry);\n")));
     }
 
     @ParameterizedTest(name = "{0} -> {1}.{2}")

@@ -1,0 +1,284 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.KeyConflictException;
+import io.counterset.CounterStoreException.StoreFullException;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the store has counted: the totals, the counters marked since the last commit, and the idempotency keys.
+ *
+ * <p>An add without a key moves its total and marks its counter without a lock. Everything else happens under
+ * {@link #lock}, so that registering a counter, remembering a key, taking a batch and publishing one are each a single
+ * step for everybody else. That gives the invariants:
+ *
+ * <ul>
+ *   <li>A counter is marked after its total moved, and unmarked before its total is read: no add falls between.
+ *   <li>An add with a key moves the total and remembers the key under the lock under which a commit takes both, so a
+ *       logged total never includes an add whose key is not in the same batch or before it (G3).
+ *   <li>All totals of a batch are published in one step, so a snapshot is a consistent cut (G4).
+ * </ul>
+ */
+final class Ledger {
+
+    /** The most counters a store holds. */
+    static final int MAX_COUNTERS = 1_000_000;
+
+    /** So many new keys make a periodic store commit before its time. */
+    private static final int MOST_NEW_KEYS = 10_000;
+
+    private static final VarHandle MARKED;
+
+    static {
+        try {
+            MARKED = MethodHandles.lookup().findVarHandle(Ledger.class, "marked", Cell.class);
+        } catch (ReflectiveOperationException e) {
+            throw new ExceptionInInitializerError(e);
+        }
+    }
+
+    /** An add with a key: what is remembered of it, and whether this call or an earlier one applied it. */
+    record Keyed(RememberedKeys.Entry entry, boolean replayed) {}
+
+    final ReentrantLock lock = new ReentrantLock();
+
+    private final String directory;
+    private final LongSupplier currentMillis;
+    private final ConcurrentHashMap<String, Cell> cells;
+    private volatile @Nullable Cell marked; // counters touched since the last commit, newest first
+
+    // Guarded by the lock.
+    private final RememberedKeys keys;
+    private List<RememberedKeys.Entry> newKeys = new ArrayList<>();
+    private long counterBytes; // of all counters, in a full batch
+    private long replays;
+    private long earlyEvictions;
+
+    Ledger(String directory, Journal.Contents contents, LongSupplier currentMillis) {
+        this.directory = directory;
+        this.currentMillis = currentMillis;
+        this.cells = contents.cells();
+        this.keys = contents.keys();
+        keys.advance(currentMillis.getAsLong());
+        for (Cell cell : cells.values()) {
+            counterBytes += Batch.counterLength(cell.nameLength);
+        }
+    }
+
+    // ---- adding ----
+
+    @Nullable
+    Cell find(String name) {
+        return cells.get(name);
+    }
+
+    /**
+     * Returns the counter's cell, which it makes if there is none and there is room for one.
+     *
+     * @return null if the caller has to wait for the journal to grow; nothing was changed
+     * @throws StoreFullException if there is no room, nor going to be any soon
+     */
+    @Nullable
+    Cell register(Counter counter, Room room, GroupCommit commits) {
+        lock.lock();
+        try {
+            Cell cell = cells.get(counter.name());
+            if (cell == null) {
+                if (!commits.isOpen()) { // it may have closed while this caller waited for room
+                    throw commits.refusal();
+                }
+                if (cells.size() == MAX_COUNTERS) {
+                    throw new StoreFullException(
+                            String.format(
+                                    Locale.ROOT,
+                                    "the store in %s has %,d counters, as many as it may; %s was not created",
+                                    directory,
+                                    MAX_COUNTERS,
+                                    counter.name()),
+                            null);
+                }
+                long bytes = Batch.counterLength(counter.nameLength());
+                if (!room.admits(fullBatchBytes() + bytes)) {
+                    return null;
+                }
+                cell = new Cell(counter.name(), counter.nameLength(), 0);
+                counterBytes += bytes;
+                cells.put(cell.name, cell);
+            }
+            counter.cell(cell);
+            return cell;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Applies an add and remembers its key, or finds that both has been done.
+     *
+     * @return null if the caller has to {@link #register} the counter or wait for the journal to grow; nothing was
+     *     changed
+     * @throws KeyConflictException if the key was used for another add
+     * @throws StoreFullException if there is no room, nor going to be any soon
+     */
+    @Nullable
+    Keyed remember(Counter counter, long amount, String key, int keyLength, Room room, GroupCommit commits) {
+        lock.lock();
+        try {
+            long now = keys.advance(currentMillis.getAsLong());
+            RememberedKeys.Entry known = keys.find(key);
+            if (known != null) {
+                requireSame(known, counter, amount);
+                replays++;
+                return new Keyed(known, true);
+            }
+            if (!commits.isOpen()) {
+                throw commits.refusal();
+            }
+            Cell cell = counter.cell();
+            if (cell == null || !room.admits(fullBatchBytes() + Batch.keyLength(keyLength))) {
+                return null;
+            }
+            RememberedKeys.Entry entry =
+                    new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now);
+            if (keys.put(entry)) {
+                earlyEvictions++;
+            }
+            newKeys.add(entry);
+            if (newKeys.size() == MOST_NEW_KEYS && commits.isPeriodic()) {
+                commits.nudge(); // or they would pile up until the period is over
+            }
+            mark(cell, commits);
+            return new Keyed(entry, false);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private static void requireSame(RememberedKeys.Entry known, Counter counter, long amount) {
+        if (!known.cell().name.equals(counter.name()) || known.amount() != amount) {
+            throw new KeyConflictException("the key " + known.key() + " was used to add " + known.amount() + " to "
+                    + known.cell().name + ", and now comes with " + amount + " for " + counter.name()
+                    + "; nothing was added");
+        }
+    }
+
+    /** Hands the cell to the next commit. Its total has moved already. */
+    void mark(Cell cell, GroupCommit commits) {
+        if (cell.mark()) {
+            Cell before;
+            do {
+                before = marked;
+                cell.nextMarked = before;
+            } while (!MARKED.compareAndSet(this, before, cell));
+            cell.marked();
+            if (before == null && commits.isPeriodic()) {
+                commits.dirtied();
+            }
+        }
+    }
+
+    /** What a full batch of all counters and keys takes. Under the lock. */
+    long fullBatchBytes() {
+        return Batch.HEADER + counterBytes + keys.bytes();
+    }
+
+    // ---- committing: one thread at a time ----
+
+    /** Whether something has been added that no commit has taken. */
+    boolean isDirty() {
+        return marked != null;
+    }
+
+    /**
+     * Takes into {@code batch} what was marked; or everything, if asked to or if {@code journal} has room for a full
+     * batch only.
+     */
+    void take(Batch batch, Journal journal, boolean all) {
+        lock.lock();
+        try {
+            batch.clear(false);
+            for (Cell cell = (Cell) MARKED.getAndSet(this, null); cell != null; ) {
+                Cell next = cell.nextMarked;
+                cell.nextMarked = null;
+                cell.unmark();
+                batch.add(cell, cell.applied());
+                cell = next;
+            }
+            if (!newKeys.isEmpty()) {
+                batch.keys(newKeys);
+                newKeys = new ArrayList<>();
+            }
+            if (all || (!batch.isEmpty() && !journal.fits(batch.paddedLength()))) {
+                takeAll(batch);
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Takes everything into {@code batch}. Under the lock, or before anybody adds. */
+    void takeAll(Batch batch) {
+        batch.clear(true);
+        for (Cell cell : cells.values()) {
+            long total = cell.applied();
+            if (total != 0) {
+                batch.add(cell, total);
+            }
+        }
+        batch.keys(keys.list());
+    }
+
+    // ---- reading ----
+
+    /** Returns the durable totals of all counters ever added to, by name, as of one moment. */
+    SortedMap<String, Long> snapshot() {
+        Cell[] all;
+        long[] values;
+        lock.lock();
+        try {
+            all = cells.values().toArray(new Cell[0]);
+            values = new long[all.length];
+            for (int i = 0; i < all.length; i++) {
+                values[i] = all[i].durable();
+            }
+        } finally {
+            lock.unlock();
+        }
+        SortedMap<String, Long> snapshot = new TreeMap<>();
+        for (int i = 0; i < all.length; i++) {
+            if (values[i] > 0) {
+                snapshot.put(all[i].name, values[i]);
+            }
+        }
+        return snapshot;
+    }
+
+    /** How many counters there are. */
+    int counters() {
+        return cells.size();
+    }
+
+    /** How many keys are inside the window. Under the lock. */
+    int rememberedKeys() {
+        return keys.size();
+    }
+
+    /** How many adds were recognised as applied before. Under the lock. */
+    long replays() {
+        return replays;
+    }
+
+    /** How many keys were evicted before they expired. Under the lock. */
+    long earlyEvictions() {
+        return earlyEvictions;
+    }
+}

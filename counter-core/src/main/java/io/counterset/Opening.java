@@ -1,0 +1,61 @@
+package io.counterset;
+
+import java.io.IOException;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Opens what a directory holds: reads its journal, or imports {@code count.txt}, or begins with nothing; then writes
+ * all of it to a new journal, under the next incarnation. On failure nothing is left open but the storage, and the
+ * directory says what it said before.
+ */
+final class Opening {
+
+    final Storage storage;
+    final long began;
+    final StoreIdentity identity;
+    final int discardedBatches;
+    final Ledger ledger;
+    final Room room;
+    final Commit commit;
+
+    Opening(CounterStore.Builder settings, Storage storage) throws IOException {
+        this.storage = storage;
+        this.began = settings.nanoTime.getAsLong();
+        Journal.Contents contents = load(settings);
+        this.identity =
+                new StoreIdentity(contents.identity().id(), contents.identity().incarnation() + 1);
+        this.discardedBatches = contents.discardedBatches();
+        String directory = settings.directory.toString();
+        this.ledger = new Ledger(directory, contents, settings.currentMillis);
+        this.room = new Room(
+                storage, directory, identity, settings.nanoTime, settings.minHalf, ledger, contents.sequence());
+        this.commit = new Commit(ledger, room, settings.nanoTime);
+        boolean written = false;
+        try {
+            commit.first();
+            written = true;
+        } finally {
+            if (!written) {
+                room.journal().close();
+            }
+        }
+    }
+
+    /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
+    private Journal.Contents load(CounterStore.Builder settings) throws IOException {
+        if (storage.exists(Journal.FILE)) {
+            return Journal.read(storage, settings.window);
+        }
+        ConcurrentHashMap<String, Cell> cells = new ConcurrentHashMap<>();
+        String counted = settings.countedCounter;
+        if (counted != null) {
+            long count = CountFile.read(storage).orElse(0);
+            if (count > 0) {
+                cells.put(counted, new Cell(counted, Names.utf8Length(counted, Batch.MAX_NAME), count));
+            }
+        }
+        return new Journal.Contents(
+                new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(settings.window), 0);
+    }
+}
