@@ -156,7 +156,7 @@ final class Page {
         return seconds < 172_800 ? seconds / 3_600 + " h ago" : seconds / 86_400 + " d ago";
     }
 
-    private static String number(long number) {
+    static String number(long number) {
         return String.format(Locale.ROOT, "%,d", number);
     }
 
@@ -170,7 +170,7 @@ final class Page {
         return matcher.appendTail(filled).toString();
     }
 
-    private static String escaped(String text) {
+    static String escaped(String text) {
         return text.replace("&", "&amp;")
                 .replace("<", "&lt;")
                 .replace(">", "&gt;")

@@ -40,6 +40,15 @@ final class StoreFactory {
                 .open();
     }
 
+    /** Follows the main counter from before the server takes its port until after the last request. */
+    @Context
+    @Bean(preDestroy = "close")
+    History history(CounterSettings settings, CounterStore store) {
+        History history = new History(settings.directory(), store, store.counter(settings.name()));
+        history.start();
+        return history;
+    }
+
     @Singleton
     Replica replica(CounterSettings settings, CounterStore store) {
         return new Replica(

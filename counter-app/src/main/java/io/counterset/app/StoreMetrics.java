@@ -24,9 +24,15 @@ final class StoreMetrics implements MeterBinder {
 
     private final CounterStore store;
     private final CounterSettings settings;
+    private final History history;
     private final BeanProvider<PrometheusMeterRegistry> prometheus;
 
-    StoreMetrics(CounterStore store, CounterSettings settings, BeanProvider<PrometheusMeterRegistry> prometheus) {
+    StoreMetrics(
+            CounterStore store,
+            CounterSettings settings,
+            History history,
+            BeanProvider<PrometheusMeterRegistry> prometheus) {
+        this.history = history;
         this.prometheus = prometheus;
         this.store = store;
         this.settings = settings;
@@ -80,6 +86,9 @@ final class StoreMetrics implements MeterBinder {
                 "recovery.seconds",
                 "How long opening the store took",
                 s -> seconds(s.recoveryTime().toNanos()));
+        Gauge.builder("counterset.last.minute", history, History::lastMinute)
+                .description("How much the main counter of this replica grew in the last 60 seconds")
+                .register(registry);
         Gauge.builder("counterset.store.accepting", store, s -> s.isAccepting() ? 1 : 0)
                 .description("Whether the store accepts increments: 1, or 0 once it failed or is closed")
                 .register(registry);

@@ -140,6 +140,10 @@ class OpenApiTest {
             conforms(where, value, at(description, "components", "schemas", name));
             return;
         }
+        if (value.isNull()) {
+            assertThat(schema).as(where).containsEntry("nullable", true);
+            return;
+        }
         String type = String.valueOf(schema.get("type"));
         switch (type) {
             case "object" -> {
