@@ -21,7 +21,7 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
 public class CommitHandOver implements GroupCommit.Step {
 
     private final Cell cell = new Cell("c", 1, 0);
-    private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10, null);
+    private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10, null, System::nanoTime);
 
     public CommitHandOver() {
         commits.start();

@@ -1,5 +1,6 @@
 package io.counterset;
 
+import io.counterset.CounterStoreException.TotalLimitException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.concurrent.locks.LockSupport;
@@ -27,10 +28,10 @@ final class Cell {
         }
     }
 
-    /** Below this total, no number of threads that add up to {@link #SMALL} at once can reach an overflow. */
-    private static final long SAFE = 1L << 62;
+    /** Below this total, no number of threads that add up to {@link #SMALL} at once can pass {@link Counter#MAX_TOTAL}. */
+    private static final long SAFE = 1L << 61;
 
-    private static final long SMALL = 1L << 31;
+    private static final long SMALL = 1L << 29;
 
     static final byte CLEAN = 0;
     static final byte MARKING = 1;
@@ -65,7 +66,10 @@ final class Cell {
      * Adds {@code amount} and returns the total this add made. (To add first, check then and take back what was too much would
      * save contending threads a transfer of the cache line, and was wrong: a commit could log what is then taken back.)
      *
-     * @throws ArithmeticException on overflow; nothing was added
+     * <p>A small add to a small total is one instruction, after a look at the total. A large one may come in between, so the
+     * small one may pass the largest total: by less than 2<sup>61</sup>, so it never wraps.
+     *
+     * @throws TotalLimitException if the total would pass {@link Counter#MAX_TOTAL}; nothing was added
      */
     long advance(long amount) {
         if (amount <= SMALL && applied < SAFE) {
@@ -73,9 +77,8 @@ final class Cell {
         }
         while (true) {
             long before = applied;
-            if (before > Long.MAX_VALUE - amount) {
-                throw new ArithmeticException("counter " + name + " stands at " + before + "; adding " + amount
-                        + " would pass the largest total, " + Long.MAX_VALUE + "; nothing was added");
+            if (amount > Counter.MAX_TOTAL || before > Counter.MAX_TOTAL - amount) {
+                throw new TotalLimitException(name, before, amount);
             }
             if (APPLIED.compareAndSet(this, before, before + amount)) {
                 return before + amount;

@@ -6,6 +6,7 @@ import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
 import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.CounterStoreException.TotalLimitException;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
@@ -18,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * <ul>
  *   <li>{@link IllegalArgumentException}: the amount is less than 1, or the key is not 1 to 255 bytes of UTF-8 without
  *       control characters
- *   <li>{@link ArithmeticException}: the total would pass {@link Long#MAX_VALUE}
+ *   <li>{@link TotalLimitException}: the total would pass {@link #MAX_TOTAL}
  *   <li>{@link StoreFullException}: there is no room for a new counter or key
  *   <li>{@link StoreFailedException}: the disk failed earlier; {@link StoreClosedException}: the store is closed
  *   <li>{@link OutcomeUnknownException}: the disk failed while this add was being written; it may or may not survive a
@@ -29,6 +30,13 @@ import org.jspecify.annotations.Nullable;
  * {@link StoreBusyException}. Those never throw: their future carries the failure.
  */
 public final class Counter {
+
+    /**
+     * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An add that would pass it is refused. It
+     * leaves as much again, so no race between adds can make a total wrap. A larger total in a journal or a {@code count.txt} of
+     * an earlier version is read as it is, and refuses adds.
+     */
+    public static final long MAX_TOTAL = 1L << 62;
 
     private final CounterStore store;
     private final String name;

@@ -1,5 +1,7 @@
 package io.counterset;
 
+import static java.util.Objects.requireNonNull;
+
 import io.counterset.CounterStoreException.CorruptJournalException;
 import io.counterset.CounterStoreException.DirectoryUnusableException;
 import io.counterset.CounterStoreException.ForeignFileException;
@@ -97,7 +99,8 @@ public final class CounterStore implements AutoCloseable {
         this.ledger = opening.ledger;
         this.room = opening.room;
         this.commit = opening.commit;
-        this.commits = new GroupCommit(new Step(), directory, durability, builder.maxPending, builder.completions);
+        this.commits = new GroupCommit(
+                new Step(), directory, durability, builder.maxPending, builder.completions, builder.nanoTime);
         String counted = builder.countedCounter;
         if (counted == null) {
             this.countFile = null;
@@ -109,8 +112,16 @@ public final class CounterStore implements AutoCloseable {
         this.housekeeper = new Housekeeper(countFile == null ? List.of() : List.of(countFile));
         this.recoveryTime = Duration.ofNanos(builder.nanoTime.getAsLong() - opening.began);
         if (builder.threads) {
-            commits.start();
-            housekeeper.start();
+            boolean started = false;
+            try {
+                commits.start();
+                housekeeper.start();
+                started = true;
+            } finally {
+                if (!started) {
+                    commits.close();
+                }
+            }
         }
     }
 
@@ -227,7 +238,7 @@ public final class CounterStore implements AutoCloseable {
             if (commits.isPeriodic() && commits.isOpen()) {
                 return CompletableFuture.completedFuture(total);
             }
-            GroupCommit.PendingTotal pending = new GroupCommit.PendingTotal(cell, total);
+            Pending.Total pending = new Pending.Total(cell, total);
             commits.arrive(pending);
             return pending;
         } catch (RuntimeException refused) {
@@ -262,7 +273,7 @@ public final class CounterStore implements AutoCloseable {
             if (cell.durable() >= total || (commits.isPeriodic() && commits.isOpen())) {
                 return CompletableFuture.completedFuture(new AddResult(total, keyed.replayed()));
             }
-            GroupCommit.PendingResult pending = new GroupCommit.PendingResult(cell, total, keyed.replayed());
+            Pending.Result pending = new Pending.Result(cell, total, keyed.replayed());
             commits.arrive(pending);
             return pending;
         } catch (RuntimeException refused) {
@@ -321,12 +332,15 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Waits for a commit, which grows the journal first; or refuses the add of a caller who may not wait. */
+    /**
+     * Waits for a commit, which takes what has piled up and grows the journal if need be; or refuses the add of a caller that may not
+     * wait.
+     */
     private void awaitRoom(boolean mayBlock) {
         if (!mayBlock) {
             commits.nudge();
-            throw new StoreBusyException(
-                    "the journal in " + directory + " is being enlarged; nothing was added, try again in a moment");
+            throw new StoreBusyException("the store in " + directory
+                    + " must write what it has before it takes this add; nothing was added, try again in a moment");
         }
         try {
             commits.flush();
@@ -364,8 +378,10 @@ public final class CounterStore implements AutoCloseable {
         public void failed(Throwable failure) {
             try {
                 onFailure.accept(failure);
-            } catch (RuntimeException e) {
-                failure.addSuppressed(e); // callers wait to learn of the failure
+            } catch (
+                    Throwable
+                            e) { // the listener's own failure: callers have been released, there is nobody else to tell
+                failure.addSuppressed(e);
             }
         }
 
@@ -441,12 +457,12 @@ public final class CounterStore implements AutoCloseable {
         boolean threads = true;
 
         private Builder(Path directory) {
-            this.directory = directory;
+            this.directory = requireNonNull(directory, "directory");
         }
 
         /** Sets when adds return. Default: {@link Durability#SYNC}. */
         public Builder durability(Durability durability) {
-            this.durability = durability;
+            this.durability = requireNonNull(durability, "durability");
             return this;
         }
 
@@ -485,22 +501,24 @@ public final class CounterStore implements AutoCloseable {
          * <p>{@code Runnable::run} lets the thread that commits do it. That spares a hand-over between threads where every
          * dependent action goes to an executor anyway, such as the event loop of its connection. A dependent action that runs in
          * that thread holds up all commits, and cannot wait for this store: a blocking add, {@code flush} or {@code close}
-         * there throws {@link IllegalStateException}, and nothing was added. If the executor rejects, the thread that
-         * commits completes the futures; {@link CounterStore#close} does not wait for it.
+         * there throws {@link IllegalStateException}, and nothing was added.
+         *
+         * <p>If the executor throws anything, the thread that commits completes the futures. {@link CounterStore#close} completes those
+         * that the executor has not come to.
          */
         public Builder completionExecutor(Executor executor) {
-            this.completions = executor;
+            this.completions = requireNonNull(executor, "executor");
             return this;
         }
 
         /**
-         * Sets whom to tell when the store fails ({@link CounterStore#failure}), such as a logger: once, in the thread whose commit
-         * failed, before callers learn of it. Default: nobody; callers learn of it by exceptions.
-         *
-         * @param listener must not block, nor use the store but for reading
+         * Sets a listener for the failure of the store ({@link CounterStore#failure}), such as a logger. It is called once, after all
+         * callers that waited have been released, in a thread of the store that has nothing else to do any more. So it may
+         * take its time, close the store, or end the JVM. What it throws is added to the failure as suppressed. Default: none;
+         * callers learn of the failure by exceptions.
          */
         public Builder onFailure(Consumer<Throwable> listener) {
-            this.onFailure = listener;
+            this.onFailure = requireNonNull(listener, "listener");
             return this;
         }
 
@@ -553,9 +571,11 @@ public final class CounterStore implements AutoCloseable {
          */
         public CounterStore open() {
             Storage opened = storage == null ? DirectoryStorage.open(directory) : storage;
+            Opening opening = null;
             CounterStore store = null;
             try {
-                store = new CounterStore(this, new Opening(this, opened));
+                opening = new Opening(this, opened);
+                store = new CounterStore(this, opening);
                 return store;
             } catch (IOException e) {
                 if (opened.isOutOfSpace(e)) {
@@ -567,8 +587,10 @@ public final class CounterStore implements AutoCloseable {
                 throw new DirectoryUnusableException(directory, e);
             } finally {
                 if (store == null) {
-                    try {
-                        opened.close();
+                    try (opened) {
+                        if (opening != null) {
+                            opening.room.journal().close();
+                        }
                     } catch (IOException e) {
                         // The failure to open is what the caller has to know.
                     }

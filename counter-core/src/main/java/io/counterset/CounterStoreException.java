@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * Why a {@link CounterStore} could not be opened or an add was not acknowledged. Each failure is a nested class of its
  * own; {@link #outcome()} says what became of the add. Arguments outside the documented range are
- * {@link IllegalArgumentException}s and an overflow is an {@link ArithmeticException}; those never change anything.
+ * {@link IllegalArgumentException}s; those never change anything.
  */
 public abstract sealed class CounterStoreException extends RuntimeException {
 
@@ -177,6 +177,18 @@ public abstract sealed class CounterStoreException extends RuntimeException {
 
         KeyConflictException(String message) {
             super(message, null);
+        }
+    }
+
+    /** The add would make the counter's total pass {@link Counter#MAX_TOTAL}. Nothing was added. */
+    public static final class TotalLimitException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        TotalLimitException(String counter, long total, long amount) {
+            super(
+                    "counter " + counter + " stands at " + total + "; adding " + amount
+                            + " would pass the largest total, " + Counter.MAX_TOTAL + "; nothing was added",
+                    null);
         }
     }
 

@@ -7,12 +7,10 @@ import io.counterset.CounterStoreException.StoreFailedException;
 import java.io.IOException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
-import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,15 +25,16 @@ import org.jspecify.annotations.Nullable;
  * arrive while nobody leads does, so no arrival is left alone: the arrival is visible before its owner looks for a
  * leader, and leading ends before the former leader looks for arrivals.
  *
- * <p>Futures are completed by an executor, because that runs code of the callers: by a third thread of the store's own, where
- * that code may be slow, or add to this store and wait; or by the one that the builder was given.
+ * <p><b>Foreign code</b> is what callers made depend on futures, the executor that completes them, and the listener of the
+ * failure. It may block, throw, or end the JVM, so it never runs in a thread that leads: {@link Completions}.
  *
- * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}: nothing is written any more, whoever waits for
- * something not yet durable learns that its outcome is unknown, and whoever comes later that nothing was added.
+ * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}. Nothing is written any more; every caller that waits for
+ * something not yet durable learns that its outcome is unknown, and later callers learn that nothing was added. Last of all the listener is
+ * told.
  *
- * <p><b>The end.</b> Closing lets the committer take what has arrived, commit it, and end. An add that slipped in after
- * that was never written; its owner finds {@link #terminated} after its arrival, and releases it, and itself, as
- * refused.
+ * <p><b>The end.</b> The thread that closes the store, or the committer if the store failed, takes what has arrived, commits it, and
+ * leads for ever after. An add that slipped in after that was never written; its owner finds {@link #terminated} after its
+ * arrival, and releases it, and itself, as refused.
  */
 final class GroupCommit {
 
@@ -48,7 +47,7 @@ final class GroupCommit {
          */
         void commit(int callers) throws IOException;
 
-        /** Learns, once, that a commit threw this and that there will be no other. */
+        /** Learns, once, that a commit threw this. Nobody leads any more, and callers have been released. */
         void failed(Throwable failure);
 
         /** Whether something has been added that no commit has taken. */
@@ -63,6 +62,8 @@ final class GroupCommit {
     private static final VarHandle LEADING;
     private static final VarHandle UNRELEASED;
     private static final VarHandle STATE;
+    private static final VarHandle TOLD;
+    private static final VarHandle CLOSER;
 
     static {
         try {
@@ -71,13 +72,12 @@ final class GroupCommit {
             LEADING = lookup.findVarHandle(GroupCommit.class, "leading", boolean.class);
             STATE = lookup.findVarHandle(GroupCommit.class, "state", int.class);
             UNRELEASED = lookup.findVarHandle(GroupCommit.class, "unreleased", int.class);
+            TOLD = lookup.findVarHandle(GroupCommit.class, "told", boolean.class);
+            CLOSER = lookup.findVarHandle(GroupCommit.class, "closer", Thread.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
     }
-
-    /** The most futures that are completed between two updates of what is in flight. */
-    private static final int COMPLETION_STRIDE = 256;
 
     /** How long the committer looks out for an arrival before it parks: what a wake-up or two would take. */
     private static final long LOOK_OUT_NANOS = 100_000;
@@ -86,43 +86,68 @@ final class GroupCommit {
     private final String directory;
     private final long periodNanos; // 0: every caller waits for its commit
     private final int maxPending;
-    private final @Nullable Executor chosen;
+    private final LongSupplier nanoTime;
+    private final Completions completions;
 
     private volatile int state = OPEN;
     private volatile @Nullable Throwable failure;
+    private volatile boolean told; // the listener knows of the failure
+    private volatile @Nullable Thread closer; // the first to close; to be woken when nobody leads
     private volatile boolean terminated;
+    private final CountDownLatch ended = new CountDownLatch(1); // terminated, and all callers released
 
     private volatile @Nullable Pending<?> arrivals;
     private volatile boolean leading;
     private volatile int unreleased; // taken from the arrivals and not yet released
     private boolean alone; // the committer's own: its last commit served one caller
     private boolean soon; // the committer's own: its last wait was short
-    private volatile boolean resting; // the committer of a periodic store has nothing to time
+    // When a periodic commit is due.
+    private volatile boolean resting; // the committer has nothing to time
+    private volatile long begun; // the last commit; what it has not taken was added later
+    private volatile long oldest; // the first add after that, unless it is before: then that add is about to set it
 
     private @Nullable Thread committer; // null: a store without threads, where callers do everything
-    private @Nullable ExecutorService own; // completes futures, unless an executor was chosen
-    private volatile @Nullable Thread completer; // the thread of that
 
-    GroupCommit(Step step, String directory, Durability durability, int maxPending, @Nullable Executor completions) {
-        this.chosen = completions;
+    GroupCommit(
+            Step step,
+            String directory,
+            Durability durability,
+            int maxPending,
+            @Nullable Executor completions,
+            LongSupplier nanoTime) {
         this.step = step;
+        this.nanoTime = nanoTime;
         this.directory = directory;
         this.periodNanos = durability.period().map(period -> period.toNanos()).orElse(0L);
         this.maxPending = maxPending;
+        this.completions = new Completions(this, completions, maxPending);
+        this.begun = nanoTime.getAsLong();
+        this.oldest = begun;
     }
 
-    /** Starts the threads. Without them, as in a simulation, {@link #pump} does their work. */
+    /**
+     * Starts the threads. Without them, as in a simulation, {@link #pump} does their work.
+     *
+     * @throws OutOfMemoryError if the process can have no more threads; none runs then
+     */
     void start() {
-        if (chosen == null) {
-            own = Executors.newSingleThreadExecutor(task -> completer = daemon("counterset-completer", task));
-        }
-        Thread thread = daemon("counterset-committer", this::commitLoop);
+        completions.start();
+        Thread thread = daemon("counterset-committer", this::runCommitter);
         committer = thread;
-        thread.start();
+        boolean started = false;
+        try {
+            thread.start();
+            started = true;
+        } finally {
+            if (!started) {
+                committer = null;
+                completions.close();
+            }
+        }
     }
 
-    private static Thread daemon(String name, Runnable task) {
-        Thread thread = new Thread(task, name);
+    static Thread daemon(String name, Runnable task) {
+        Thread thread = new Thread(null, task, name, 0, false); // inherits nothing from the thread that opens the store
         thread.setDaemon(true);
         return thread;
     }
@@ -146,6 +171,16 @@ final class GroupCommit {
     /** Returns why an add that has not begun is refused; only to be asked when the store is not open. */
     CounterStoreException refusal() {
         return state == FAILED ? new StoreFailedException(directory, failure) : new StoreClosedException(directory);
+    }
+
+    /** Returns the time that periods are measured by. */
+    long nanoTime() {
+        return nanoTime.getAsLong();
+    }
+
+    /** How many adds may be in flight. */
+    int maxPending() {
+        return maxPending;
     }
 
     /** How many callers wait, at this moment. */
@@ -182,7 +217,7 @@ final class GroupCommit {
                 return;
             }
         }
-        waitFor(new BlockedCaller(cell, total));
+        waitFor(new Pending.Caller(cell, total));
     }
 
     /**
@@ -190,7 +225,7 @@ final class GroupCommit {
      * commit took it.
      */
     void settle(Cell cell, long total) {
-        waitFor(new BlockedCaller(cell, total));
+        waitFor(new Pending.Caller(cell, total));
     }
 
     /**
@@ -198,7 +233,7 @@ final class GroupCommit {
      * the executor of the completions is a direct one.
      */
     void requireMayWait() {
-        if (Thread.currentThread().equals(committer)) {
+        if (Thread.currentThread().equals(committer) && !terminated) {
             throw new IllegalStateException("this is the thread that commits, which cannot wait for a commit; "
                     + "let another one do what depends on a future; nothing was added");
         }
@@ -206,16 +241,16 @@ final class GroupCommit {
 
     /** Returns once everything added before is durable. */
     void flush() {
-        waitFor(new BlockedCaller(null, 0));
+        waitFor(new Pending.Caller(null, 0));
     }
 
-    private void waitFor(BlockedCaller caller) {
+    private void waitFor(Pending.Caller caller) {
         requireMayWait();
         arrive(caller);
         if (committer == null) {
             pump();
         }
-        caller.await();
+        caller.await(this);
     }
 
     /** Adds a caller to those the next commit serves. Never blocks. */
@@ -227,7 +262,7 @@ final class GroupCommit {
             pending.depth = before == null ? 1 : before.depth + 1;
         } while (!ARRIVALS.compareAndSet(this, before, pending));
         if (terminated) {
-            release(takeArrivals(), false); // the completer may have gone
+            complete(release(takeArrivals())); // nobody else will
         } else if (before == null && !leading) {
             LockSupport.unpark(committer);
         }
@@ -235,11 +270,16 @@ final class GroupCommit {
 
     /** Asks for a commit that nobody waits for. */
     void nudge() {
-        arrive(new PendingTotal(null, 0));
+        arrive(new Pending.Total(null, 0));
     }
 
-    /** A periodic store has something to commit where it had nothing. */
-    void dirtied() {
+    /**
+     * A periodic store has something to commit where it had nothing.
+     *
+     * @param nanos {@link #nanoTime} before the add was handed to the next commit
+     */
+    void dirtied(long nanos) {
+        oldest = nanos;
         if (resting) {
             LockSupport.unpark(committer);
         }
@@ -252,19 +292,36 @@ final class GroupCommit {
             return; // a failed write is final
         }
         try {
+            if (periodNanos > 0) {
+                begun = nanoTime.getAsLong();
+            }
             step.commit(callers);
         } catch (Throwable e) { // whatever it is, adds were taken and are not known to be durable
-            failure = e;
-            state = FAILED;
-            step.failed(e);
+            fail(e);
         }
+    }
+
+    private void fail(Throwable cause) {
+        failure = cause;
+        state = FAILED;
     }
 
     private void stopLeading() {
         leading = false;
         if (arrivals != null || state != OPEN) {
             LockSupport.unpark(committer);
+            LockSupport.unpark(closer);
         }
+    }
+
+    private void runCommitter() {
+        try {
+            commitLoop();
+        } catch (Throwable e) { // not to be expected outside of a commit
+            fail(e);
+        }
+        finish();
+        tellFailure();
     }
 
     private void commitLoop() {
@@ -272,15 +329,27 @@ final class GroupCommit {
             if (arrivals == null && !isDue()) {
                 awaitArrival();
             } else if (LEADING.compareAndSet(this, false, true)) {
-                do {
-                    round();
-                } while (arrivals != null && state == OPEN);
-                stopLeading();
+                Completions.Group futures;
+                try {
+                    do {
+                        futures = round();
+                    } while (futures == null && arrivals != null && state == OPEN);
+                } finally {
+                    stopLeading();
+                }
+                complete(futures);
             } else {
                 LockSupport.park(this); // the leader wakes this thread when it has done
             }
         }
-        finish();
+    }
+
+    /** Tells the listener of a failure, once. This may never return: the listener may end the JVM. */
+    private void tellFailure() {
+        Throwable cause = failure();
+        if (cause != null && !told && TOLD.compareAndSet(this, false, true)) {
+            step.failed(cause);
+        }
     }
 
     /**
@@ -302,7 +371,11 @@ final class GroupCommit {
         }
     }
 
-    /** Waits for the time of the next periodic commit and returns true; or returns false if none is to come. */
+    /**
+     * Waits for the time of the next periodic commit and returns true; or returns false if none is to come. It is due a period after
+     * the oldest add that no commit has taken. Where an add has not yet said when it began, it is taken to be as old as the last
+     * commit: too old rather than too young.
+     */
     private boolean isDue() {
         if (periodNanos == 0) {
             return false;
@@ -311,22 +384,34 @@ final class GroupCommit {
         boolean dirty = step.isDirty();
         if (dirty) {
             resting = false;
-            long until = System.nanoTime() + periodNanos;
-            for (long left = periodNanos; left > 0 && arrivals == null && state == OPEN; ) {
+            while (arrivals == null && state == OPEN) {
+                long since = oldest - begun < 0 ? begun : oldest;
+                long left = periodNanos - (nanoTime.getAsLong() - since);
+                if (left <= 0) {
+                    break;
+                }
                 LockSupport.parkNanos(this, left);
-                left = until - System.nanoTime();
             }
         }
         return dirty;
     }
 
-    /** Serves everybody who has arrived with one commit. The caller leads. */
-    private void round() {
+    /**
+     * Serves everybody who has arrived with one commit. The caller leads. Never throws.
+     *
+     * @return futures for the caller to {@link #complete} when it no longer leads, or null
+     */
+    private Completions.@Nullable Group round() {
         Pending<?> group = takeArrivals();
         int callers = group == null ? 0 : group.depth;
         commit(callers);
         alone = callers == 1;
-        release(group, true);
+        Completions.Group futures = release(group);
+        if (futures == null || committer == null || completions.isForeign()) {
+            return futures;
+        }
+        completions.execute(futures);
+        return null;
     }
 
     private @Nullable Pending<?> takeArrivals() {
@@ -337,119 +422,130 @@ final class GroupCommit {
         return newest;
     }
 
-    /** Releases a group, given newest first, oldest first: blocked callers here, futures here or by the completer. */
-    private void release(@Nullable Pending<?> newestFirst, boolean byCompleter) {
-        Pending<?> futures = null;
-        Pending<?> blocked = null;
-        int blockedCount = 0;
-        int futureCount = 0;
-        for (Pending<?> p = newestFirst; p != null; ) { // reverses the order
+    /**
+     * Releases the blocked callers of a group, given newest first, oldest first.
+     *
+     * @return its futures, or null if it has none
+     */
+    private Completions.@Nullable Group release(@Nullable Pending<?> newestFirst) {
+        Pending<?> newestFuture = null;
+        Pending<?> lastFuture = null;
+        int futures = 0;
+        Pending<?> callers = null;
+        int callerCount = 0;
+        for (Pending<?> p = newestFirst; p != null; ) {
             Pending<?> next = p.next;
-            if (p instanceof BlockedCaller) {
-                p.next = blocked;
-                blocked = p;
-                blockedCount++;
+            if (p instanceof Pending.Caller) {
+                p.next = callers; // reverses the order
+                callers = p;
+                callerCount++;
             } else {
-                p.next = futures;
-                futures = p;
-                futureCount++;
+                if (lastFuture == null) {
+                    newestFuture = p;
+                } else {
+                    lastFuture.next = p;
+                }
+                p.next = null;
+                lastFuture = p;
+                futures++;
             }
             p = next;
         }
-        if (blockedCount > 0) {
-            UNRELEASED.getAndAdd(this, -blockedCount);
-            for (Pending<?> p = blocked; p != null; ) {
+        if (callerCount > 0) {
+            left(callerCount);
+            for (Pending<?> p = callers; p != null; ) {
                 Pending<?> next = p.next;
-                p.release(failureFor(p));
+                p.next = null;
+                p.release(endingOf(p), this);
                 p = next;
             }
         }
+        return newestFuture == null ? null : completions.group(newestFuture, futures);
+    }
+
+    private void complete(Completions.@Nullable Group futures) {
         if (futures != null) {
-            completeBy(byCompleter ? chosen != null ? chosen : own : null, futures, futureCount);
+            completions.execute(futures);
         }
     }
 
-    private @Nullable CounterStoreException failureFor(Pending<?> pending) {
+    /** So many have left what is in flight. */
+    void left(int count) {
+        UNRELEASED.getAndAdd(this, -count);
+    }
+
+    /** Returns how the wait ends of somebody whom a commit was to serve, or for whom none will come. */
+    Pending.Ending endingOf(Pending<?> pending) {
         Cell cell = pending.cell;
         if (cell == null ? state != FAILED : cell.durable() >= pending.total) {
-            return null;
+            return Pending.Ending.DURABLE;
         }
-        return state == FAILED ? new OutcomeUnknownException(directory, failure) : new StoreClosedException(directory);
+        return state == FAILED ? Pending.Ending.UNKNOWN : Pending.Ending.REFUSED;
     }
 
-    private void completeBy(@Nullable Executor executor, Pending<?> group, int count) {
-        if (executor != null && committer != null) {
-            try {
-                executor.execute(() -> complete(group, count));
-                return;
-            } catch (RejectedExecutionException e) {
-                // Nobody may be left waiting: this thread does it.
-            }
-        }
-        complete(group, count);
-    }
-
-    /**
-     * Completes futures. They leave what is in flight before they complete, so whoever has seen one complete is not refused
-     * for its sake; a few together, because those who add read that number; and never so many that the bound means little.
-     */
-    private void complete(Pending<?> group, int count) {
-        int stride = Math.max(1, Math.min(COMPLETION_STRIDE, maxPending / 100));
-        int left = count;
-        for (Pending<?> p = group; p != null; left--) {
-            if ((count - left) % stride == 0) {
-                UNRELEASED.getAndAdd(this, -Math.min(stride, left));
-            }
-            Pending<?> next = p.next;
-            p.release(failureFor(p));
-            p = next;
-        }
+    CounterStoreException failureOf(Pending.Ending ending) {
+        return ending == Pending.Ending.UNKNOWN
+                ? new OutcomeUnknownException(directory, failure)
+                : new StoreClosedException(directory);
     }
 
     // ---- the end ----
 
     /**
-     * Commits what was accepted and takes nothing more. Returns when all callers have been released, or handed to the executor
-     * that was chosen; any number of threads may close, even the one that completes futures.
+     * Commits what was accepted and takes nothing more. Returns when all callers have been released and all futures are complete. What
+     * depends on them may still run, if it takes long. Any number of threads may close, even the one that completes futures.
      */
     void close() {
         requireMayWait();
+        CLOSER.compareAndSet(this, null, Thread.currentThread());
         STATE.compareAndSet(this, OPEN, CLOSED); // a failed store stays failed
-        Thread committing = committer;
-        if (committing == null) {
-            if (!terminated) {
-                finish();
-            }
-            return;
+        LockSupport.unpark(committer);
+        if (Thread.currentThread().equals(closer)) {
+            finish();
+        } else {
+            awaitEnd();
         }
-        LockSupport.unpark(committing);
-        join(committing);
-        Thread completing = completer;
-        if (own != null) {
-            own.shutdown();
-            if (completing != null && !completing.equals(Thread.currentThread())) {
-                join(completing);
-            }
+        completions.close();
+        if (committer == null) {
+            tellFailure();
         }
     }
 
-    /** Ends the committing for good, in the committer's thread. */
+    /**
+     * Ends the committing for good, unless it has ended. The committer does, or the thread that closes: whichever leads next, so
+     * that closing never waits for code of callers that the committer runs.
+     */
     private void finish() {
-        while (!LEADING.compareAndSet(this, false, true)) {
-            LockSupport.park(this); // whoever leads wakes this thread when it has done
+        boolean interrupted = false;
+        while (!terminated) {
+            if (LEADING.compareAndSet(this, false, true)) {
+                Completions.Group futures = null;
+                if (state != FAILED && (arrivals != null || step.isDirty())) {
+                    futures = round();
+                }
+                terminated = true; // a caller that arrives after the next line sees this, and releases itself
+                Completions.Group tooLate = release(takeArrivals());
+                ended.countDown();
+                LockSupport.unpark(committer);
+                LockSupport.unpark(closer);
+                complete(futures);
+                complete(tooLate);
+            } else {
+                LockSupport.park(this); // whoever leads wakes this thread
+                interrupted |= Thread.interrupted();
+            }
         }
-        if (state != FAILED && (arrivals != null || step.isDirty())) {
-            round();
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
-        terminated = true; // whoever arrives after the next line sees this, and releases itself
-        release(takeArrivals(), true);
     }
 
-    private static void join(Thread thread) {
+    private void awaitEnd() {
         boolean interrupted = false;
-        while (thread.isAlive()) {
+        while (true) {
             try {
-                thread.join();
+                ended.await();
+                break;
             } catch (InterruptedException e) {
                 interrupted = true;
             }
@@ -462,103 +558,14 @@ final class GroupCommit {
     /** Does one round of the committer's work in the caller's thread, for a store without threads. */
     void pump() {
         if (LEADING.compareAndSet(this, false, true)) {
+            Completions.Group futures;
             try {
-                round();
+                futures = round();
             } finally {
                 leading = false;
             }
-        }
-    }
-
-    // ---- those who wait ----
-
-    /** Somebody who waits for an add, or (without a cell) for everything before, to be durable. */
-    abstract static class Pending<T> extends CompletableFuture<T> {
-        final @Nullable Cell cell;
-        final long total;
-
-        @Nullable
-        Pending<?> next;
-
-        int depth; // of the stack of arrivals, from here
-
-        Pending(@Nullable Cell cell, long total) {
-            this.cell = cell;
-            this.total = total;
-        }
-
-        abstract T result();
-
-        void release(@Nullable CounterStoreException refusal) {
-            if (refusal == null) {
-                complete(result());
-            } else {
-                completeExceptionally(refusal);
-            }
-        }
-    }
-
-    static final class PendingTotal extends Pending<Long> {
-        PendingTotal(@Nullable Cell cell, long total) {
-            super(cell, total);
-        }
-
-        @Override
-        Long result() {
-            return total;
-        }
-    }
-
-    static final class PendingResult extends Pending<AddResult> {
-        private final boolean replayed;
-
-        PendingResult(Cell cell, long total, boolean replayed) {
-            super(cell, total);
-            this.replayed = replayed;
-        }
-
-        @Override
-        AddResult result() {
-            return new AddResult(total, replayed);
-        }
-    }
-
-    private static final class BlockedCaller extends Pending<Long> {
-        private final Thread thread = Thread.currentThread();
-        private @Nullable CounterStoreException refusal;
-        private volatile boolean released;
-
-        BlockedCaller(@Nullable Cell cell, long total) {
-            super(cell, total);
-        }
-
-        @Override
-        Long result() {
-            return total;
-        }
-
-        @Override
-        void release(@Nullable CounterStoreException refusal) {
-            this.refusal = refusal;
-            released = true;
-            LockSupport.unpark(thread);
-        }
-
-        /** Waits whatever happens: an interrupt does not tell what became of the add. It is kept for the caller. */
-        void await() {
-            boolean interrupted = false;
-            while (!released) {
-                LockSupport.park(this);
-                interrupted |= Thread.interrupted();
-            }
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
-            CounterStoreException failed = refusal;
-            if (failed != null) {
-                failed.fillInStackTrace(); // the caller's, rather than the committer's
-                throw failed;
-            }
+            complete(futures);
+            tellFailure();
         }
     }
 }

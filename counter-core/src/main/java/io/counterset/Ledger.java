@@ -33,7 +33,7 @@ final class Ledger {
     /** The most counters a store holds. */
     static final int MAX_COUNTERS = 1_000_000;
 
-    /** So many new keys make a periodic store commit before its time. */
+    /** So many new keys make a periodic store commit before its time; or as many as may be in flight, if that is less. */
     private static final int MOST_NEW_KEYS = 10_000;
 
     private static final VarHandle MARKED;
@@ -124,8 +124,8 @@ final class Ledger {
     /**
      * Applies an add and remembers its key, or finds that both has been done.
      *
-     * @return null if the caller has to {@link #register} the counter or wait for the journal to grow; nothing was
-     *     changed
+     * @return null if the caller has to {@link #register} the counter, or to wait for a commit, which grows the journal or takes
+     *     the keys that have piled up under a stalled disk; nothing was changed
      * @throws KeyConflictException if the key was used for another add
      * @throws StoreFullException if there is no room, nor going to be any soon
      */
@@ -144,7 +144,8 @@ final class Ledger {
                 throw commits.refusal();
             }
             Cell cell = counter.cell();
-            if (cell == null || !room.admits(fullBatchBytes() + Batch.keyLength(keyLength))) {
+            boolean piledUp = commits.isPeriodic() && newKeys.size() >= commits.maxPending();
+            if (cell == null || piledUp || !room.admits(fullBatchBytes() + Batch.keyLength(keyLength))) {
                 return null;
             }
             RememberedKeys.Entry entry =
@@ -153,7 +154,7 @@ final class Ledger {
                 earlyEvictions++;
             }
             newKeys.add(entry);
-            if (newKeys.size() == MOST_NEW_KEYS && commits.isPeriodic()) {
+            if (commits.isPeriodic() && newKeys.size() == Math.min(MOST_NEW_KEYS, commits.maxPending())) {
                 commits.nudge(); // or they would pile up until the period is over
             }
             mark(cell, commits);
@@ -175,13 +176,17 @@ final class Ledger {
     void mark(Cell cell, GroupCommit commits) {
         if (cell.mark()) {
             Cell before;
+            long now = 0;
             do {
                 before = marked;
                 cell.nextMarked = before;
+                if (before == null && commits.isPeriodic()) {
+                    now = commits.nanoTime(); // before a commit can take the cell
+                }
             } while (!MARKED.compareAndSet(this, before, cell));
             cell.marked();
             if (before == null && commits.isPeriodic()) {
-                commits.dirtied();
+                commits.dirtied(now);
             }
         }
     }

@@ -14,6 +14,7 @@ import io.counterset.CounterStoreException.OutcomeUnknownException;
 import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
+import io.counterset.CounterStoreException.TotalLimitException;
 import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
@@ -313,27 +314,65 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void refusesAnOverflowAndAddsNothing() {
+    void refusesAddsThatWouldPassTheLargestTotal() {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
-            counter.add(Long.MAX_VALUE - 1);
-            for (long amount : new long[] {2, 1L << 31, Long.MAX_VALUE}) {
+            counter.add(Counter.MAX_TOTAL - 1);
+            for (long amount : new long[] {2, 1L << 31, Counter.MAX_TOTAL + 1, Long.MAX_VALUE}) {
                 assertThatThrownBy(() -> counter.add(amount))
-                        .isInstanceOf(ArithmeticException.class)
-                        .hasMessageContainingAll("counter c", String.valueOf(amount), "nothing was added");
-                assertThatThrownBy(() -> counter.add(amount, "k")).isInstanceOf(ArithmeticException.class);
-                assertThat(causeOf(counter.addAsync(amount))).isInstanceOf(ArithmeticException.class);
-                assertThat(causeOf(counter.addAsync(amount, "k"))).isInstanceOf(ArithmeticException.class);
+                        .isInstanceOf(TotalLimitException.class)
+                        .hasMessageContainingAll(
+                                "counter c", String.valueOf(amount), "4611686018427387904", "nothing was added");
+                assertThatThrownBy(() -> counter.add(amount, "k")).isInstanceOf(TotalLimitException.class);
+                assertThat(causeOf(counter.addAsync(amount))).isInstanceOf(TotalLimitException.class);
+                assertThat(causeOf(counter.addAsync(amount, "k"))).isInstanceOf(TotalLimitException.class);
             }
-            assertThat(counter.value()).isEqualTo(Long.MAX_VALUE - 1);
+            assertThat(counter.value()).isEqualTo(Counter.MAX_TOTAL - 1);
             assertThat(counter.add(1, "k"))
                     .as("the refused key is free")
-                    .isEqualTo(new AddResult(Long.MAX_VALUE, false));
-            assertThatThrownBy(counter::increment).isInstanceOf(ArithmeticException.class);
+                    .isEqualTo(new AddResult(Counter.MAX_TOTAL, false));
+            assertThatThrownBy(counter::increment).isInstanceOf(TotalLimitException.class);
+            assertThat(store.counter("other").increment()).isEqualTo(1);
         }
         try (CounterStore store = open()) {
-            assertThat(store.counter("c").value()).isEqualTo(Long.MAX_VALUE);
+            assertThat(store.counter("c").value()).isEqualTo(Counter.MAX_TOTAL);
         }
+    }
+
+    @Test
+    void readsALargerTotalAndRefusesToAddToIt() {
+        put(CountFile.FILE, (Long.MAX_VALUE - 5 + "\n").getBytes(StandardCharsets.UTF_8));
+        for (int opened = 0; opened < 2; opened++) { // from count.txt, then from the journal
+            try (CounterStore store = open(builder().countFile("visits"))) {
+                Counter visits = store.counter("visits");
+                assertThatThrownBy(visits::increment).isInstanceOf(TotalLimitException.class);
+                assertThatThrownBy(() -> visits.add(Long.MAX_VALUE)).isInstanceOf(TotalLimitException.class);
+                assertThat(visits.value()).isEqualTo(Long.MAX_VALUE - 5);
+                assertThat(store.counter("other").increment()).isEqualTo(opened + 1);
+            }
+        }
+    }
+
+    @Test
+    void refusesNullWhereASettingIsMade() {
+        CounterStore.Builder builder = builder();
+        assertThatThrownBy(() -> CounterStore.builder(none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.durability(none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> Durability.periodic(none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.idempotencyWindow(1, none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.completionExecutor(none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.onFailure(none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.countFile(none())).isInstanceOf(NullPointerException.class);
+        try (CounterStore store = open(builder)) { // with the defaults, which no attempt has changed
+            assertThat(store.durability()).isEqualTo(Durability.SYNC);
+            assertThat(store.counter("c").increment()).isEqualTo(1);
+            assertThat(store.identity().incarnation()).isEqualTo(1);
+        }
+    }
+
+    @SuppressWarnings({"NullAway", "TypeParameterUnusedInFormals"}) // as a caller that is not null-checked may
+    private static <T> T none() {
+        return null;
     }
 
     @Test
@@ -853,6 +892,7 @@ abstract class BehaviourKit {
         }
         assertThat(store.isAccepting()).isFalse();
         assertThat(store.statistics().commitFailures()).isEqualTo(1);
+        await().until(() -> !told.isEmpty());
         assertThat(told)
                 .singleElement()
                 .isInstanceOf(IOException.class)
@@ -1077,5 +1117,65 @@ abstract class BehaviourKit {
         assertThat(damaged.expected()).startsWith("batch ");
         assertThat(damaged.found()).contains("at byte 12,288");
         assertThat(file(Journal.FILE)).isEqualTo(content);
+    }
+
+    // ---- a device that stalls ----
+
+    @Test
+    void keyedAddsAreBoundedWhileTheDeviceStalls() throws Exception {
+        Gate gate = new Gate(storage());
+        int maxPending = 100;
+        try (CounterStore store = builder()
+                .durability(Durability.periodic(Duration.ofHours(1)))
+                .maxPending(maxPending)
+                .storage(gate)
+                .open()) {
+            Counter counter = store.counter("c");
+            gate.hold();
+            int accepted = 0;
+            CompletableFuture<AddResult> last;
+            do {
+                last = counter.addAsync(1, "key " + accepted);
+                accepted++;
+            } while (!last.isCompletedExceptionally() && accepted < 100 * maxPending);
+            assertThat(causeOf(last))
+                    .isInstanceOf(StoreBusyException.class)
+                    .hasMessageContainingAll("nothing was added", "try again");
+            await().until(() -> gate.waiting() == 1);
+            assertThat(accepted).isBetween(maxPending, 2 * maxPending + 1);
+            int refused = accepted;
+            Future<AddResult> blocked = threads.submit(() -> counter.add(1, "blocked"));
+            assertThat(counter.addAsync(1, "key 0").join())
+                    .as("a replay takes no room")
+                    .isEqualTo(new AddResult(1, true));
+            gate.letGo();
+            assertThat(within(blocked).replayed()).isFalse();
+            await().until(() -> !counter.addAsync(1, "key " + refused).isCompletedExceptionally());
+        }
+    }
+
+    @Test
+    void anAddJustAfterAPeriodicCommitBeganIsNotMadeToWaitForLongerThanThePeriod() throws Exception {
+        Gate gate = new Gate(storage());
+        AtomicLong nanos = new AtomicLong(Long.MAX_VALUE - 1000); // the clock may be anywhere, and wrap
+        long hour = Duration.ofHours(1).toNanos();
+        try (CounterStore store = builder()
+                .durability(Durability.periodic(Duration.ofHours(1)))
+                .clocks(System::currentTimeMillis, nanos::get)
+                .storage(gate)
+                .open()) {
+            Counter counter = store.counter("c");
+            gate.hold();
+            Future<?> flush = threads.submit(() -> {
+                counter.increment();
+                store.flush();
+            });
+            await().until(() -> gate.waiting() == 1); // the commit has taken what there was
+            counter.increment();
+            nanos.addAndGet(hour); // while the device is at it
+            gate.letGo();
+            within(flush);
+            await().atMost(Duration.ofSeconds(60)).until(() -> counter.value() == 2);
+        }
     }
 }

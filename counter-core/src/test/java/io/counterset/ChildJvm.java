@@ -49,6 +49,14 @@ final class ChildJvm implements AutoCloseable {
         return process.pid();
     }
 
+    /** Waits for the process to end by itself. */
+    int exitValue(int withinSeconds) {
+        return process.onExit()
+                .orTimeout(withinSeconds, TimeUnit.SECONDS)
+                .join()
+                .exitValue();
+    }
+
     /** SIGKILL: no handler, no buffer written, nothing. What it had printed can still be read. */
     void kill() {
         process.toHandle().destroyForcibly(); // the process itself would close the pipe besides

@@ -7,6 +7,7 @@ import io.counterset.CounterStoreException.OutcomeUnknownException;
 import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
+import io.counterset.CounterStoreException.TotalLimitException;
 import io.counterset.SimulatedDisk.Fault;
 import io.counterset.SimulatedDisk.Tears;
 import java.nio.file.Path;
@@ -175,6 +176,30 @@ class HandOverTest {
     void twoThreadsAloneHandOverWithoutALoss() throws Exception {
         // The quiet path meets the busy one most often when there are just two.
         countTogether(Durability.SYNC, 2, 0, 50_000);
+    }
+
+    @Test
+    void noRaceOfAddsMakesATotalWrap() throws Exception {
+        try (CounterStore store = open(disk, Durability.SYNC)) {
+            for (int round = 0; round < 300; round++) {
+                Counter counter = store.counter("c" + round);
+                counter.add((round % 2 == 0 ? Counter.MAX_TOTAL : Counter.MAX_TOTAL / 2) - 1);
+                List<Callable<Long>> tasks = new ArrayList<>();
+                for (long amount : new long[] {1, 1, Counter.MAX_TOTAL / 2 + 1, Counter.MAX_TOTAL}) {
+                    tasks.add(() -> {
+                        try {
+                            return counter.add(amount);
+                        } catch (TotalLimitException refused) {
+                            return 1L;
+                        }
+                    });
+                }
+                assertThat(together(tasks))
+                        .allSatisfy(total -> assertThat(total).isBetween(1L, Counter.MAX_TOTAL + 2));
+                assertThat(counter.value()).isPositive();
+            }
+            assertThat(store.isAccepting()).isTrue();
+        }
     }
 
     @Test

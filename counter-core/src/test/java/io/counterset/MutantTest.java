@@ -138,7 +138,7 @@ class MutantTest {
                 simulated(
                         "the store goes on after a failed commit",
                         "a write or sync failed, and the store accepts adds|refused without need",
-                        new Mutant().change(GroupCommit.class, "            state = FAILED;\n", "")),
+                        new Mutant().change(GroupCommit.class, "        state = FAILED;\n", "")),
                 simulated(
                         "whoever waits is told of success, whatever became of the commit",
                         "lost",

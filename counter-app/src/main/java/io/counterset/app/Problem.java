@@ -9,6 +9,7 @@ import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
 import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.CounterStoreException.TotalLimitException;
 import io.micronaut.http.HttpHeaders;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.HttpStatus;
@@ -161,9 +162,6 @@ record Problem(
                     ? of(type, refused.getMessage())
                     : outcomeUnknown(type, refused.getMessage());
         }
-        if (failure instanceof ArithmeticException) {
-            return of(Type.OVERFLOW, failure.getMessage());
-        }
         LOG.error("an increment failed in an unexpected way", failure);
         return outcomeUnknown(Type.INTERNAL_ERROR, null);
     }
@@ -175,6 +173,8 @@ record Problem(
             return refused.getCause() == null ? Type.TOO_MANY_COUNTERS : Type.STORE_FULL;
         } else if (refused instanceof KeyConflictException) {
             return Type.KEY_REUSED;
+        } else if (refused instanceof TotalLimitException) {
+            return Type.OVERFLOW;
         } else if (refused instanceof StoreFailedException) {
             return Type.STORE_FAILED;
         } else if (refused instanceof StoreClosedException) {

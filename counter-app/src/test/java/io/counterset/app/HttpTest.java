@@ -5,6 +5,7 @@ import static io.counterset.app.Service.json;
 import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.counterset.Counter;
 import io.counterset.CounterStore;
 import io.micronaut.json.tree.JsonNode;
 import java.net.InetAddress;
@@ -174,9 +175,10 @@ class HttpTest {
 
     @Test
     void anOverflowIsRefused() {
-        service.send("POST", "/count/large?by=" + (Long.MAX_VALUE - 1));
+        service.send("POST", "/count/large?by=" + (Counter.MAX_TOTAL - 1));
         assertProblem(service.send("POST", "/count/large?by=2"), 409, "overflow", "not-applied");
-        assertThat(count("/count/large")).isEqualTo(Long.MAX_VALUE - 1);
+        assertProblem(service.send("POST", "/count/large?by=" + Long.MAX_VALUE), 409, "overflow", "not-applied");
+        assertThat(count("/count/large")).isEqualTo(Counter.MAX_TOTAL - 1);
     }
 
     @ParameterizedTest
