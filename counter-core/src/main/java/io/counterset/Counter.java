@@ -99,8 +99,8 @@ public final class Counter {
      * @param key chosen by the caller, unique in the store, 1 to 255 bytes of UTF-8 without control characters
      * @throws KeyConflictException if the key was used with another counter or amount
      */
-    public AddResult add(long amount, String key) {
-        return store.add(this, amount, key);
+    public AddResult addOnce(long amount, String key) {
+        return store.addOnce(this, amount, key);
     }
 
     /**
@@ -116,9 +116,9 @@ public final class Counter {
         return store.addAsync(this, amount);
     }
 
-    /** Like {@link #add(long, String)} without blocking, as {@link #addAsync(long)} is like {@link #add(long)}. */
-    public CompletableFuture<AddResult> addAsync(long amount, String key) {
-        return store.addAsync(this, amount, key);
+    /** Like {@link #addOnce} without blocking, as {@link #addAsync(long)} is like {@link #add(long)}. */
+    public CompletableFuture<AddResult> addOnceAsync(long amount, String key) {
+        return store.addOnceAsync(this, amount, key);
     }
 
     /** Returns {@code name=value}. */

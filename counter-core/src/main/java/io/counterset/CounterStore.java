@@ -188,24 +188,7 @@ public final class CounterStore implements AutoCloseable {
     public StoreStatistics statistics() {
         ledger.lock.lock();
         try {
-            return new StoreStatistics(
-                    commit.commits(),
-                    commit.callers(),
-                    commit.bytesWritten(),
-                    commit.flushTime(),
-                    commit.flushTimes(),
-                    commit.switches(),
-                    commit.growths(),
-                    commit.longest(),
-                    recoveryTime,
-                    commits.failure() == null ? 0 : 1,
-                    discardedBatches,
-                    ledger.counters(),
-                    ledger.rememberedKeys(),
-                    ledger.replays(),
-                    ledger.earlyEvictions(),
-                    commits.pending(),
-                    countFile == null ? 0 : countFile.failures());
+            return new StoreStatistics(commit, ledger, commits, countFile, recoveryTime, discardedBatches);
         } finally {
             ledger.lock.unlock();
         }
@@ -246,7 +229,7 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    AddResult add(Counter counter, long amount, String key) {
+    AddResult addOnce(Counter counter, long amount, String key) {
         requireMayWait();
         Ledger.Keyed keyed = remember(counter, amount, key, true);
         Cell cell = keyed.entry().cell();
@@ -261,7 +244,7 @@ public final class CounterStore implements AutoCloseable {
         return new AddResult(total, keyed.replayed());
     }
 
-    CompletableFuture<AddResult> addAsync(Counter counter, long amount, String key) {
+    CompletableFuture<AddResult> addOnceAsync(Counter counter, long amount, String key) {
         try {
             CounterStoreException busy = commits.backPressure();
             if (busy != null) {
@@ -469,13 +452,9 @@ public final class CounterStore implements AutoCloseable {
         /**
          * Sets for how long idempotency keys are remembered. Default: the newest 100,000 for up to 24 hours. A smaller
          * window than before forgets what no longer fits.
-         *
-         * @param maxKeys 1 to 1,000,000
-         * @param maxAge 1 second to 3,650 days
-         * @throws IllegalArgumentException if one is out of range
          */
-        public Builder idempotencyWindow(int maxKeys, Duration maxAge) {
-            this.window = new IdempotencyWindow(maxKeys, maxAge);
+        public Builder idempotencyWindow(IdempotencyWindow window) {
+            this.window = requireNonNull(window, "window");
             return this;
         }
 

@@ -4,11 +4,15 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Why a {@link CounterStore} could not be opened or an add was not acknowledged. Each failure is a nested class of its
- * own; {@link #outcome()} says what became of the add. Arguments outside the documented range are
+ * Why a {@link CounterStore} could not be opened ({@link OpenException}) or an add was not acknowledged ({@link AddException}); a full
+ * disk can be the reason of either ({@link StoreFullException}). Each failure is a nested class of its own; {@link #outcome()} says what
+ * became of the add. Arguments outside the documented range are
  * {@link IllegalArgumentException}s; those never change anything.
  */
-public abstract sealed class CounterStoreException extends RuntimeException {
+public abstract sealed class CounterStoreException extends RuntimeException
+        permits CounterStoreException.OpenException,
+                CounterStoreException.AddException,
+                CounterStoreException.StoreFullException {
 
     private static final long serialVersionUID = 1L;
 
@@ -29,10 +33,19 @@ public abstract sealed class CounterStoreException extends RuntimeException {
         return Outcome.NOT_APPLIED;
     }
 
-    // ---- when opening: nothing was changed, and the directory's content stays as it was ----
+    // ---- when opening ----
+
+    /** Why a store could not be opened. Nothing was changed: the directory's content stays as it was. */
+    public abstract static sealed class OpenException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        OpenException(String message, @Nullable Throwable cause) {
+            super(message, cause);
+        }
+    }
 
     /** Another {@link CounterStore} has the directory open: in this JVM, or in another process. */
-    public static final class StoreLockedException extends CounterStoreException {
+    public static final class StoreLockedException extends OpenException {
         private static final long serialVersionUID = 1L;
         private final boolean thisJvm;
 
@@ -54,7 +67,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The directory cannot be created, read or written. */
-    public static final class DirectoryUnusableException extends CounterStoreException {
+    public static final class DirectoryUnusableException extends OpenException {
         private static final long serialVersionUID = 1L;
 
         DirectoryUnusableException(Path directory, Throwable cause) {
@@ -67,7 +80,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
      * The file is left as it is. Restore the volume from a backup, or move the file away to start from
      * {@code count.txt}.
      */
-    public static final class CorruptJournalException extends CounterStoreException {
+    public static final class CorruptJournalException extends OpenException {
         private static final long serialVersionUID = 1L;
         private final String file;
         private final long offset;
@@ -112,7 +125,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The file under the journal's name is not a Counterset journal. */
-    public static final class ForeignFileException extends CounterStoreException {
+    public static final class ForeignFileException extends OpenException {
         private static final long serialVersionUID = 1L;
 
         ForeignFileException(String file, String found) {
@@ -124,7 +137,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The journal was written by a newer version of this library. */
-    public static final class UnsupportedFormatException extends CounterStoreException {
+    public static final class UnsupportedFormatException extends OpenException {
         private static final long serialVersionUID = 1L;
 
         UnsupportedFormatException(String file, int found, int supported) {
@@ -136,7 +149,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** A {@code count.txt} is to be imported, but does not hold one whole number from 0 to 2<sup>63</sup>-1. */
-    public static final class InvalidCountFileException extends CounterStoreException {
+    public static final class InvalidCountFileException extends OpenException {
         private static final long serialVersionUID = 1L;
 
         InvalidCountFileException(String file, String found) {
@@ -148,6 +161,15 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     // ---- when adding ----
+
+    /** Why an add was not acknowledged, or a flush did not succeed. */
+    public abstract static sealed class AddException extends CounterStoreException {
+        private static final long serialVersionUID = 1L;
+
+        AddException(String message, @Nullable Throwable cause) {
+            super(message, cause);
+        }
+    }
 
     /**
      * The disk has no room for another counter or key (or, when opening, for a new journal). Nothing was added; what is
@@ -163,7 +185,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** As many adds are in flight as the store allows. Nothing was added; try again when some have completed. */
-    public static final class StoreBusyException extends CounterStoreException {
+    public static final class StoreBusyException extends AddException {
         private static final long serialVersionUID = 1L;
 
         StoreBusyException(String message) {
@@ -172,7 +194,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The key was used before with another counter or amount, inside the window. Nothing was added. */
-    public static final class KeyConflictException extends CounterStoreException {
+    public static final class KeyConflictException extends AddException {
         private static final long serialVersionUID = 1L;
 
         KeyConflictException(String message) {
@@ -181,7 +203,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The add would make the counter's total pass {@link Counter#MAX_TOTAL}. Nothing was added. */
-    public static final class TotalLimitException extends CounterStoreException {
+    public static final class TotalLimitException extends AddException {
         private static final long serialVersionUID = 1L;
 
         TotalLimitException(String counter, long total, long amount) {
@@ -193,7 +215,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The store is closed or closing. Nothing was added. */
-    public static final class StoreClosedException extends CounterStoreException {
+    public static final class StoreClosedException extends AddException {
         private static final long serialVersionUID = 1L;
 
         StoreClosedException(String directory) {
@@ -202,7 +224,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
     }
 
     /** The disk failed earlier, and the store has stopped for good. Nothing was added; reads go on. Open it anew. */
-    public static final class StoreFailedException extends CounterStoreException {
+    public static final class StoreFailedException extends AddException {
         private static final long serialVersionUID = 1L;
 
         StoreFailedException(String directory, @Nullable Throwable cause) {
@@ -216,7 +238,7 @@ public abstract sealed class CounterStoreException extends RuntimeException {
      * The disk failed while this add was on its way: after a restart it may be there or not. The store accepts no more
      * adds; reads go on and show what was durable before.
      */
-    public static final class OutcomeUnknownException extends CounterStoreException {
+    public static final class OutcomeUnknownException extends AddException {
         private static final long serialVersionUID = 1L;
 
         OutcomeUnknownException(String directory, @Nullable Throwable cause) {

@@ -269,10 +269,10 @@ abstract class BehaviourKit {
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContainingAll("a counter's name must be 1 to 128 bytes of UTF-8", "nothing was added");
             Counter good = store.counter("good");
-            assertThatThrownBy(() -> good.add(1, bad))
+            assertThatThrownBy(() -> good.addOnce(1, bad))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContainingAll("an idempotency key must be 1 to 255 bytes of UTF-8", "nothing was added");
-            assertThat(causeOf(good.addAsync(1, bad))).isInstanceOf(IllegalArgumentException.class);
+            assertThat(causeOf(good.addOnceAsync(1, bad))).isInstanceOf(IllegalArgumentException.class);
             assertThatThrownBy(() -> builder().countFile(bad)).isInstanceOf(IllegalArgumentException.class);
             assertThat(store.snapshot()).isEmpty();
         }
@@ -285,15 +285,15 @@ abstract class BehaviourKit {
         String longestName = character.repeat(128 / bytes);
         String longestKey = character.repeat(255 / bytes);
         try (CounterStore store = open()) {
-            assertThat(store.counter(longestName).add(3, longestKey)).isEqualTo(new AddResult(3, false));
+            assertThat(store.counter(longestName).addOnce(3, longestKey)).isEqualTo(new AddResult(3, false));
             assertThatThrownBy(() -> store.counter(longestName + character))
                     .isInstanceOf(IllegalArgumentException.class);
-            assertThatThrownBy(() -> store.counter("x").add(1, longestKey + character))
+            assertThatThrownBy(() -> store.counter("x").addOnce(1, longestKey + character))
                     .isInstanceOf(IllegalArgumentException.class);
         }
         try (CounterStore store = open()) {
             assertThat(store.snapshot()).isEqualTo(Map.of(longestName, 3L));
-            assertThat(store.counter(longestName).add(3, longestKey)).isEqualTo(new AddResult(3, true));
+            assertThat(store.counter(longestName).addOnce(3, longestKey)).isEqualTo(new AddResult(3, true));
         }
     }
 
@@ -305,11 +305,11 @@ abstract class BehaviourKit {
             assertThatThrownBy(() -> counter.add(amount))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContainingAll("1 or more", String.valueOf(amount), "nothing was added");
-            assertThatThrownBy(() -> counter.add(amount, "k")).isInstanceOf(IllegalArgumentException.class);
+            assertThatThrownBy(() -> counter.addOnce(amount, "k")).isInstanceOf(IllegalArgumentException.class);
             assertThat(causeOf(counter.addAsync(amount))).isInstanceOf(IllegalArgumentException.class);
-            assertThat(causeOf(counter.addAsync(amount, "k"))).isInstanceOf(IllegalArgumentException.class);
+            assertThat(causeOf(counter.addOnceAsync(amount, "k"))).isInstanceOf(IllegalArgumentException.class);
             assertThat(store.snapshot()).isEmpty();
-            assertThat(counter.add(1, "k").replayed()).isFalse();
+            assertThat(counter.addOnce(1, "k").replayed()).isFalse();
         }
     }
 
@@ -323,12 +323,12 @@ abstract class BehaviourKit {
                         .isInstanceOf(TotalLimitException.class)
                         .hasMessageContainingAll(
                                 "counter c", String.valueOf(amount), "4611686018427387904", "nothing was added");
-                assertThatThrownBy(() -> counter.add(amount, "k")).isInstanceOf(TotalLimitException.class);
+                assertThatThrownBy(() -> counter.addOnce(amount, "k")).isInstanceOf(TotalLimitException.class);
                 assertThat(causeOf(counter.addAsync(amount))).isInstanceOf(TotalLimitException.class);
-                assertThat(causeOf(counter.addAsync(amount, "k"))).isInstanceOf(TotalLimitException.class);
+                assertThat(causeOf(counter.addOnceAsync(amount, "k"))).isInstanceOf(TotalLimitException.class);
             }
             assertThat(counter.value()).isEqualTo(Counter.MAX_TOTAL - 1);
-            assertThat(counter.add(1, "k"))
+            assertThat(counter.addOnce(1, "k"))
                     .as("the refused key is free")
                     .isEqualTo(new AddResult(Counter.MAX_TOTAL, false));
             assertThatThrownBy(counter::increment).isInstanceOf(TotalLimitException.class);
@@ -359,7 +359,8 @@ abstract class BehaviourKit {
         assertThatThrownBy(() -> CounterStore.builder(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.durability(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> Durability.periodic(none())).isInstanceOf(NullPointerException.class);
-        assertThatThrownBy(() -> builder.idempotencyWindow(1, none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> new IdempotencyWindow(1, none())).isInstanceOf(NullPointerException.class);
+        assertThatThrownBy(() -> builder.idempotencyWindow(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.completionExecutor(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.onFailure(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.countFile(none())).isInstanceOf(NullPointerException.class);
@@ -390,13 +391,13 @@ abstract class BehaviourKit {
         assertThat(Durability.periodic(Duration.ofNanos(1_500_000))).hasToString("1500000ns");
         assertThat(Durability.SYNC.period()).isEmpty();
         CounterStore.Builder builder = builder();
-        assertThatThrownBy(() -> builder.idempotencyWindow(0, Duration.ofDays(1)))
+        assertThatThrownBy(() -> builder.idempotencyWindow(new IdempotencyWindow(0, Duration.ofDays(1))))
                 .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> builder.idempotencyWindow(1_000_001, Duration.ofDays(1)))
+        assertThatThrownBy(() -> builder.idempotencyWindow(new IdempotencyWindow(1_000_001, Duration.ofDays(1))))
                 .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> builder.idempotencyWindow(1, Duration.ofMillis(999)))
+        assertThatThrownBy(() -> builder.idempotencyWindow(new IdempotencyWindow(1, Duration.ofMillis(999))))
                 .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> builder.idempotencyWindow(1, Duration.ofDays(3651)))
+        assertThatThrownBy(() -> builder.idempotencyWindow(new IdempotencyWindow(1, Duration.ofDays(3651))))
                 .isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> builder.maxPending(0)).isInstanceOf(IllegalArgumentException.class);
     }
@@ -407,16 +408,16 @@ abstract class BehaviourKit {
     void aKeyAddsOnceAndAnswersAlike() {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
-            assertThat(counter.add(5, "k")).isEqualTo(new AddResult(5, false));
+            assertThat(counter.addOnce(5, "k")).isEqualTo(new AddResult(5, false));
             counter.add(1);
-            assertThat(counter.add(5, "k")).isEqualTo(new AddResult(5, true));
-            assertThat(counter.addAsync(5, "k").join()).isEqualTo(new AddResult(5, true));
-            assertThat(counter.addAsync(2, "k2").join()).isEqualTo(new AddResult(8, false));
+            assertThat(counter.addOnce(5, "k")).isEqualTo(new AddResult(5, true));
+            assertThat(counter.addOnceAsync(5, "k").join()).isEqualTo(new AddResult(5, true));
+            assertThat(counter.addOnceAsync(2, "k2").join()).isEqualTo(new AddResult(8, false));
             assertThat(store.statistics().replays()).isEqualTo(2);
         }
         try (CounterStore store = open()) {
-            assertThat(store.counter("c").add(5, "k")).isEqualTo(new AddResult(5, true));
-            assertThat(store.counter("c").add(2, "k2")).isEqualTo(new AddResult(8, true));
+            assertThat(store.counter("c").addOnce(5, "k")).isEqualTo(new AddResult(5, true));
+            assertThat(store.counter("c").addOnce(2, "k2")).isEqualTo(new AddResult(8, true));
             assertThat(store.counter("c").value()).isEqualTo(8);
             assertThat(store.statistics().rememberedKeys()).isEqualTo(2);
         }
@@ -425,12 +426,12 @@ abstract class BehaviourKit {
     @Test
     void aKeyIsRefusedToAnotherAdd() {
         try (CounterStore store = open()) {
-            store.counter("c").add(5, "k");
+            store.counter("c").addOnce(5, "k");
             Counter other = store.counter("other");
             for (Throwable refused : List.of(
-                    catchThrowable(() -> store.counter("c").add(6, "k")),
-                    catchThrowable(() -> other.add(5, "k")),
-                    causeOf(other.addAsync(5, "k")))) {
+                    catchThrowable(() -> store.counter("c").addOnce(6, "k")),
+                    catchThrowable(() -> other.addOnce(5, "k")),
+                    causeOf(other.addOnceAsync(5, "k")))) {
                 assertThat(refused)
                         .isInstanceOf(KeyConflictException.class)
                         .hasMessageContainingAll("the key k was used to add 5 to c", "nothing was added");
@@ -442,26 +443,26 @@ abstract class BehaviourKit {
 
     @Test
     void theWindowIsBoundedByCount() {
-        CounterStore.Builder narrow = builder().idempotencyWindow(2, Duration.ofDays(1));
+        CounterStore.Builder narrow = builder().idempotencyWindow(new IdempotencyWindow(2, Duration.ofDays(1)));
         try (CounterStore store = open(narrow)) {
             assertThat(store.idempotencyWindow()).isEqualTo(new IdempotencyWindow(2, Duration.ofDays(1)));
             Counter counter = store.counter("c");
             for (int i = 1; i <= 3; i++) {
-                counter.add(1, "k" + i);
+                counter.addOnce(1, "k" + i);
             }
             assertThat(store.statistics().earlyEvictions()).isEqualTo(1);
             assertThat(store.statistics().rememberedKeys()).isEqualTo(2);
-            assertThat(counter.add(1, "k3").replayed()).isTrue();
-            assertThat(counter.add(1, "k2").replayed()).isTrue();
-            assertThat(counter.add(1, "k1")).as("forgotten").isEqualTo(new AddResult(4, false));
-            assertThat(counter.add(1, "k2")).as("had to go for it").isEqualTo(new AddResult(5, false));
+            assertThat(counter.addOnce(1, "k3").replayed()).isTrue();
+            assertThat(counter.addOnce(1, "k2").replayed()).isTrue();
+            assertThat(counter.addOnce(1, "k1")).as("forgotten").isEqualTo(new AddResult(4, false));
+            assertThat(counter.addOnce(1, "k2")).as("had to go for it").isEqualTo(new AddResult(5, false));
         }
         try (CounterStore store = open(narrow)) {
-            assertThat(store.counter("c").add(1, "k1").replayed()).isTrue();
-            assertThat(store.counter("c").add(1, "k2").replayed()).isTrue();
+            assertThat(store.counter("c").addOnce(1, "k1").replayed()).isTrue();
+            assertThat(store.counter("c").addOnce(1, "k2").replayed()).isTrue();
         }
-        try (CounterStore store = open(builder().idempotencyWindow(1, Duration.ofDays(1)))) {
-            assertThat(store.counter("c").add(1, "k2").replayed())
+        try (CounterStore store = open(builder().idempotencyWindow(new IdempotencyWindow(1, Duration.ofDays(1))))) {
+            assertThat(store.counter("c").addOnce(1, "k2").replayed())
                     .as("the newest stays in a smaller window")
                     .isTrue();
             assertThat(store.statistics().rememberedKeys()).isEqualTo(1);
@@ -471,28 +472,29 @@ abstract class BehaviourKit {
     @Test
     void theWindowIsBoundedByAgeAndTheClockNeverGoesBack() {
         AtomicLong millis = new AtomicLong(1_000_000);
-        CounterStore.Builder builder =
-                builder().idempotencyWindow(10, Duration.ofSeconds(10)).clocks(millis::get, System::nanoTime);
+        CounterStore.Builder builder = builder()
+                .idempotencyWindow(new IdempotencyWindow(10, Duration.ofSeconds(10)))
+                .clocks(millis::get, System::nanoTime);
         try (CounterStore store = open(builder)) {
             Counter counter = store.counter("c");
-            counter.add(1, "k");
+            counter.addOnce(1, "k");
             millis.addAndGet(10_000);
-            assertThat(counter.add(1, "k").replayed())
+            assertThat(counter.addOnce(1, "k").replayed())
                     .as("exactly as old as may be")
                     .isTrue();
             millis.addAndGet(-60_000);
-            counter.add(1, "k2");
-            assertThat(counter.add(1, "k").replayed())
+            counter.addOnce(1, "k2");
+            assertThat(counter.addOnce(1, "k").replayed())
                     .as("the clock was set back")
                     .isTrue();
             millis.addAndGet(60_001);
-            assertThat(counter.add(1, "k").replayed()).as("of age").isFalse();
+            assertThat(counter.addOnce(1, "k").replayed()).as("of age").isFalse();
             assertThat(store.statistics().earlyEvictions()).isZero();
             millis.addAndGet(10_001);
         }
         try (CounterStore store = open(builder)) {
             assertThat(store.statistics().rememberedKeys()).isZero();
-            assertThat(store.counter("c").add(1, "k").replayed()).isFalse();
+            assertThat(store.counter("c").addOnce(1, "k").replayed()).isFalse();
         }
     }
 
@@ -503,10 +505,10 @@ abstract class BehaviourKit {
             Counter counter = store.counter("c");
             counter.increment();
             gate.hold();
-            Future<AddResult> first = threads.submit(() -> counter.add(5, "k"));
+            Future<AddResult> first = threads.submit(() -> counter.addOnce(5, "k"));
             await().until(() -> gate.waiting() == 1);
-            Future<AddResult> second = threads.submit(() -> counter.add(5, "k"));
-            CompletableFuture<AddResult> third = counter.addAsync(5, "k");
+            Future<AddResult> second = threads.submit(() -> counter.addOnce(5, "k"));
+            CompletableFuture<AddResult> third = counter.addOnceAsync(5, "k");
             await().until(() -> store.statistics().replays() == 2);
             assertThat(counter.value()).as("not durable yet").isEqualTo(1);
             assertThat(third).isNotDone();
@@ -568,7 +570,7 @@ abstract class BehaviourKit {
             await().until(() -> gate.waiting() == 1);
             List<CompletableFuture<Long>> taken =
                     List.of(counter.addAsync(1), counter.addAsync(1), counter.addAsync(1));
-            for (Throwable refused : List.of(causeOf(counter.addAsync(1)), causeOf(counter.addAsync(1, "k")))) {
+            for (Throwable refused : List.of(causeOf(counter.addAsync(1)), causeOf(counter.addOnceAsync(1, "k")))) {
                 assertThat(refused)
                         .isInstanceOf(StoreBusyException.class)
                         .hasMessageContainingAll("3 adds in flight", "nothing was added");
@@ -604,7 +606,7 @@ abstract class BehaviourKit {
             assertThat(counter.increment()).isEqualTo(1);
             await().until(() -> counter.value() == 1);
             assertThat(counter.addAsync(1)).isCompletedWithValue(2L);
-            assertThat(counter.add(1, "k")).isEqualTo(new AddResult(3, false));
+            assertThat(counter.addOnce(1, "k")).isEqualTo(new AddResult(3, false));
             await().until(() -> counter.value() == 3);
         }
     }
@@ -639,7 +641,7 @@ abstract class BehaviourKit {
                 counter.increment();
             }
             CompletableFuture<Long> future = counter.addAsync(1);
-            AddResult keyed = counter.add(1, "k" + round);
+            AddResult keyed = counter.addOnce(1, "k" + round);
             store.flush();
             store.counter("d").increment();
             assertThat(Thread.currentThread().isInterrupted()).as("after adds").isTrue();
@@ -733,7 +735,7 @@ abstract class BehaviourKit {
             counter.increment();
             for (Runnable waits : List.<Runnable>of(
                     counter::increment,
-                    () -> counter.add(1, "key"),
+                    () -> counter.addOnce(1, "key"),
                     () -> store.counter("new").increment(),
                     store::flush,
                     store::close)) {
@@ -807,17 +809,17 @@ abstract class BehaviourKit {
     void aClosedStoreRefusesAddsAndAnswersReads() {
         CounterStore store = open();
         Counter counter = store.counter("c");
-        counter.add(5, "k");
+        counter.addOnce(5, "k");
         assertThat(store.isAccepting()).isTrue();
         store.close();
         store.close();
         assertThat(store.isAccepting()).isFalse();
         for (Throwable refused : List.of(
                 catchThrowable(counter::increment),
-                catchThrowable(() -> counter.add(1, "k2")),
+                catchThrowable(() -> counter.addOnce(1, "k2")),
                 catchThrowable(() -> store.counter("new").increment()),
                 causeOf(counter.addAsync(1)),
-                causeOf(counter.addAsync(1, "k2")))) {
+                causeOf(counter.addOnceAsync(1, "k2")))) {
             assertThat(refused)
                     .isInstanceOf(StoreClosedException.class)
                     .hasMessageContainingAll(builderPath(), "is closed", "nothing was added");
@@ -825,7 +827,7 @@ abstract class BehaviourKit {
         }
         assertThat(counter.value()).isEqualTo(5);
         assertThat(store.snapshot()).isEqualTo(Map.of("c", 5L));
-        assertThat(counter.add(5, "k")).isEqualTo(new AddResult(5, true));
+        assertThat(counter.addOnce(5, "k")).isEqualTo(new AddResult(5, true));
         store.flush();
         try (CounterStore again = open()) {
             assertThat(again.snapshot()).isEqualTo(Map.of("c", 5L));
@@ -871,13 +873,13 @@ abstract class BehaviourKit {
                 })
                 .open();
         Counter counter = store.counter("c");
-        counter.add(5, "before");
+        counter.addOnce(5, "before");
         assertThat(store.failure()).isEmpty();
         gate.hold();
         Future<Long> leader = threads.submit(counter::increment);
         await().until(() -> gate.waiting() == 1);
         CompletableFuture<Long> asynchronous = counter.addAsync(1);
-        Future<AddResult> keyed = threads.submit(() -> counter.add(1, "during"));
+        Future<AddResult> keyed = threads.submit(() -> counter.addOnce(1, "during"));
         await().until(() -> store.statistics().pending() == 2);
         gate.fail();
         for (Throwable unknown : List.of(
@@ -899,7 +901,7 @@ abstract class BehaviourKit {
                 .isSameAs(store.failure().orElseThrow());
         for (Throwable refused : List.of(
                 catchThrowable(counter::increment),
-                catchThrowable(() -> counter.add(1, "after")),
+                catchThrowable(() -> counter.addOnce(1, "after")),
                 causeOf(counter.addAsync(1)))) {
             assertThat(refused)
                     .isInstanceOf(StoreFailedException.class)
@@ -908,14 +910,14 @@ abstract class BehaviourKit {
         }
         assertThat(counter.value()).isEqualTo(5);
         assertThat(store.snapshot()).isEqualTo(Map.of("c", 5L));
-        assertThat(counter.add(5, "before"))
+        assertThat(counter.addOnce(5, "before"))
                 .as("what is durable is still answered")
                 .isEqualTo(new AddResult(5, true));
-        assertThatThrownBy(() -> counter.add(1, "during")).isInstanceOf(OutcomeUnknownException.class);
+        assertThatThrownBy(() -> counter.addOnce(1, "during")).isInstanceOf(OutcomeUnknownException.class);
         store.close();
         try (CounterStore again = open()) {
             assertThat(again.counter("c").value()).isEqualTo(5);
-            assertThat(again.counter("c").add(1, "during").replayed()).isFalse();
+            assertThat(again.counter("c").addOnce(1, "during").replayed()).isFalse();
         }
     }
 
@@ -950,7 +952,7 @@ abstract class BehaviourKit {
         try (CounterStore store = open(small)) {
             for (int i = 0; i < 300; i++) {
                 String name = i + "-".repeat(100);
-                store.counter(name).add(i + 1, "key of " + name);
+                store.counter(name).addOnce(i + 1, "key of " + name);
                 expected.put(name, i + 1L);
             }
             assertThat(store.statistics().growths()).isPositive();
@@ -1135,7 +1137,7 @@ abstract class BehaviourKit {
             int accepted = 0;
             CompletableFuture<AddResult> last;
             do {
-                last = counter.addAsync(1, "key " + accepted);
+                last = counter.addOnceAsync(1, "key " + accepted);
                 accepted++;
             } while (!last.isCompletedExceptionally() && accepted < 100 * maxPending);
             assertThat(causeOf(last))
@@ -1144,13 +1146,13 @@ abstract class BehaviourKit {
             await().until(() -> gate.waiting() == 1);
             assertThat(accepted).isBetween(maxPending, 2 * maxPending + 1);
             int refused = accepted;
-            Future<AddResult> blocked = threads.submit(() -> counter.add(1, "blocked"));
-            assertThat(counter.addAsync(1, "key 0").join())
+            Future<AddResult> blocked = threads.submit(() -> counter.addOnce(1, "blocked"));
+            assertThat(counter.addOnceAsync(1, "key 0").join())
                     .as("a replay takes no room")
                     .isEqualTo(new AddResult(1, true));
             gate.letGo();
             assertThat(within(blocked).replayed()).isFalse();
-            await().until(() -> !counter.addAsync(1, "key " + refused).isCompletedExceptionally());
+            await().until(() -> !counter.addOnceAsync(1, "key " + refused).isCompletedExceptionally());
         }
     }
 

@@ -63,7 +63,7 @@ class DamageTest {
                     .storage(disk.mount())
                     .clocks(() -> 1000, () -> 0)
                     .minHalf((long) blocks * BLOCK)
-                    .idempotencyWindow(WINDOW.maxKeys(), WINDOW.maxAge())
+                    .idempotencyWindow(WINDOW)
                     .withoutThreads()
                     .open();
             take(disk);
@@ -73,7 +73,7 @@ class DamageTest {
                     var unused = store.counter("c" + c + (wide ? "-".repeat(100) : ""))
                             .addAsync(i + 1);
                 }
-                var unused = store.counter("keyed").addAsync(1, "key " + i);
+                var unused = store.counter("keyed").addOnceAsync(1, "key " + i);
                 store.pump();
                 take(disk);
             }

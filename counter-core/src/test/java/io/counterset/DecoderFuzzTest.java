@@ -38,7 +38,7 @@ class DecoderFuzzTest {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         try (CounterStore store = open(disk)) {
             for (int i = 0; i < 3; i++) {
-                store.counter("c" + i).add(i + 1, "key" + i);
+                store.counter("c" + i).addOnce(i + 1, "key" + i);
             }
         }
         return content(disk);
@@ -49,7 +49,7 @@ class DecoderFuzzTest {
                 .storage(disk.mount())
                 .clocks(() -> Long.MIN_VALUE / 2, () -> 0)
                 .minHalf(2 * BLOCK)
-                .idempotencyWindow(WINDOW.maxKeys(), WINDOW.maxAge())
+                .idempotencyWindow(WINDOW)
                 .withoutThreads()
                 .open();
     }

@@ -46,7 +46,7 @@ class FullDiskTest {
             assertThat(store.isAccepting()).isTrue();
             expected.put("c", counter.increment());
             assertThat(store.snapshot()).isEqualTo(expected);
-            assertThatThrownBy(() -> counter.add(1, "k".repeat(255)))
+            assertThatThrownBy(() -> counter.addOnce(1, "k".repeat(255)))
                     .isInstanceOf(StoreFullException.class)
                     .hasMessageContainingAll("no room", "nothing was added");
 

@@ -211,7 +211,7 @@ class HandOverTest {
                 int thread = t;
                 tasks.add(() -> {
                     for (int i = 0; i < 1500; i++) {
-                        store.counter("c" + i % 2).add(1, thread + "/" + i);
+                        store.counter("c" + i % 2).addOnce(1, thread + "/" + i);
                     }
                     return 0;
                 });

@@ -41,8 +41,8 @@ class JournalFormatTest {
                 for (int i = 0; i < 3; i++) {
                     store.counter("visits").increment();
                 }
-                store.counter(SNOWMAN).add(1L << 60, "key " + life);
-                store.counter("visits").add(5, "visits of life " + life);
+                store.counter(SNOWMAN).addOnce(1L << 60, "key " + life);
+                store.counter("visits").addOnce(5, "visits of life " + life);
             }
         }
         Files.write(Path.of(file[0]), content(disk));
@@ -77,9 +77,9 @@ class JournalFormatTest {
                                 UUID.fromString("b51fc866-43f7-4722-964f-e76e8d8f6087"), incarnation));
                 assertThat(store.snapshot()).isEqualTo(Map.of("visits", 24L, SNOWMAN, 3L << 60));
                 for (int life = 0; life < 3; life++) {
-                    assertThat(store.counter(SNOWMAN).add(1L << 60, "key " + life))
+                    assertThat(store.counter(SNOWMAN).addOnce(1L << 60, "key " + life))
                             .isEqualTo(new AddResult((life + 1L) << 60, true));
-                    assertThat(store.counter("visits").add(5, "visits of life " + life))
+                    assertThat(store.counter("visits").addOnce(5, "visits of life " + life))
                             .isEqualTo(new AddResult(8L * (life + 1), true));
                 }
             }

@@ -65,7 +65,7 @@ class ProcessKillTest {
                 Counter keyed = store.counter("keyed");
                 assertThat(keyed.value()).isBetween((long) keysReported.cardinality(), keysBegun);
                 for (int key = 0; key < keysBegun; key++) { // tried again by who did not get an answer, and by who did
-                    AddResult result = keyed.add(1, "key" + key);
+                    AddResult result = keyed.addOnce(1, "key" + key);
                     assertThat(result.replayed() || !keysReported.get(key))
                             .as("key %d was acknowledged, and its add is gone", key)
                             .isTrue();
@@ -106,7 +106,7 @@ class ProcessKillTest {
             Counter keyed = store.counter("keyed");
             for (long key = Long.parseLong(arguments[1]); ; key++) {
                 say("beginKey " + key);
-                keyed.add(1, "key" + key);
+                keyed.addOnce(1, "key" + key);
                 say("addedKey " + key);
             }
         }

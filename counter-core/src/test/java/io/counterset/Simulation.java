@@ -293,7 +293,7 @@ final class Simulation {
                 .withoutThreads()
                 .minHalf(settings.minHalf)
                 .maxPending(settings.maxPending)
-                .idempotencyWindow(settings.maxKeys, settings.maxAge)
+                .idempotencyWindow(new IdempotencyWindow(settings.maxKeys, settings.maxAge))
                 .durability(settings.durability);
         if (settings.countFile) {
             builder.countFile(settings.counters.get(0));
@@ -375,10 +375,10 @@ final class Simulation {
 
         CompletableFuture<?> future;
         if (async) {
-            future = key == null ? target.addAsync(amount) : target.addAsync(amount, key);
+            future = key == null ? target.addAsync(amount) : target.addOnceAsync(amount, key);
         } else {
             try {
-                Object result = key == null ? (Object) target.add(amount) : target.add(amount, key);
+                Object result = key == null ? (Object) target.add(amount) : target.addOnce(amount, key);
                 future = CompletableFuture.completedFuture(result);
             } catch (CounterStoreException e) {
                 future = CompletableFuture.failedFuture(e);

@@ -218,7 +218,7 @@ final class CountController {
                                     : Problem.ofAdd(failure).response(),
                             eventLoop);
         }
-        return counter.addAsync(amount, key)
+        return counter.addOnceAsync(amount, key)
                 .handleAsync(
                         (result, failure) -> failure == null
                                 ? added(type, counter, result.total(), result.replayed())

@@ -104,7 +104,7 @@ record CounterSettings(
     CounterStore.Builder store() {
         return CounterStore.builder(directory)
                 .durability(durability)
-                .idempotencyWindow(idempotency.maxKeys(), idempotency.maxAge())
+                .idempotencyWindow(new IdempotencyWindow(idempotency.maxKeys(), idempotency.maxAge()))
                 .maxPending(maxPending)
                 .completionExecutor(Runnable::run) // each answer goes on on its connection's event loop
                 .countFile(name);
