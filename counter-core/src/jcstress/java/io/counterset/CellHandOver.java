@@ -19,8 +19,8 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
 @State
 public class CellHandOver {
 
-    private final Cell cell = new Cell("c", 1, 0);
-    private volatile @Nullable Cell marked;
+    private final Counter cell = new Counter("c", 1, 0);
+    private volatile @Nullable Counter marked;
     private long taken;
 
     private long add() {
@@ -33,7 +33,7 @@ public class CellHandOver {
     }
 
     private void commit() {
-        Cell handedOver = marked;
+        Counter handedOver = marked;
         if (handedOver != null) {
             marked = null;
             handedOver.unmark();

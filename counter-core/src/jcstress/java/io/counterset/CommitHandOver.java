@@ -20,7 +20,7 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
 @State
 public class CommitHandOver implements GroupCommit.Step {
 
-    private final Cell cell = new Cell("c", 1, 0);
+    private final Counter cell = new Counter("c", 1, 0);
     private final GroupCommit commits = new GroupCommit(this, "here", Durability.SYNC, 10, null, System::nanoTime);
 
     public CommitHandOver() {

@@ -44,7 +44,7 @@ final class Batch {
     private static final VarHandle INT = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
     private static final VarHandle LONG = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
-    private @Nullable Cell[] cells = new @Nullable Cell[16];
+    private @Nullable Counter[] cells = new @Nullable Counter[16];
     private long[] values = new long[16];
     private int size;
     private List<RememberedKeys.Entry> keys = List.of();
@@ -65,7 +65,7 @@ final class Batch {
 
     void clear(boolean full) {
         if (cells.length > 1024) { // what a full batch needed is not kept
-            cells = new @Nullable Cell[16];
+            cells = new @Nullable Counter[16];
             values = new long[16];
         } else {
             Arrays.fill(cells, 0, size, null);
@@ -82,7 +82,7 @@ final class Batch {
      * @throws IllegalStateException if its total went back: it passed the largest there is. Adds see to that it does not, but for
      *     one of more than 2<sup>62</sup> between two instructions of another; rather stop than write down a wrong count
      */
-    void add(Cell cell, long value) {
+    void add(Counter cell, long value) {
         if (value < cell.durable()) {
             throw new IllegalStateException(
                     "counter " + cell.name + " went from " + cell.durable() + " back to " + value);
@@ -121,7 +121,7 @@ final class Batch {
 
     void publish() {
         for (int i = 0; i < size; i++) {
-            Cell cell = cells[i];
+            Counter cell = cells[i];
             if (cell != null) {
                 cell.publish(values[i]);
             }
@@ -142,7 +142,7 @@ final class Batch {
         INT.set(b, 36, keys.size());
         int at = HEADER;
         for (int i = 0; i < size; i++) {
-            Cell cell = cells[i];
+            Counter cell = cells[i];
             if (cell != null) {
                 at = putString(b, at, cell.name);
             }
@@ -217,15 +217,15 @@ final class Batch {
         int counters = counters(b);
         int keys = (int) INT.get(b, 36);
         in.require(counters >= 0 && keys >= 0, HEADER - 8, "a number of entries", counters + " and " + keys);
-        List<Cell> listed = new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
+        List<Counter> listed = new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
         for (int i = 0; i < counters; i++) {
             int at = in.at;
             String name = in.string(MAX_NAME);
             long value = in.integer64();
-            Cell cell = contents.cells().get(name);
+            Counter cell = contents.cells().get(name);
             if (cell == null) {
                 in.require(value >= 1, at, "a count of 1 or more for " + name, String.valueOf(value));
-                cell = new Cell(name, b[at] & 0xff, value);
+                cell = new Counter(name, b[at] & 0xff, value);
                 contents.cells().put(name, cell);
             } else {
                 long before = cell.durable();
@@ -242,7 +242,7 @@ final class Batch {
             long total = in.integer64();
             long appliedAt = in.integer64();
             in.require(index >= 0 && index < counters, at, "a counter of this batch", "number " + index);
-            Cell cell = listed.get(index);
+            Counter cell = listed.get(index);
             in.require(
                     amount >= 1 && total >= amount && total <= cell.durable(),
                     at,

@@ -40,7 +40,7 @@ import org.jspecify.annotations.Nullable;
  * <h2>How it works</h2>
  *
  * <pre>
- *   add:     applied += amount, mark the counter     (Cell)         any thread, no lock
+ *   add:     applied += amount, mark the counter     (Counter)      any thread, no lock
  *            remember the key, under the lock        (Ledger)
  *            lead a commit, or wait for one          (GroupCommit)
  *   commit:  take the marked counters, the new keys
@@ -135,11 +135,13 @@ public final class CounterStore implements AutoCloseable {
      * @throws IllegalArgumentException if the name is not that
      */
     public Counter counter(String name) {
-        return new Counter(this, name, Names.require("a counter's name", name, Batch.MAX_NAME), ledger.find(name));
+        int length = Names.require("a counter's name", name, Batch.MAX_NAME);
+        Counter known = ledger.find(name);
+        return known != null ? known.of(this) : new Counter(this, name, length);
     }
 
     @Nullable
-    Cell find(String name) {
+    Counter find(String name) {
         return ledger.find(name);
     }
 
@@ -198,7 +200,7 @@ public final class CounterStore implements AutoCloseable {
 
     long add(Counter counter, long amount) {
         requireMayWait();
-        Cell cell = admit(counter, amount, true);
+        Counter cell = admit(counter, amount, true);
         long total = cell.advance(amount);
         ledger.mark(cell, commits);
         if (!commits.isPeriodic()) {
@@ -215,7 +217,7 @@ public final class CounterStore implements AutoCloseable {
             if (busy != null) {
                 return CompletableFuture.failedFuture(busy);
             }
-            Cell cell = admit(counter, amount, false);
+            Counter cell = admit(counter, amount, false);
             long total = cell.advance(amount);
             ledger.mark(cell, commits);
             if (commits.isPeriodic() && commits.isOpen()) {
@@ -232,7 +234,7 @@ public final class CounterStore implements AutoCloseable {
     AddResult addOnce(Counter counter, long amount, String key) {
         requireMayWait();
         Ledger.Keyed keyed = remember(counter, amount, key, true);
-        Cell cell = keyed.entry().cell();
+        Counter cell = keyed.entry().cell();
         long total = keyed.entry().total();
         if (!commits.isPeriodic()) {
             if (cell.durable() < total) {
@@ -251,7 +253,7 @@ public final class CounterStore implements AutoCloseable {
                 return CompletableFuture.failedFuture(busy);
             }
             Ledger.Keyed keyed = remember(counter, amount, key, false);
-            Cell cell = keyed.entry().cell();
+            Counter cell = keyed.entry().cell();
             long total = keyed.entry().total();
             if (cell.durable() >= total || (commits.isPeriodic() && commits.isOpen())) {
                 return CompletableFuture.completedFuture(new AddResult(total, keyed.replayed()));
@@ -271,13 +273,13 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Returns the counter's cell, or refuses the add. From here on only an overflow can. */
-    private Cell admit(Counter counter, long amount, boolean mayBlock) {
+    /** Returns the counter that the store keeps under that name, or refuses the add. From here on only an overflow can. */
+    private Counter admit(Counter counter, long amount, boolean mayBlock) {
         requirePositive(amount);
         if (!commits.isOpen()) {
             throw commits.refusal();
         }
-        Cell cell = counter.cell();
+        Counter cell = counter.registered();
         return cell != null ? cell : register(counter, mayBlock);
     }
 
@@ -288,9 +290,9 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    private Cell register(Counter counter, boolean mayBlock) {
+    private Counter register(Counter counter, boolean mayBlock) {
         while (true) {
-            Cell cell = ledger.register(counter, room, commits);
+            Counter cell = ledger.register(counter, room, commits);
             if (cell != null) {
                 return cell;
             }
@@ -307,7 +309,7 @@ public final class CounterStore implements AutoCloseable {
             if (keyed != null) {
                 return keyed;
             }
-            if (counter.cell() == null) {
+            if (counter.registered() == null) {
                 register(counter, mayBlock);
             } else {
                 awaitRoom(mayBlock);

@@ -204,7 +204,7 @@ final class GroupCommit {
      * @throws OutcomeUnknownException if the disk fails meanwhile
      * @throws StoreClosedException if the store closed before the add could be taken; nothing was added
      */
-    void await(Cell cell, long total) {
+    void await(Counter cell, long total) {
         if (arrivals == null && state == OPEN && LEADING.compareAndSet(this, false, true)) {
             try {
                 if (cell.durable() < total && state == OPEN) {
@@ -224,7 +224,7 @@ final class GroupCommit {
      * A periodic store's add has returned {@code total}, and then found the store no longer open: tells whether the last
      * commit took it.
      */
-    void settle(Cell cell, long total) {
+    void settle(Counter cell, long total) {
         waitFor(new Pending.Caller(cell, total));
     }
 
@@ -476,7 +476,7 @@ final class GroupCommit {
 
     /** Returns how the wait ends of somebody whom a commit was to serve, or for whom none will come. */
     Pending.Ending endingOf(Pending<?> pending) {
-        Cell cell = pending.cell;
+        Counter cell = pending.cell;
         if (cell == null ? state != FAILED : cell.durable() >= pending.total) {
             return Pending.Ending.DURABLE;
         }

@@ -83,7 +83,7 @@ final class Journal implements Closeable {
     record Contents(
             StoreIdentity identity,
             long sequence,
-            ConcurrentHashMap<String, Cell> cells,
+            ConcurrentHashMap<String, Counter> cells,
             RememberedKeys keys,
             int discardedBatches) {}
 

@@ -40,7 +40,7 @@ final class Ledger {
 
     static {
         try {
-            MARKED = MethodHandles.lookup().findVarHandle(Ledger.class, "marked", Cell.class);
+            MARKED = MethodHandles.lookup().findVarHandle(Ledger.class, "marked", Counter.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
         }
@@ -53,8 +53,8 @@ final class Ledger {
 
     private final String directory;
     private final LongSupplier currentMillis;
-    private final ConcurrentHashMap<String, Cell> cells;
-    private volatile @Nullable Cell marked; // counters touched since the last commit, newest first
+    private final ConcurrentHashMap<String, Counter> cells;
+    private volatile @Nullable Counter marked; // counters touched since the last commit, newest first
 
     // Guarded by the lock.
     private final RememberedKeys keys;
@@ -69,7 +69,7 @@ final class Ledger {
         this.cells = contents.cells();
         this.keys = contents.keys();
         keys.advance(currentMillis.getAsLong());
-        for (Cell cell : cells.values()) {
+        for (Counter cell : cells.values()) {
             counterBytes += Batch.counterLength(cell.nameLength);
         }
     }
@@ -77,21 +77,21 @@ final class Ledger {
     // ---- adding ----
 
     @Nullable
-    Cell find(String name) {
+    Counter find(String name) {
         return cells.get(name);
     }
 
     /**
-     * Returns the counter's cell, which it makes if there is none and there is room for one.
+     * Returns the counter of that name that the store keeps: this one if there is none yet and there is room for one.
      *
      * @return null if the caller has to wait for the journal to grow; nothing was changed
      * @throws StoreFullException if there is no room, nor going to be any soon
      */
     @Nullable
-    Cell register(Counter counter, Room room, GroupCommit commits) {
+    Counter register(Counter counter, Room room, GroupCommit commits) {
         lock.lock();
         try {
-            Cell cell = cells.get(counter.name());
+            Counter cell = cells.get(counter.name);
             if (cell == null) {
                 if (!commits.isOpen()) { // it may have closed while this caller waited for room
                     throw commits.refusal();
@@ -103,18 +103,18 @@ final class Ledger {
                                     "the store in %s has %,d counters, as many as it may; %s was not created",
                                     directory,
                                     MAX_COUNTERS,
-                                    counter.name()),
+                                    counter.name),
                             null);
                 }
-                long bytes = Batch.counterLength(counter.nameLength());
+                long bytes = Batch.counterLength(counter.nameLength);
                 if (!room.admits(fullBatchBytes() + bytes)) {
                     return null;
                 }
-                cell = new Cell(counter.name(), counter.nameLength(), 0);
+                cell = counter;
                 counterBytes += bytes;
                 cells.put(cell.name, cell);
             }
-            counter.cell(cell);
+            counter.registered(cell);
             return cell;
         } finally {
             lock.unlock();
@@ -143,7 +143,7 @@ final class Ledger {
             if (!commits.isOpen()) {
                 throw commits.refusal();
             }
-            Cell cell = counter.cell();
+            Counter cell = counter.registered();
             boolean piledUp = commits.isPeriodic() && newKeys.size() >= commits.maxPending();
             if (cell == null || piledUp || !room.admits(fullBatchBytes() + Batch.keyLength(keyLength))) {
                 return null;
@@ -165,17 +165,17 @@ final class Ledger {
     }
 
     private static void requireSame(RememberedKeys.Entry known, Counter counter, long amount) {
-        if (!known.cell().name.equals(counter.name()) || known.amount() != amount) {
+        if (!known.cell().name.equals(counter.name) || known.amount() != amount) {
             throw new KeyConflictException("the key " + known.key() + " was used to add " + known.amount() + " to "
-                    + known.cell().name + ", and now comes with " + amount + " for " + counter.name()
+                    + known.cell().name + ", and now comes with " + amount + " for " + counter.name
                     + "; nothing was added");
         }
     }
 
     /** Hands the cell to the next commit. Its total has moved already. */
-    void mark(Cell cell, GroupCommit commits) {
+    void mark(Counter cell, GroupCommit commits) {
         if (cell.mark()) {
-            Cell before;
+            Counter before;
             long now = 0;
             do {
                 before = marked;
@@ -211,8 +211,8 @@ final class Ledger {
         lock.lock();
         try {
             batch.clear(false);
-            for (Cell cell = (Cell) MARKED.getAndSet(this, null); cell != null; ) {
-                Cell next = cell.nextMarked;
+            for (Counter cell = (Counter) MARKED.getAndSet(this, null); cell != null; ) {
+                Counter next = cell.nextMarked;
                 cell.nextMarked = null;
                 cell.unmark();
                 batch.add(cell, cell.applied());
@@ -233,7 +233,7 @@ final class Ledger {
     /** Takes everything into {@code batch}. Under the lock, or before anybody adds. */
     void takeAll(Batch batch) {
         batch.clear(true);
-        for (Cell cell : cells.values()) {
+        for (Counter cell : cells.values()) {
             long total = cell.applied();
             if (total != 0) {
                 batch.add(cell, total);
@@ -246,11 +246,11 @@ final class Ledger {
 
     /** Returns the durable totals of all counters ever added to, by name, as of one moment. */
     SortedMap<String, Long> snapshot() {
-        Cell[] all;
+        Counter[] all;
         long[] values;
         lock.lock();
         try {
-            all = cells.values().toArray(new Cell[0]);
+            all = cells.values().toArray(new Counter[0]);
             values = new long[all.length];
             for (int i = 0; i < all.length; i++) {
                 values[i] = all[i].durable();

@@ -47,12 +47,12 @@ final class Opening {
         if (storage.exists(Journal.FILE)) {
             return Journal.read(storage, settings.window);
         }
-        ConcurrentHashMap<String, Cell> cells = new ConcurrentHashMap<>();
+        ConcurrentHashMap<String, Counter> cells = new ConcurrentHashMap<>();
         String counted = settings.countedCounter;
         if (counted != null) {
             long count = CountFile.read(storage).orElse(0);
             if (count > 0) {
-                cells.put(counted, new Cell(counted, Names.utf8Length(counted, Batch.MAX_NAME), count));
+                cells.put(counted, new Counter(counted, Names.utf8Length(counted, Batch.MAX_NAME), count));
             }
         }
         return new Journal.Contents(

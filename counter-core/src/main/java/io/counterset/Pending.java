@@ -21,7 +21,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
         UNKNOWN
     }
 
-    final @Nullable Cell cell;
+    final @Nullable Counter cell;
     final long total;
 
     /** The one that arrived before, or the next one to release. Null once released, so that a future keeps no other alive. */
@@ -31,7 +31,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
     /** How many there are from here on in the stack of arrivals. */
     int depth;
 
-    Pending(@Nullable Cell cell, long total) {
+    Pending(@Nullable Counter cell, long total) {
         this.cell = cell;
         this.total = total;
     }
@@ -49,7 +49,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
 
     /** The future of an add without a key. */
     static final class Total extends Pending<Long> {
-        Total(@Nullable Cell cell, long total) {
+        Total(@Nullable Counter cell, long total) {
             super(cell, total);
         }
 
@@ -63,7 +63,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
     static final class Result extends Pending<AddResult> {
         private final boolean replayed;
 
-        Result(Cell cell, long total, boolean replayed) {
+        Result(Counter cell, long total, boolean replayed) {
             super(cell, total);
             this.replayed = replayed;
         }
@@ -79,7 +79,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
         private final Thread thread = Thread.currentThread();
         private volatile @Nullable Ending ending;
 
-        Caller(@Nullable Cell cell, long total) {
+        Caller(@Nullable Counter cell, long total) {
             super(cell, total);
         }
 

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 final class RememberedKeys {
 
     /** An add that carried a key: what was asked for, and the answer it got. */
-    record Entry(String key, int keyLength, Cell cell, long amount, long total, long appliedAt) {}
+    record Entry(String key, int keyLength, Counter cell, long amount, long total, long appliedAt) {}
 
     private final IdempotencyWindow window;
     private final Map<String, Entry> entries = new LinkedHashMap<>();

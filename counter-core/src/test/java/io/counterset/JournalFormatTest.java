@@ -131,8 +131,8 @@ class JournalFormatTest {
 
     @Test
     void aBatchIsEncodedAsDocumentedByteForByte() {
-        Cell visits = new Cell("visits", 6, 0);
-        Cell umlaut = new Cell("ä", 2, 0);
+        Counter visits = new Counter("visits", 6, 0);
+        Counter umlaut = new Counter("ä", 2, 0);
         Batch batch = new Batch();
         batch.clear(true);
         batch.add(visits, 7);
@@ -171,7 +171,7 @@ class JournalFormatTest {
 
     @Test
     void aTotalThatWentBackIsNotWrittenDown() {
-        Cell cell = new Cell("visits", 6, 5);
+        Counter cell = new Counter("visits", 6, 5);
         assertThatThrownBy(() -> new Batch().add(cell, 4))
                 .isInstanceOf(IllegalStateException.class)
                 .hasMessage("counter visits went from 5 back to 4");
