@@ -13,6 +13,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
 import javax.tools.FileObject;
 import javax.tools.ForwardingJavaFileManager;
 import javax.tools.JavaCompiler;
@@ -54,10 +55,18 @@ final class Mutant {
 
     /** Returns a test class, or any other of this package, as it is beside the broken engine. */
     Class<?> load(Class<?> type) throws ClassNotFoundException {
-        return new Loader(compile()).loadClass(type.getName());
+        return load(type, code -> code);
+    }
+
+    /** The same, with the bytes of every class of this package changed once more before they are loaded. */
+    Class<?> load(Class<?> type, UnaryOperator<byte[]> rewrite) throws ClassNotFoundException {
+        return new Loader(compile(), rewrite).loadClass(type.getName());
     }
 
     private Map<String, byte[]> compile() {
+        if (sources.isEmpty()) {
+            return Map.of();
+        }
         JavaCompiler compiler = ToolProvider.getSystemJavaCompiler();
         StringWriter messages = new StringWriter();
         Map<String, ByteArrayOutputStream> compiled = new HashMap<>();
@@ -125,10 +134,12 @@ final class Mutant {
     /** Holds all of this package anew, so that its classes see each other; everything else is shared. */
     private static final class Loader extends ClassLoader {
         private final Map<String, byte[]> broken;
+        private final UnaryOperator<byte[]> rewrite;
 
-        Loader(Map<String, byte[]> broken) {
+        Loader(Map<String, byte[]> broken, UnaryOperator<byte[]> rewrite) {
             super(Mutant.class.getClassLoader());
             this.broken = broken;
+            this.rewrite = rewrite;
         }
 
         @Override
@@ -139,7 +150,7 @@ final class Mutant {
                 }
                 Class<?> loaded = findLoadedClass(name);
                 if (loaded == null) {
-                    byte[] code = broken.containsKey(name) ? broken.get(name) : original(name);
+                    byte[] code = rewrite.apply(broken.containsKey(name) ? broken.get(name) : original(name));
                     loaded = defineClass(name, code, 0, code.length);
                 }
                 return loaded;

@@ -1,0 +1,302 @@
+package io.counterset;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.counterset.CounterStoreException.OutcomeUnknownException;
+import io.counterset.SimulatedDisk.Fault;
+import io.counterset.SimulatedDisk.Tears;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Queue;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Named;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Threads and power cuts together: callers that block, callers that do not, the committer, an executor, a closer, a reader and the
+ * listener of a failure, in schedules that a seed chooses, with a power cut between any two steps of any of them.
+ *
+ * <pre>mvn -pl counter-core test -Dtest=ScheduleTest -Dcounterset.schedules=100000</pre>
+ *
+ * {@code -Dcounterset.firstSchedule=N -Dcounterset.schedules=1} repeats one.
+ */
+class ScheduleTest {
+
+    private static final int BLOCKING = 2; // callers, each with a counter for its keys
+    private static final int ADDS = 3;
+
+    /** What the threads learned. One at a time writes it; after a cut nobody does. */
+    private static final class Seen {
+        long attempted; // without a key
+        long acknowledged; // the highest total
+        final List<Long> totals = new ArrayList<>();
+        final List<String> keys = new ArrayList<>(); // that were acknowledged
+        long shown;
+        boolean failed;
+        int told;
+        final List<CompletableFuture<Long>> futures = new ArrayList<>();
+
+        void returned(long total) {
+            totals.add(total);
+            acknowledged = Math.max(acknowledged, total);
+        }
+    }
+
+    private static void require(boolean holds, String what, Object... details) {
+        if (!holds) {
+            throw new AssertionError(String.format(java.util.Locale.ROOT, what, details));
+        }
+    }
+
+    private static CounterStore.Builder builder(SimulatedDisk disk) {
+        return CounterStore.builder(Path.of("simulated")).storage(disk.mount()).minHalf(2 * SimulatedDisk.BLOCK);
+    }
+
+    /** Plays one schedule; called by reflection, in the class loader of an engine with steps. */
+    static void play(long seed) throws Throwable {
+        SplittableRandom random = new SplittableRandom(seed);
+        SimulatedDisk disk = new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR);
+        boolean periodic = random.nextInt(4) == 0;
+        boolean fails = random.nextInt(4) == 0;
+        boolean cut = random.nextInt(3) > 0;
+        int executor = random.nextInt(3); // a thread of its own, the committing thread, or one that drops everything
+        Seen seen = new Seen();
+        long steps = Schedule.run(
+                random,
+                cut ? 1 + random.nextInt(random.nextBoolean() ? 200 : 1500) : -1,
+                disk::cutPower,
+                () -> live(disk, random, periodic, fails, executor, seen));
+        boolean off = disk.isOff();
+        if (off) {
+            disk.powerOn();
+        }
+        disk.faults((step, operation, file) -> Fault.NONE);
+        try (CounterStore store = builder(disk).withoutThreads().open()) {
+            long recovered = store.counter("c").value();
+            long least = periodic && (off || seen.failed) ? 0 : seen.acknowledged;
+            require(recovered >= least, "%d were acknowledged, %d survived", least, recovered);
+            require(recovered <= seen.attempted, "%d were attempted, %d survived", seen.attempted, recovered);
+            require(recovered >= seen.shown, "%d were shown, %d survived", seen.shown, recovered);
+            if (!off && !seen.failed) {
+                require(recovered == seen.totals.size(), "%s were acknowledged, %d survived", seen.totals, recovered);
+            }
+            long keyed = 0;
+            for (int i = 0; i < BLOCKING; i++) {
+                keyed += store.counter("k" + i).value();
+            }
+            int remembered = store.statistics().rememberedKeys();
+            require(keyed == remembered, "%d adds with a key survived, and %d keys", keyed, remembered);
+            for (String key : seen.keys) {
+                boolean may = periodic && (off || seen.failed);
+                require(
+                        may
+                                || store.counter("k" + key.charAt(0))
+                                        .addOnce(1, key)
+                                        .replayed(),
+                        "the key %s was acknowledged, and is forgotten",
+                        key);
+            }
+        }
+        Set<Long> different = new HashSet<>(seen.totals);
+        require(different.size() == seen.totals.size(), "a total was returned twice: %s", seen.totals);
+        require(steps > 0, "nothing happened");
+    }
+
+    private static void live(
+            SimulatedDisk disk, SplittableRandom random, boolean periodic, boolean fails, int executor, Seen seen) {
+        Queue<Runnable> queue = new ArrayDeque<>();
+        boolean[] completing = {true};
+        Thread completer = new Thread(
+                () -> {
+                    while (completing[0] || !queue.isEmpty()) {
+                        Runnable task = queue.poll();
+                        if (task == null) {
+                            Schedule.park(queue);
+                        } else {
+                            task.run();
+                        }
+                    }
+                },
+                "completer");
+        CounterStore.Builder builder = builder(disk).maxPending(100).onFailure(failure -> {
+            seen.told++;
+            Schedule.step();
+        });
+        if (executor == 0) {
+            builder.completionExecutor(task -> {
+                queue.add(task);
+                Schedule.unpark(completer);
+            });
+        } else if (executor == 1) {
+            builder.completionExecutor(Runnable::run);
+        } else {
+            builder.completionExecutor(task -> {});
+        }
+        if (periodic) {
+            builder.durability(Durability.periodic(Duration.ofMillis(1)));
+        }
+        CounterStore store = builder.open();
+        if (fails) {
+            long at = disk.steps() + 1 + random.nextInt(8);
+            disk.faults((step, operation, file) -> step == at ? Fault.FAILURE : Fault.NONE);
+        }
+        Counter counter = store.counter("c");
+        List<Thread> callers = new ArrayList<>();
+        for (int i = 0; i < BLOCKING; i++) {
+            int caller = i;
+            callers.add(new Thread(() -> block(store, counter, caller, seen), "caller-" + i));
+        }
+        callers.add(new Thread(
+                () -> {
+                    for (int i = 0; i < ADDS; i++) {
+                        seen.attempted++;
+                        CompletableFuture<Long> future = counter.addAsync(1);
+                        seen.futures.add(future);
+                        var unused = future.thenAccept(total -> {
+                            Schedule.step();
+                            seen.returned(total);
+                        });
+                    }
+                },
+                "async"));
+        callers.add(new Thread(
+                () -> {
+                    for (int i = 0; i < 4; i++) {
+                        long value = counter.value();
+                        require(value >= seen.shown, "the value went back from %d to %d", seen.shown, value);
+                        seen.shown = value;
+                        Schedule.step();
+                    }
+                },
+                "reader"));
+        if (random.nextInt(3) == 0) {
+            callers.add(new Thread(() -> close(store, seen), "closer"));
+        }
+        Schedule.start(completer);
+        callers.forEach(Schedule::start);
+        try {
+            for (Thread caller : callers) {
+                Schedule.join(caller);
+            }
+            close(store, seen);
+            completing[0] = false;
+            Schedule.unpark(completer);
+            Schedule.join(completer);
+        } catch (InterruptedException e) {
+            throw new AssertionError(e);
+        }
+        for (CompletableFuture<Long> future : seen.futures) {
+            require(future.isDone(), "a future was left");
+            try {
+                future.join();
+            } catch (CompletionException e) {
+                refused(requireNonNull(e.getCause()), seen);
+            }
+        }
+        seen.failed |= store.failure().isPresent();
+        require(fails || !seen.failed, "the store failed on a healthy disk: %s", store.failure());
+        require(seen.told <= 1, "the listener was told %d times", seen.told);
+        require(seen.failed || counter.value() == seen.totals.size(), "%s, but %s", counter, seen.totals);
+    }
+
+    private static void block(CounterStore store, Counter counter, int caller, Seen seen) {
+        Counter keyed = store.counter("k" + caller);
+        for (int i = 0; i < ADDS; i++) {
+            try {
+                String key = caller + "/" + i;
+                keyed.addOnce(1, key);
+                seen.keys.add(key);
+                seen.attempted++;
+                seen.returned(counter.increment());
+                if (i == 1) {
+                    store.flush();
+                }
+            } catch (CounterStoreException e) {
+                refused(e, seen);
+            }
+        }
+    }
+
+    private static void refused(Throwable failure, Seen seen) {
+        seen.failed |= failure instanceof OutcomeUnknownException;
+        require(failure instanceof CounterStoreException.AddException, "refused: %s", failure);
+    }
+
+    private static void close(CounterStore store, Seen seen) {
+        try {
+            store.close();
+        } catch (OutcomeUnknownException e) {
+            seen.failed = true;
+        }
+    }
+
+    // ---- the tests ----
+
+    private static void search(Mutant mutant, long first, long count) throws Throwable {
+        Method play = mutant.load(ScheduleTest.class, Schedule::rewrite).getDeclaredMethod("play", long.class);
+        play.setAccessible(true);
+        for (long seed = first; seed < first + count; seed++) {
+            try {
+                play.invoke(null, seed);
+            } catch (InvocationTargetException e) {
+                throw new AssertionError("schedule " + seed + ": " + e.getCause(), e.getCause());
+            }
+        }
+    }
+
+    @Test
+    void everyPromiseHoldsInEverySchedule() throws Throwable {
+        search(new Mutant(), Long.getLong("counterset.firstSchedule", 0), Long.getLong("counterset.schedules", 1_000));
+    }
+
+    static Stream<Named<Mutant>> races() {
+        return Stream.of(
+                Named.of(
+                        "a total is read before its counter is unmarked",
+                        new Mutant()
+                                .change(
+                                        Ledger.class,
+                                        "                cell.unmark();\n                batch.add(cell, cell.applied());",
+                                        "                long early = cell.applied();\n"
+                                                + "                cell.unmark();\n"
+                                                + "                batch.add(cell, early);")),
+                Named.of(
+                        "a half-linked counter counts as linked",
+                        new Mutant().change(Counter.class, "if (seen == MARKED) {", "if (seen != CLEAN) {")),
+                Named.of(
+                        "who ends a commit does not look for arrivals",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "if (arrivals != null || state != OPEN) {",
+                                        "if (state != OPEN) {")),
+                Named.of(
+                        "an arrival after the end is not released",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "            complete(release(takeArrivals())); // nobody else will\n",
+                                        "")));
+    }
+
+    @ParameterizedTest
+    @MethodSource("races")
+    void aRaceIsFound(Mutant mutant) {
+        Throwable found = org.assertj.core.api.Assertions.catchThrowable(() -> search(mutant, 0, 20_000));
+        assertThat(found).isInstanceOf(AssertionError.class);
+        System.out.println("  found: " + found.getMessage());
+    }
+}
