@@ -5,14 +5,21 @@ import java.io.IOException;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.OptionalLong;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
 import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * {@code count.txt}: one counter's durable count as a line of text, for people and scripts. It follows the count by
- * less than a second and is never ahead of it; it is written aside and renamed, so a reader sees a whole number always.
- * It is derived: read only when there is no journal yet, to carry the count of a plain {@code count.txt} application
- * over. A failure to write it harms nothing and is mended by the next write.
+ * less than a second and is never ahead of it. It is written aside and renamed, so that a reader always sees a whole
+ * number; where that is not possible (a full disk, a file that is mounted by itself), it is written in place.
+ *
+ * <p>It is derived from the journal. It is read when there is no journal yet, to carry the count of a plain
+ * {@code count.txt} application over, and when the store is opened, to find that it is ahead of the journal.
+ *
+ * <p>While it cannot be written, attempts get rarer, up to a minute apart; closing the store makes one more.
  */
 final class CountFile implements Housekeeper.Task {
 
@@ -20,7 +27,10 @@ final class CountFile implements Housekeeper.Task {
     static final String NEW_FILE = "count.txt.new";
 
     /** The least time between two writes; a count waits at most about this long. */
-    private static final long INTERVAL_NANOS = 100_000_000;
+    private static final long INTERVAL_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
+
+    /** The most time between two attempts when they fail, and between two attempts to rename when only writing in place works. */
+    private static final long LONGEST_PAUSE_NANOS = TimeUnit.MINUTES.toNanos(1);
 
     /** The longest text taken for a number: 19 digits, and white space as editors and shells leave it. */
     private static final int MOST_BYTES = 1024;
@@ -28,14 +38,20 @@ final class CountFile implements Housekeeper.Task {
     private final Storage storage;
     private final LongSupplier count;
     private final LongSupplier nanoTime;
+    private final Consumer<String> warnings;
     private final AtomicLong failures = new AtomicLong();
     private long written = -1;
     private long notBefore; // by nanoTime
+    private long pause = INTERVAL_NANOS; // after the last attempt
+    private boolean inPlace; // the last rename failed
+    private long renameNotBefore;
+    private boolean warned;
 
-    CountFile(Storage storage, LongSupplier count, LongSupplier nanoTime) {
+    CountFile(Storage storage, LongSupplier count, LongSupplier nanoTime, Consumer<String> warnings) {
         this.storage = storage;
         this.count = count;
         this.nanoTime = nanoTime;
+        this.warnings = warnings;
         this.notBefore = nanoTime.getAsLong();
     }
 
@@ -45,27 +61,60 @@ final class CountFile implements Housekeeper.Task {
      * @throws InvalidCountFileException if there is a file with anything else than one number
      */
     static OptionalLong read(Storage storage) throws IOException {
-        if (!storage.exists(FILE)) {
+        String text = text(storage);
+        if (text == null) {
             return OptionalLong.empty();
         }
+        OptionalLong number = number(text);
+        if (number.isEmpty()) {
+            throw new InvalidCountFileException(storage.locate(FILE), describe(text));
+        }
+        return number;
+    }
+
+    /** Returns the count that the file has, or nothing if there is no such file, or another text in it. */
+    static OptionalLong peek(Storage storage) throws IOException {
+        String text = text(storage);
+        return text == null ? OptionalLong.empty() : number(text);
+    }
+
+    private static @Nullable String text(Storage storage) throws IOException {
+        if (!storage.exists(FILE)) {
+            return null;
+        }
         try (Storage.Region region = storage.open(FILE)) {
-            long size = region.size();
-            byte[] bytes = new byte[(int) Math.min(size, MOST_BYTES)];
+            byte[] bytes = new byte[(int) Math.min(region.size(), MOST_BYTES + 1)];
             region.read(0, bytes, 0, bytes.length);
-            String text = new String(bytes, StandardCharsets.UTF_8).strip();
-            if (size > MOST_BYTES || !text.matches("[0-9]+") || new BigInteger(text).bitLength() > 63) {
-                throw new InvalidCountFileException(storage.locate(FILE), describe(text, size));
-            }
-            return OptionalLong.of(Long.parseLong(text));
+            return new String(bytes, StandardCharsets.UTF_8);
         }
     }
 
-    private static String describe(String text, long size) {
-        if (text.isEmpty()) {
-            return size + " bytes without a number";
+    private static OptionalLong number(String text) {
+        String digits = strip(text);
+        boolean valid =
+                text.length() <= MOST_BYTES && digits.matches("[0-9]+") && new BigInteger(digits).bitLength() <= 63;
+        return valid ? OptionalLong.of(Long.parseLong(digits)) : OptionalLong.empty();
+    }
+
+    /** Returns the text without what nobody sees around it: white space of any kind, a byte order mark. */
+    private static String strip(String text) {
+        int begin = 0;
+        int end = text.length();
+        while (begin < end && Names.isInvisible(text.charAt(begin))) {
+            begin++;
         }
-        String printable = text.replaceAll("\\p{Cntrl}|\uFFFD", "?");
-        return printable.length() > 40 ? '"' + printable.substring(0, 40) + "…\"" : '"' + printable + '"';
+        while (begin < end && Names.isInvisible(text.charAt(end - 1))) {
+            end--;
+        }
+        return text.substring(begin, end);
+    }
+
+    private static String describe(String text) {
+        String stripped = strip(text);
+        if (stripped.isEmpty()) {
+            return "no digit";
+        }
+        return Names.printable(stripped) + (text.length() > MOST_BYTES ? " in a file of more than 1,024 bytes" : "");
     }
 
     /** Writes the file if the count has moved since. */
@@ -76,12 +125,66 @@ final class CountFile implements Housekeeper.Task {
         }
         byte[] text = (current + "\n").getBytes(StandardCharsets.US_ASCII);
         try {
-            try (Storage.Region region = storage.create(NEW_FILE)) {
-                region.write(0, text, 0, text.length);
-            }
-            storage.replace(NEW_FILE, FILE);
+            write(text);
             written = current;
+            pause = INTERVAL_NANOS;
+            if (warned) {
+                warned = false;
+                warn(storage.locate(FILE) + " is written again");
+            }
         } catch (IOException e) {
+            failures.incrementAndGet();
+            pause = Math.min(2 * pause, LONGEST_PAUSE_NANOS);
+            if (!warned) {
+                warned = true;
+                warn(storage.locate(FILE) + " cannot be written and falls behind the count: " + e
+                        + "; counting goes on, and writing the file is tried again");
+            }
+        }
+    }
+
+    private void write(byte[] text) throws IOException {
+        IOException renaming = null;
+        if (!inPlace || nanoTime.getAsLong() - renameNotBefore >= 0) {
+            try {
+                try (Storage.Region region = storage.create(NEW_FILE)) {
+                    region.write(0, text, 0, text.length);
+                }
+                storage.replace(NEW_FILE, FILE);
+                inPlace = false;
+                return;
+            } catch (IOException e) {
+                renaming = e;
+                inPlace = true;
+                renameNotBefore = nanoTime.getAsLong() + LONGEST_PAUSE_NANOS;
+                deleteNew(e);
+            }
+        }
+        storage.requireHeld();
+        try {
+            storage.overwrite(FILE, text);
+        } catch (IOException e) {
+            inPlace = false;
+            if (renaming != null) {
+                renaming.addSuppressed(e);
+                throw renaming;
+            }
+            throw e;
+        }
+    }
+
+    private void deleteNew(IOException because) {
+        try {
+            storage.delete(NEW_FILE);
+        } catch (IOException e) {
+            because.addSuppressed(e);
+        }
+    }
+
+    private void warn(String message) {
+        try {
+            warnings.accept(message);
+        } catch (Throwable e) { // the listener's own affair
             failures.incrementAndGet();
         }
     }
@@ -100,7 +203,7 @@ final class CountFile implements Housekeeper.Task {
             return left;
         }
         write();
-        notBefore = nanoTime.getAsLong() + INTERVAL_NANOS;
-        return count.getAsLong() == written ? WHEN_WOKEN : INTERVAL_NANOS;
+        notBefore = nanoTime.getAsLong() + pause;
+        return count.getAsLong() == written ? WHEN_WOKEN : pause;
     }
 }

@@ -3,6 +3,7 @@ package io.counterset;
 import static java.util.Objects.requireNonNull;
 
 import io.counterset.CounterStoreException.CorruptJournalException;
+import io.counterset.CounterStoreException.CountFileAheadException;
 import io.counterset.CounterStoreException.DirectoryUnusableException;
 import io.counterset.CounterStoreException.ForeignFileException;
 import io.counterset.CounterStoreException.InvalidCountFileException;
@@ -56,6 +57,9 @@ import org.jspecify.annotations.Nullable;
  */
 public final class CounterStore implements AutoCloseable {
 
+    /** How long a store may go on whose directory or lock is no longer its own. */
+    private static final long VERIFY_NANOS = Duration.ofMillis(500).toNanos();
+
     private final Storage storage;
     private final String directory;
     private final Durability durability;
@@ -106,10 +110,11 @@ public final class CounterStore implements AutoCloseable {
             this.countFile = null;
         } else {
             Counter counter = counter(counted);
-            this.countFile = new CountFile(storage, counter::value, builder.nanoTime);
+            this.countFile = new CountFile(storage, counter::value, builder.nanoTime, builder.onWarning);
             this.countFile.write();
         }
-        this.housekeeper = new Housekeeper(countFile == null ? List.of() : List.of(countFile));
+        this.housekeeper =
+                new Housekeeper(countFile == null ? List.of(this::verify) : List.of(this::verify, countFile));
         this.recoveryTime = Duration.ofNanos(builder.nanoTime.getAsLong() - opening.began);
         if (builder.threads) {
             boolean started = false;
@@ -123,6 +128,19 @@ public final class CounterStore implements AutoCloseable {
                 }
             }
         }
+    }
+
+    /** Sees that the directory and its lock are still this store's; if not, lets a commit find it, which fails. */
+    private long verify() {
+        if (commits.isOpen()) {
+            storage.verify();
+            try {
+                storage.requireHeld();
+            } catch (IOException lost) {
+                commits.nudge();
+            }
+        }
+        return VERIFY_NANOS;
     }
 
     // ---- reading ----
@@ -355,6 +373,7 @@ public final class CounterStore implements AutoCloseable {
 
         @Override
         public void commit(int callers) throws IOException {
+            storage.requireHeld();
             commit.commit(callers);
             housekeeper.wake();
         }
@@ -420,6 +439,16 @@ public final class CounterStore implements AutoCloseable {
 
     // ---- opening ----
 
+    /** What opening does when {@code count.txt} is ahead of the journal. */
+    public enum CountFileAhead {
+        /** Refuses to open, with a {@link CounterStoreException.CountFileAheadException}. */
+        REFUSE,
+        /** Goes on with the journal's total. The file follows it, so its larger number is gone. */
+        KEEP_JOURNAL,
+        /** Raises the counter to the file's count. */
+        TAKE_FILE
+    }
+
     /** Settings of a store; each has a default. Not thread-safe. */
     public static final class Builder {
 
@@ -433,6 +462,8 @@ public final class CounterStore implements AutoCloseable {
 
         private @Nullable Executor completions;
         private Consumer<Throwable> onFailure = failure -> {};
+        private Consumer<String> onWarning = warning -> {};
+        CountFileAhead countFileAhead = CountFileAhead.REFUSE;
 
         // For tests: a simulated disk, clocks and no threads make a run repeatable.
         private @Nullable Storage storage;
@@ -517,6 +548,26 @@ public final class CounterStore implements AutoCloseable {
             return this;
         }
 
+        /**
+         * Sets what opening does when {@code count.txt} is ahead of the journal. It never is by itself, so the journal
+         * was lost, replaced or rolled back, or another counter was counted there before. Default: {@link
+         * CountFileAhead#REFUSE}. Without {@link #countFile} it means nothing.
+         */
+        public Builder countFileAhead(CountFileAhead choice) {
+            this.countFileAhead = requireNonNull(choice, "choice");
+            return this;
+        }
+
+        /**
+         * Sets whom to tell, in a sentence, of what an operator should know though counting goes on: that {@code
+         * count.txt} cannot be written, once, and once more when it can again. It is called in a thread of the store, or
+         * in the one that opens or closes it. What it throws is ignored. Default: nobody.
+         */
+        public Builder onWarning(Consumer<String> listener) {
+            this.onWarning = requireNonNull(listener, "listener");
+            return this;
+        }
+
         Builder storage(Storage storage) {
             this.storage = storage;
             return this;
@@ -549,6 +600,8 @@ public final class CounterStore implements AutoCloseable {
          * @throws ForeignFileException if the file of that name is not a journal
          * @throws UnsupportedFormatException if it is of a newer version
          * @throws InvalidCountFileException if {@code count.txt} is to be imported and is not one number
+         * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link #countFileAhead} has no
+         *     choice between them
          */
         public CounterStore open() {
             Storage opened = storage == null ? DirectoryStorage.open(directory) : storage;
@@ -565,7 +618,7 @@ public final class CounterStore implements AutoCloseable {
                                     + "; what is there stays, open it again once some is freed",
                             e);
                 }
-                throw new DirectoryUnusableException(directory, e);
+                throw DirectoryStorage.unusable(directory, e);
             } finally {
                 if (store == null) {
                     try (opened) {

@@ -70,8 +70,10 @@ public abstract sealed class CounterStoreException extends RuntimeException
     public static final class DirectoryUnusableException extends OpenException {
         private static final long serialVersionUID = 1L;
 
-        DirectoryUnusableException(Path directory, Throwable cause) {
-            super(directory + " cannot be used: " + cause + "; it must be a directory this process may write", cause);
+        DirectoryUnusableException(Path directory, String reason, Throwable cause) {
+            super(
+                    directory + " cannot be used as the directory of a store: " + reason + "; nothing was changed",
+                    cause);
         }
     }
 
@@ -157,6 +159,39 @@ public abstract sealed class CounterStoreException extends RuntimeException
                     file + " cannot be imported: expected one whole number from 0 to " + Long.MAX_VALUE + ", found "
                             + found + "; nothing was changed",
                     null);
+        }
+    }
+
+    /**
+     * {@code count.txt} is ahead of the journal, which it never is by itself: the journal was lost, replaced or rolled
+     * back, the count of another application was put there, or the counted counter was another one. Nothing was changed.
+     * {@link CounterStore.Builder#countFileAhead} tells which of the two to take.
+     */
+    public static final class CountFileAheadException extends OpenException {
+        private static final long serialVersionUID = 1L;
+        private final long count;
+        private final long total;
+
+        CountFileAheadException(String file, long count, String counter, long total) {
+            super(
+                    file + " says " + count + ", but the journal beside it has " + total + " for the counter "
+                            + Names.printable(counter)
+                            + ": the journal was lost, replaced or rolled back, or another counter was counted there."
+                            + " Nothing was changed. Put the right journal back, or choose the count of one of them with"
+                            + " countFileAhead, or COUNTER_COUNT_FILE_AHEAD of the service",
+                    null);
+            this.count = count;
+            this.total = total;
+        }
+
+        /** Returns the count that {@code count.txt} has. */
+        public long count() {
+            return count;
+        }
+
+        /** Returns the total that the journal has. */
+        public long total() {
+            return total;
         }
     }
 

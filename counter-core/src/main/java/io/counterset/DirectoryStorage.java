@@ -1,6 +1,7 @@
 package io.counterset;
 
 import io.counterset.CounterStoreException.DirectoryUnusableException;
+import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.CounterStoreException.StoreLockedException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -9,22 +10,42 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.SecureDirectoryStream;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributeView;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.PosixFileAttributeView;
+import java.nio.file.attribute.PosixFileAttributes;
+import java.nio.file.attribute.PosixFilePermission;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A directory of the file system, locked for as long as it is open.
+ *
+ * <p><b>Names belong to the directory that was locked.</b> The path is resolved once. Where the system can do it (Linux
+ * can), files are created, renamed and deleted relative to an open descriptor of the directory, so that a directory
+ * that takes its place is never touched. {@link #verify} finds that the path leads elsewhere, that the lock file is
+ * another one, or that somebody else has locked it; from then on {@link #requireHeld} throws. A rename verifies first.
+ *
+ * <p><b>Links.</b> The directory may be reached through symbolic links. {@code counters.journal} and
+ * {@code counters.lock} must not be links: opening would replace the first, and leave its target behind; locks of the
+ * second would not be those of this directory. {@code count.txt} may be one while it is read. What is created takes the
+ * place of a link, whatever that leads to. A link that leads nowhere is refused, not taken for absence.
  *
  * <p>Files are {@link RandomAccessFile}s because a commit runs in a caller's thread: an interrupt closes a
  * {@link FileChannel} in the middle of a write, and leaves a {@code RandomAccessFile} alone. Mode {@code rwd} is
@@ -38,52 +59,119 @@ final class DirectoryStorage implements Storage {
     private static final int PIECE = 1 << 20;
 
     /**
-     * The directories this class has open, by identity of the directory. Asked before the lock file is opened: closing
-     * a second descriptor of it would silently drop the first one's POSIX lock.
+     * System properties of this name and the directory's identity register the directories that are open in this JVM,
+     * whichever class loader loaded this class. Asked before the lock file is opened: closing a second descriptor of it
+     * would silently drop the first one's POSIX lock.
      */
-    private static final Set<Object> OPEN_HERE = ConcurrentHashMap.newKeySet();
+    private static final String OPEN_HERE = "io.counterset.open:";
 
-    /** Lock files that another copy of this class in this JVM holds; kept open for the reason above. */
+    /** Lock files that other code of this JVM holds; kept open for the reason above. */
     private static final List<RandomAccessFile> NEVER_CLOSED = new ArrayList<>();
 
+    /** A failure whose message says everything. */
+    private static final class Refusal extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        Refusal(String message) {
+            super(message);
+        }
+    }
+
+    private final Path given; // as the caller named it: for messages, and to see where it leads
     private final Path directory;
-    private final Object identity;
-    private final RandomAccessFile lockFile;
+    private final String registered;
+    private final @Nullable Object identity; // null: the system has none
+    private final @Nullable SecureDirectoryStream<Path> names; // null: the system has no such thing
+    private final Lock lock;
+    private volatile @Nullable String lost;
+
+    /** The lock file as this process has locked it: what it is, and what was written into it. */
+    private record Lock(RandomAccessFile file, @Nullable Object identity, byte[] content) {}
 
     /**
      * Creates the directory if need be, and locks it.
      *
      * @throws StoreLockedException if this JVM or another process has it open; nothing was changed
+     * @throws StoreFullException if there is no room for the directory or its lock file
      * @throws DirectoryUnusableException if it cannot be created, read or written
      */
-    static DirectoryStorage open(Path directory) {
+    static DirectoryStorage open(Path given) {
         try {
-            create(directory);
-            Path real = directory.toRealPath();
-            Object key = Files.readAttributes(real, BasicFileAttributes.class).fileKey();
-            Object identity = key == null ? real : key;
-            if (!OPEN_HERE.add(identity)) {
-                throw new StoreLockedException(directory, true, "");
+            create(given);
+            Path real = given.toRealPath();
+            String registered = OPEN_HERE + (identity(real) == null ? real : identity(real));
+            if (System.getProperties()
+                            .putIfAbsent(
+                                    registered,
+                                    String.valueOf(ProcessHandle.current().pid()))
+                    != null) {
+                throw new StoreLockedException(given, true, "");
             }
             boolean locked = false;
             try {
-                DirectoryStorage storage = new DirectoryStorage(directory, identity, lock(directory));
+                DirectoryStorage storage = new DirectoryStorage(given, real, registered);
                 locked = true;
                 return storage;
             } finally {
                 if (!locked) {
-                    OPEN_HERE.remove(identity);
+                    System.getProperties().remove(registered);
                 }
             }
         } catch (IOException e) {
-            throw new DirectoryUnusableException(directory, e);
+            throw unusable(given, e);
         }
     }
 
-    private DirectoryStorage(Path directory, Object identity, RandomAccessFile lockFile) {
-        this.directory = directory;
-        this.identity = identity;
-        this.lockFile = lockFile;
+    private DirectoryStorage(Path given, Path real, String registered) throws IOException {
+        this.given = given;
+        this.directory = real;
+        this.registered = registered;
+        this.lock = lock(given, real);
+        SecureDirectoryStream<Path> descriptor = null;
+        boolean opened = false;
+        try {
+            descriptor = descriptor(real);
+            this.names = descriptor;
+            this.identity = identity(real); // not before: on an overlay, the lock file may have made it another
+            if (names != null
+                    && !same(
+                            identity, view(names, Path.of(".")).readAttributes().fileKey())) {
+                throw new Refusal("another directory took its place while it was being opened");
+            }
+            opened = true;
+        } finally {
+            if (!opened) {
+                try {
+                    if (descriptor != null) {
+                        descriptor.close();
+                    }
+                } finally {
+                    lock.file.close();
+                }
+            }
+        }
+    }
+
+    /** Returns an open descriptor of the directory, or null where the system has none to name files by. */
+    private static @Nullable SecureDirectoryStream<Path> descriptor(Path directory) throws IOException {
+        DirectoryStream<Path> stream = Files.newDirectoryStream(directory);
+        if (stream instanceof SecureDirectoryStream<Path> secure) {
+            return secure;
+        }
+        stream.close();
+        return null;
+    }
+
+    private static BasicFileAttributeView view(SecureDirectoryStream<Path> names, Path name) {
+        return names.getFileAttributeView(name, BasicFileAttributeView.class, LinkOption.NOFOLLOW_LINKS);
+    }
+
+    private static boolean same(@Nullable Object one, @Nullable Object other) {
+        return one == null || other == null || one.equals(other);
+    }
+
+    private static @Nullable Object identity(Path path, LinkOption... options) throws IOException {
+        return Files.readAttributes(path, BasicFileAttributes.class, options).fileKey();
     }
 
     /** Creates the directory and those above it as needed, so that a power cut does not take them back. */
@@ -91,6 +179,7 @@ final class DirectoryStorage implements Storage {
         if (Files.isDirectory(directory)) {
             return;
         }
+        refuseOtherThanADirectory(directory);
         Path parent = directory.toAbsolutePath().getParent();
         if (parent != null) {
             create(parent);
@@ -107,82 +196,252 @@ final class DirectoryStorage implements Storage {
         }
     }
 
+    private static void refuseOtherThanADirectory(Path path) throws IOException {
+        refuseDanglingLink(path);
+        if (Files.exists(path)) {
+            throw new Refusal(path + " is not a directory");
+        }
+    }
+
+    private static void refuseDanglingLink(Path path) throws IOException {
+        if (Files.isSymbolicLink(path) && Files.notExists(path)) {
+            throw new Refusal(path + " is a symbolic link to " + Files.readSymbolicLink(path)
+                    + ", which does not exist; remove the link or create its target");
+        }
+    }
+
+    private static void refuseLink(Path path, String because) throws IOException {
+        refuseDanglingLink(path);
+        if (Files.isSymbolicLink(path)) {
+            throw new Refusal(path + " is a symbolic link to " + Files.readSymbolicLink(path) + "; it must be a file, "
+                    + because);
+        }
+    }
+
+    /** Returns the exception for a directory that cannot be used, with a hint where the cause allows one. */
+    static CounterStoreException unusable(Path directory, IOException cause) {
+        String said = String.valueOf(cause.getMessage());
+        if (isOutOfSpace(directory, cause)) {
+            return new StoreFullException(
+                    directory + " has no room for a store: " + said
+                            + "; nothing was added, open it again once some is freed",
+                    cause);
+        }
+        String hint = "";
+        if (cause instanceof AccessDeniedException || said.contains("Permission denied")) {
+            hint = "; this process, which runs as " + System.getProperty("user.name")
+                    + ", must be allowed to read and write the directory, and to read the files in it";
+        } else if (said.contains("File too large")) {
+            hint = "; a limit on the size of files is too small for a journal (ulimit -f, RLIMIT_FSIZE)";
+        } else if (said.contains("Too many open files")) {
+            hint = "; a limit on the number of open files is reached (ulimit -n, RLIMIT_NOFILE)";
+        }
+        return new DirectoryUnusableException(
+                directory, (cause instanceof Refusal ? said : String.valueOf(cause)) + hint, cause);
+    }
+
     /** The lock is the operating system's, so it ends with the process however that ends. */
-    private static RandomAccessFile lock(Path directory) throws IOException {
-        RandomAccessFile file = new RandomAccessFile(directory.resolve(LOCK).toFile(), "rw");
-        @Nullable FileLock lock;
+    private static Lock lock(Path given, Path directory) throws IOException {
+        Path path = directory.resolve(LOCK);
+        refuseLink(path, "since a lock belongs to a file");
+        boolean existed = Files.exists(path);
+        RandomAccessFile file = new RandomAccessFile(path.toFile(), "rw");
+        boolean locked = false;
+        boolean keep = false;
         try {
-            lock = file.getChannel().tryLock();
+            if (!existed) {
+                shareWithGroup(directory, path);
+            }
+            FileLock lock = file.getChannel().tryLock();
+            if (lock == null) {
+                byte[] holder = new byte[64];
+                int length = Math.max(0, file.read(holder)); // the holder may be writing it just now
+                String content = new String(holder, 0, length, StandardCharsets.US_ASCII).strip();
+                throw new StoreLockedException(given, false, content.split(" ", 2)[0]);
+            }
+            byte[] content = (ProcessHandle.current().pid() + " " + UUID.randomUUID() + "\n")
+                    .getBytes(StandardCharsets.US_ASCII);
+            file.write(content); // over what was there, so that a full disk has room for it
+            file.setLength(content.length);
+            Lock held = new Lock(file, identity(path), content);
+            locked = true;
+            return held;
         } catch (OverlappingFileLockException e) {
+            keep = true;
             synchronized (NEVER_CLOSED) {
                 NEVER_CLOSED.add(file);
             }
-            throw new StoreLockedException(directory, true, "");
+            throw new StoreLockedException(given, true, "");
+        } finally {
+            if (!locked && !keep) {
+                file.close();
+            }
+        }
+    }
+
+    /**
+     * Where the group of the directory may write in it, it may read and write the files, too: whoever of the group
+     * opens the store next, such as a pod of another user.
+     */
+    private static void shareWithGroup(Path directory, Path file) throws IOException {
+        PosixFileAttributeView view =
+                Files.getFileAttributeView(file, PosixFileAttributeView.class, LinkOption.NOFOLLOW_LINKS);
+        if (view == null) {
+            return;
+        }
+        PosixFileAttributes above = Files.readAttributes(directory, PosixFileAttributes.class);
+        PosixFileAttributes own = view.readAttributes();
+        if (above.permissions().contains(PosixFilePermission.GROUP_WRITE)
+                && above.group().equals(own.group())) {
+            Set<PosixFilePermission> rights = own.permissions();
+            if (rights.addAll(Set.of(PosixFilePermission.GROUP_READ, PosixFilePermission.GROUP_WRITE))) {
+                view.setPermissions(rights);
+            }
+        }
+    }
+
+    // ---- still the one that was locked ----
+
+    @Override
+    public void verify() {
+        try {
+            check();
         } catch (IOException e) {
-            file.close();
-            throw e;
+            // Lost, which the next commit will find; or not to be seen just now, and there is a next time.
         }
-        if (lock == null) {
-            byte[] holder = new byte[64];
-            int length = Math.max(0, file.read(holder)); // the holder may be writing it just now
-            file.close();
-            throw new StoreLockedException(
-                    directory, false, new String(holder, 0, length, StandardCharsets.US_ASCII).strip());
-        }
-        file.setLength(0);
-        file.write((ProcessHandle.current().pid() + "\n").getBytes(StandardCharsets.US_ASCII));
-        return file;
     }
 
     @Override
+    public void requireHeld() throws IOException {
+        String reason = lost;
+        if (reason != null) {
+            throw new Refusal(reason);
+        }
+    }
+
+    private synchronized void check() throws IOException {
+        requireHeld();
+        try {
+            if (!same(identity, identity(given))) {
+                lost = given + " is no longer the directory that this store has locked: another one took its place";
+            } else if (!same(lock.identity, identity(directory.resolve(LOCK), LinkOption.NOFOLLOW_LINKS))) {
+                lost = directory.resolve(LOCK) + " is no longer the file that this store has locked";
+            } else if (!lockHasOurContent()) {
+                lost = "another process has locked " + directory + ", though this store had not released it";
+            }
+        } catch (NoSuchFileException e) {
+            lost = e.getFile() + " is gone, and with it the lock of this store";
+        }
+        requireHeld();
+    }
+
+    private boolean lockHasOurContent() throws IOException {
+        byte[] found = new byte[lock.content.length];
+        lock.file.seek(0);
+        int length = lock.file.read(found);
+        return length == found.length && Arrays.equals(found, lock.content);
+    }
+
+    // ---- names ----
+
+    @Override
     public String locate(String name) {
-        return directory.resolve(name).toString();
+        return given.resolve(name).toString();
+    }
+
+    private Path path(String name) {
+        return directory.resolve(name);
     }
 
     @Override
     public boolean exists(String name) throws IOException {
         try {
-            Files.readAttributes(directory.resolve(name), BasicFileAttributes.class);
+            identity(path(name));
             return true;
-        } catch (NoSuchFileException e) {
-            return false; // and any other failure is one: to take it for absence would begin a new journal over the old
+        } catch (NoSuchFileException e) { // any other failure is one: to take it for absence would begin a new journal
+            refuseDanglingLink(path(name));
+            requireHere();
+            return false;
+        }
+    }
+
+    /** Absence proves nothing if the whole directory is gone from its place. */
+    private void requireHere() throws IOException {
+        if (!same(identity, identity(directory))) {
+            throw new Refusal("another directory took the place of " + directory);
         }
     }
 
     @Override
     public Region open(String name) throws IOException {
-        Path path = directory.resolve(name);
-        if (!exists(name)) { // mode rw would create it
-            throw new NoSuchFileException(path.toString());
+        Path path = path(name);
+        if (name.equals(Journal.FILE)) {
+            refuseLink(path, "since opening the store replaces it");
         }
-        return new FileRegion(path);
+        if (Files.isDirectory(path)) {
+            throw new Refusal(path + " is a directory; it must be a file");
+        }
+        RandomAccessFile file = new RandomAccessFile(path.toFile(), "r");
+        return new FileRegion(file, file);
     }
 
     @Override
     public Region create(String name) throws IOException {
-        FileRegion region = new FileRegion(directory.resolve(name));
-        try {
-            region.file.setLength(0);
-        } catch (IOException e) {
-            region.close();
-            throw e;
+        Path path = path(name);
+        delete(name); // a file of that name may be reached by other names, too
+        Set<StandardOpenOption> options = Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+        if (names == null) {
+            Files.newByteChannel(path, options).close();
+        } else {
+            names.newByteChannel(Path.of(name), options).close();
+            Object created = view(names, Path.of(name)).readAttributes().fileKey();
+            if (!same(created, identity(path, LinkOption.NOFOLLOW_LINKS))) {
+                throw new Refusal("another directory took the place of " + directory);
+            }
         }
-        return region;
+        shareWithGroup(directory, path);
+        return FileRegion.writable(path);
+    }
+
+    @Override
+    public void overwrite(String name, byte[] content) throws IOException {
+        check();
+        if (!exists(name)) { // mode rw would create it
+            throw new NoSuchFileException(path(name).toString());
+        }
+        try (RandomAccessFile file = new RandomAccessFile(path(name).toFile(), "rw")) {
+            file.write(content);
+            file.setLength(content.length);
+        }
     }
 
     @Override
     public void delete(String name) throws IOException {
-        Files.deleteIfExists(directory.resolve(name));
+        if (names == null) {
+            Files.deleteIfExists(path(name));
+            return;
+        }
+        try {
+            names.deleteFile(Path.of(name));
+        } catch (NoSuchFileException e) {
+            // As wanted.
+        }
     }
 
     @Override
     public void replace(String from, String to) throws IOException {
-        Files.move(directory.resolve(from), directory.resolve(to), StandardCopyOption.ATOMIC_MOVE);
+        check();
+        if (names == null) {
+            Files.move(path(from), path(to), StandardCopyOption.ATOMIC_MOVE);
+        } else {
+            names.move(Path.of(from), names, Path.of(to));
+        }
     }
 
     @Override
     public void syncNames() throws IOException {
         sync(directory);
+        requireHere(); // or another directory was synced
     }
 
     private static void sync(Path directory) throws IOException {
@@ -206,9 +465,17 @@ final class DirectoryStorage implements Storage {
 
     @Override
     public boolean isOutOfSpace(IOException failure) {
+        return isOutOfSpace(directory, failure);
+    }
+
+    private static boolean isOutOfSpace(Path directory, IOException failure) {
         String message = String.valueOf(failure.getMessage()).toLowerCase(Locale.ROOT);
         if (message.contains("no space left") || message.contains("quota exceeded")) {
             return true;
+        }
+        Class<?> kind = failure.getClass();
+        if (!kind.equals(IOException.class) && !kind.equals(FileSystemException.class)) {
+            return false; // that has a cause of its own, however full the disk is
         }
         try { // the system may say it in another language
             return Files.getFileStore(directory).getUsableSpace() < PIECE;
@@ -220,9 +487,15 @@ final class DirectoryStorage implements Storage {
     @Override
     public void close() throws IOException {
         try {
-            lockFile.close();
+            if (names != null) {
+                names.close();
+            }
         } finally {
-            OPEN_HERE.remove(identity);
+            try {
+                lock.file.close();
+            } finally {
+                System.getProperties().remove(registered);
+            }
         }
     }
 
@@ -233,10 +506,15 @@ final class DirectoryStorage implements Storage {
         /** The same file in mode {@code rwd}; opened now, because the file's name may change. */
         private final RandomAccessFile durable;
 
-        FileRegion(Path path) throws IOException {
-            this.file = new RandomAccessFile(path.toFile(), "rw");
+        FileRegion(RandomAccessFile file, RandomAccessFile durable) {
+            this.file = file;
+            this.durable = durable;
+        }
+
+        static FileRegion writable(Path path) throws IOException {
+            RandomAccessFile file = new RandomAccessFile(path.toFile(), "rw");
             try {
-                this.durable = new RandomAccessFile(path.toFile(), "rwd");
+                return new FileRegion(file, new RandomAccessFile(path.toFile(), "rwd"));
             } catch (IOException e) {
                 file.close();
                 throw e;

@@ -50,15 +50,32 @@ final class Names {
         return length;
     }
 
-    private static String printable(String text) {
+    /** Returns the text in quotes, shortened, with an escape for each character that nobody could see. */
+    static String printable(String text) {
         StringBuilder shown = new StringBuilder("\"");
         text.codePoints().limit(40).forEach(c -> {
-            if (Character.isISOControl(c) || (c >= 0xD800 && c <= 0xDFFF)) {
-                shown.append(String.format(Locale.ROOT, "\\u%04x", c));
-            } else {
+            if (c == ' ' || !isInvisible(c)) {
                 shown.appendCodePoint(c);
+            } else {
+                shown.append(String.format(Locale.ROOT, "\\u%04x", c));
             }
         });
-        return shown.append(text.length() > 40 ? "…\"" : "\"").toString();
+        return shown.append(text.codePointCount(0, text.length()) > 40 ? "…\"" : "\"")
+                .toString();
+    }
+
+    /** Whether this is white space of any kind, a byte order mark, or another character without a shape of its own. */
+    static boolean isInvisible(int c) {
+        return switch (Character.getType(c)) {
+            case Character.CONTROL,
+                    Character.FORMAT,
+                    Character.SURROGATE,
+                    Character.PRIVATE_USE,
+                    Character.UNASSIGNED,
+                    Character.LINE_SEPARATOR,
+                    Character.PARAGRAPH_SEPARATOR,
+                    Character.SPACE_SEPARATOR -> true;
+            default -> false;
+        };
     }
 }

@@ -1,5 +1,6 @@
 package io.counterset;
 
+import io.counterset.CounterStoreException.CountFileAheadException;
 import java.io.IOException;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
@@ -45,7 +46,11 @@ final class Opening {
     /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
     private Journal.Contents load(CounterStore.Builder settings) throws IOException {
         if (storage.exists(Journal.FILE)) {
-            return Journal.read(storage, settings.window);
+            Journal.Contents contents = Journal.read(storage, settings.window);
+            if (settings.countedCounter != null) {
+                reconcile(settings, contents, settings.countedCounter);
+            }
+            return contents;
         }
         ConcurrentHashMap<String, Counter> cells = new ConcurrentHashMap<>();
         String counted = settings.countedCounter;
@@ -57,5 +62,24 @@ final class Opening {
         }
         return new Journal.Contents(
                 new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(settings.window), 0);
+    }
+
+    /** The journal is never behind {@code count.txt} by itself: if it is, somebody has to choose. */
+    private void reconcile(CounterStore.Builder settings, Journal.Contents contents, String counted)
+            throws IOException {
+        Counter cell = contents.cells().get(counted);
+        long total = cell == null ? 0 : cell.durable();
+        long count = CountFile.peek(storage).orElse(0);
+        if (count <= total || settings.countFileAhead == CounterStore.CountFileAhead.KEEP_JOURNAL) {
+            return;
+        }
+        if (settings.countFileAhead == CounterStore.CountFileAhead.REFUSE) {
+            throw new CountFileAheadException(storage.locate(CountFile.FILE), count, counted, total);
+        }
+        if (cell == null) {
+            contents.cells().put(counted, new Counter(counted, Names.utf8Length(counted, Batch.MAX_NAME), count));
+        } else {
+            cell.recovered(count);
+        }
     }
 }

@@ -22,11 +22,18 @@ interface Storage extends Closeable {
 
     boolean exists(String name) throws IOException;
 
-    /** Opens an existing file for reading and writing. */
+    /** Opens an existing file for reading. It need not be writable. */
     Region open(String name) throws IOException;
 
-    /** Creates an empty file, in place of any of that name. */
+    /** Creates an empty file, in place of any of that name: one that has other names, too, keeps its content there. */
     Region create(String name) throws IOException;
+
+    /**
+     * Gives an existing file this content, in place: where there is no room, or no right, for a second file. Promises
+     * nothing about a crash, nor that a reader sees the old content or the new. Needs no room if the file is not to grow
+     * by blocks.
+     */
+    void overwrite(String name, byte[] content) throws IOException;
 
     void delete(String name) throws IOException;
 
@@ -35,6 +42,19 @@ interface Storage extends Closeable {
 
     /** Returns once earlier changes of names are on the device. */
     void syncNames() throws IOException;
+
+    /**
+     * Checks that the directory is still the one that was opened, that its lock is the same, and that nobody else has
+     * it. If not, {@link #requireHeld} throws from here on. Off the commit path: it asks the file system.
+     */
+    void verify();
+
+    /**
+     * Returns if no {@link #verify} has found the directory or its lock lost. Costs next to nothing.
+     *
+     * @throws IOException if one has: nothing may be written any more
+     */
+    void requireHeld() throws IOException;
 
     /** Whether this failure means that there was no room, so that freeing some would help. */
     boolean isOutOfSpace(IOException failure);

@@ -182,6 +182,21 @@ abstract class BehaviourKit {
         }
 
         @Override
+        public void overwrite(String name, byte[] content) throws IOException {
+            behind.overwrite(name, content);
+        }
+
+        @Override
+        public void verify() {
+            behind.verify();
+        }
+
+        @Override
+        public void requireHeld() throws IOException {
+            behind.requireHeld();
+        }
+
+        @Override
         public void delete(String name) throws IOException {
             behind.delete(name);
         }
@@ -1004,7 +1019,18 @@ abstract class BehaviourKit {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"42", "42\n", "  42 \r\n", "\t42", "0042", "42\n\n\n", "\u200342"})
+    @ValueSource(
+            strings = {
+                "42",
+                "42\n",
+                "  42 \r\n",
+                "\t42",
+                "0042",
+                "42\n\n\n",
+                "\u200342",
+                "\ufeff42\r\n",
+                "\u00a042\u200b\n"
+            })
     void importsACountOnce(String text) {
         put(CountFile.FILE, text.getBytes(StandardCharsets.UTF_8));
         try (CounterStore store = open(builder().countFile("visits"))) {
@@ -1012,11 +1038,48 @@ abstract class BehaviourKit {
             assertThat(store.snapshot()).isEqualTo(Map.of("visits", 42L));
             assertThat(store.counter("visits").increment()).isEqualTo(43);
         }
-        put(CountFile.FILE, "1000\n".getBytes(StandardCharsets.UTF_8));
+        put(CountFile.FILE, "41\n".getBytes(StandardCharsets.UTF_8));
         try (CounterStore store = open(builder().countFile("visits"))) {
-            assertThat(store.counter("visits").value()).as("never read again").isEqualTo(43);
+            assertThat(store.counter("visits").value())
+                    .as("the journal has it now")
+                    .isEqualTo(43);
         }
         assertThat(countText()).isEqualTo("43\n");
+    }
+
+    @Test
+    void refusesACountFileAheadOfTheJournalUntilOneOfThemIsChosen() {
+        try (CounterStore store = open(builder().countFile("visits"))) {
+            store.counter("visits").add(7);
+        }
+        put(CountFile.FILE, "1000\n".getBytes(StandardCharsets.UTF_8));
+        CounterStoreException.CountFileAheadException ahead = (CounterStoreException.CountFileAheadException)
+                catchThrowable(() -> open(builder().countFile("visits")));
+        assertThat(ahead)
+                .hasMessageContainingAll("count.txt says 1000", "has 7", "\"visits\"", "Nothing was changed", "choose");
+        assertThat(ahead.count()).isEqualTo(1000);
+        assertThat(ahead.total()).isEqualTo(7);
+        assertThat(countText()).isEqualTo("1000\n");
+        try (CounterStore store = open()) {
+            assertThat(store.counter("visits").value())
+                    .as("without the setting, the file is not read")
+                    .isEqualTo(7);
+        }
+        CounterStore.Builder choosing = builder().countFile("visits");
+        try (CounterStore store = open(choosing.countFileAhead(CounterStore.CountFileAhead.TAKE_FILE))) {
+            assertThat(store.counter("visits").increment()).isEqualTo(1001);
+        }
+        put(CountFile.FILE, "5000\n".getBytes(StandardCharsets.UTF_8));
+        try (CounterStore store = open(choosing.countFileAhead(CounterStore.CountFileAhead.KEEP_JOURNAL))) {
+            assertThat(store.counter("visits").value()).isEqualTo(1001);
+        }
+        assertThat(countText()).isEqualTo("1001\n");
+        put(CountFile.FILE, "not a number".getBytes(StandardCharsets.UTF_8));
+        try (CounterStore store = open(builder().countFile("visits"))) {
+            assertThat(store.counter("visits").value())
+                    .as("a torn file says nothing")
+                    .isEqualTo(1001);
+        }
     }
 
     @Test
@@ -1049,7 +1112,7 @@ abstract class BehaviourKit {
                 "0x10",
                 "9223372036854775808",
                 "٤٢",
-                "\ufeff42"
+                "4\u200b2"
             })
     void refusesWhatIsNotACountAndTouchesNothing(String text) {
         byte[] content = text.getBytes(StandardCharsets.UTF_8);
@@ -1075,6 +1138,20 @@ abstract class BehaviourKit {
     void refusesACountFileTooLong() {
         put(CountFile.FILE, "1".concat(" ".repeat(2000)).getBytes(StandardCharsets.UTF_8));
         assertThatThrownBy(() -> open(builder().countFile("visits"))).isInstanceOf(InvalidCountFileException.class);
+    }
+
+    @Test
+    void messagesShowWhatNobodyCouldSee() {
+        try (CounterStore store = open()) {
+            assertThatThrownBy(() -> store.counter("\ufeffa\u00a0b c\u200b\n"))
+                    .hasMessageContaining("but is \"\\ufeffa\\u00a0b c\\u200b\\u000a\"");
+        }
+    }
+
+    @Test
+    void messagesShowWhatNobodyCouldSeeInACountFile() {
+        put(CountFile.FILE, "4\u200b2".getBytes(StandardCharsets.UTF_8));
+        assertThatThrownBy(() -> open(builder().countFile("visits"))).hasMessageContaining("found \"4\\u200b2\"");
     }
 
     // ---- what is no journal ----

@@ -26,6 +26,17 @@ final class ChildJvm implements AutoCloseable {
     }
 
     static ChildJvm start(Class<?> main, String... arguments) throws IOException {
+        return start(command(main, arguments));
+    }
+
+    /** Starts it where the shell has run {@code limits}, such as {@code ulimit -f 1024}. */
+    static ChildJvm startLimited(String limits, Path directory) throws IOException {
+        List<String> command = new ArrayList<>(List.of("sh", "-c", limits + " && exec \"$@\"", "sh"));
+        command.addAll(command(Holder.class, directory.toString()));
+        return start(command);
+    }
+
+    private static List<String> command(Class<?> main, String... arguments) {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-XX:TieredStopAtLevel=1",
@@ -35,6 +46,10 @@ final class ChildJvm implements AutoCloseable {
                 System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
                 main.getName()));
         command.addAll(List.of(arguments));
+        return command;
+    }
+
+    private static ChildJvm start(List<String> command) throws IOException {
         return new ChildJvm(new ProcessBuilder(command)
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start());

@@ -2,6 +2,7 @@ package io.counterset;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
 
 import io.counterset.CounterStoreException.StoreFullException;
 import java.io.IOException;
@@ -9,8 +10,11 @@ import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
@@ -25,6 +29,51 @@ class FullDiskTest {
     @Test
     void aFullDiskRefusesWhatNeedsRoomAndRecovers() throws IOException {
         Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::fillAndFree), "this process may not mount");
+    }
+
+    @Test
+    void aFreshDirectoryOnAFullDiskIsRefusedAsFullAndLeavesNothingOpen() throws IOException {
+        Assumptions.assumeTrue(Mounts.whileSmall(disk, 64, this::openOnAFullDisk), "this process may not mount");
+    }
+
+    private void openOnAFullDisk() {
+        CounterStore.Builder builder =
+                CounterStore.builder(disk.resolve("data")).minHalf(4096);
+        fill();
+        for (int i = 0; i < 3; i++) { // each time the same: nothing was left open here
+            assertThatThrownBy(builder::open)
+                    .isInstanceOf(StoreFullException.class)
+                    .hasMessageContaining("no room");
+        }
+        free();
+        try (CounterStore store = builder.open()) {
+            assertThat(store.counter("c").increment()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void countTextFollowsTheCountOnAFullDiskAndIsExactAfterTheStop() throws IOException {
+        Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::countOnAFullDisk), "this process may not mount");
+    }
+
+    private void countOnAFullDisk() {
+        Path text = disk.resolve("data/count.txt");
+        List<String> warnings = new CopyOnWriteArrayList<>();
+        try (CounterStore store = CounterStore.builder(disk.resolve("data"))
+                .minHalf(64 << 10)
+                .countFile("c")
+                .onWarning(warnings::add)
+                .open()) {
+            fill();
+            store.counter("c").add(4);
+            await().atMost(Duration.ofSeconds(10))
+                    .untilAsserted(() -> assertThat(text).hasContent("4\n"));
+            assertThat(disk.resolve("data/count.txt.new")).doesNotExist();
+            store.counter("c").add(100);
+            assertThat(store.statistics().countFileFailures()).isZero();
+        }
+        assertThat(text).hasContent("104\n");
+        assertThat(warnings).isEmpty();
     }
 
     private void fillAndFree() {

@@ -54,6 +54,48 @@ final class Mounts {
         }
     }
 
+    /** Runs it while nobody, not even root, may write the file: by its rights or, as those do not bind root, by a mount. */
+    static void whileFileIsReadOnly(Path file, Runnable action) throws IOException {
+        Set<PosixFilePermission> rights = Files.getPosixFilePermissions(file);
+        Files.setPosixFilePermissions(file, Set.of(PosixFilePermission.OWNER_READ));
+        try {
+            if (!Files.isWritable(file)) {
+                action.run();
+                return;
+            }
+        } finally {
+            if (Files.exists(file)) {
+                Files.setPosixFilePermissions(file, rights);
+            }
+        }
+        run("mount", "--bind", file.toString(), file.toString());
+        try {
+            run("mount", "-o", "remount,ro,bind", file.toString());
+            action.run();
+        } finally {
+            run("umount", file.toString());
+        }
+    }
+
+    /**
+     * Runs it while the file is mounted by itself, so that nothing can be renamed onto it.
+     *
+     * @return false if this process may not mount, so that nothing was run
+     */
+    static boolean whileMountedByItself(Path file, Runnable action) {
+        try {
+            run("mount", "--bind", file.toString(), file.toString());
+        } catch (UncheckedIOException e) {
+            return false;
+        }
+        try {
+            action.run();
+            return true;
+        } finally {
+            run("umount", file.toString());
+        }
+    }
+
     private static void run(String... command) {
         try {
             Process process =

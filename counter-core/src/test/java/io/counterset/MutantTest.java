@@ -11,6 +11,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.opentest4j.TestAbortedException;
 
 /**
  * Breaks the engine on purpose, and expects the tests to notice: for each break the test that does, run as it is against
@@ -332,6 +333,47 @@ class MutantTest {
                                                 + "            newKeys.add(entry);\n")));
     }
 
+    // ---- what only the system sees ----
+
+    private static Arguments seen(String name, String method, String from, String to) {
+        return tested(name, RealStorageTest.class, method, new Mutant().change(DirectoryStorage.class, from, to));
+    }
+
+    static Stream<Arguments> breaksOfTheRealStorage() {
+        return Stream.of(
+                seen(
+                        "commits are written without O_DSYNC",
+                        "commitsGoThroughADescriptorThatWritesThrough",
+                        "\"rwd\"",
+                        "\"rw\""),
+                seen(
+                        "a sync does nothing",
+                        "aNewJournalIsOnTheDeviceBeforeItGetsItsName",
+                        "            file.getFD().sync();\n",
+                        ""),
+                seen(
+                        "the real directory is not synced",
+                        "aNameIsOnTheDeviceBeforeTheStoreOpens",
+                        "        sync(directory);\n",
+                        ""),
+                seen(
+                        "the directories above are not synced",
+                        "eachNewDirectoryIsOnTheDevice",
+                        "            sync(parent);\n",
+                        ""),
+                seen(
+                        "a batch over 1 MiB is not synced",
+                        "aBatchOverAMebibyteIsSyncedBeforeItIsAcknowledged",
+                        "                sync();\n",
+                        ""));
+    }
+
+    @ParameterizedTest(name = "{0} -> {1}.{2}")
+    @MethodSource("breaksOfTheRealStorage")
+    void theSystemCallsTell(Mutant mutant, Class<?> test, String method) throws Exception {
+        anotherTestFinds(mutant, test, method);
+    }
+
     @ParameterizedTest(name = "{0} -> {1}.{2}")
     @MethodSource("breaksOtherTestsFind")
     void anotherTestFinds(Mutant mutant, Class<?> test, String method) throws Exception {
@@ -342,6 +384,9 @@ class MutantTest {
         Method run = itself.getDeclaredMethod(method);
         run.setAccessible(true);
         Throwable found = failure(run, instance);
+        if (found instanceof TestAbortedException skipped) {
+            throw skipped;
+        }
         assertThat(found).as("what %s says", method).isNotNull();
         System.out.println("  found: " + found);
     }

@@ -140,9 +140,9 @@ class PublicApiTest {
     @Test
     void everyRefusalTellsItsOutcome() {
         List<Class<?>> permitted = leavesOf(CounterStoreException.class).toList();
-        assertThat(leavesOf(CounterStoreException.OpenException.class)).hasSize(6);
+        assertThat(leavesOf(CounterStoreException.OpenException.class)).hasSize(7);
         assertThat(leavesOf(CounterStoreException.AddException.class)).hasSize(6);
-        assertThat(permitted).hasSize(13).allSatisfy(type -> {
+        assertThat(permitted).hasSize(14).allSatisfy(type -> {
             assertThat(type.getEnclosingClass()).isEqualTo(CounterStoreException.class);
             assertThat(Modifier.isFinal(type.getModifiers())).isTrue();
             assertThat(Modifier.isPublic(type.getModifiers())).isTrue();

@@ -553,6 +553,29 @@ final class SimulatedDisk {
         }
 
         @Override
+        public void overwrite(String name, byte[] content) throws IOException {
+            synchronized (SimulatedDisk.this) {
+                try (Region region = open(name)) {
+                    region.write(0, content, 0, content.length);
+                }
+                Inode inode = names.get(name);
+                if (inode != null) {
+                    inode.size = content.length;
+                }
+            }
+        }
+
+        @Override
+        public void verify() {
+            // Nobody takes a simulated directory away.
+        }
+
+        @Override
+        public void requireHeld() {
+            // As above.
+        }
+
+        @Override
         public void delete(String name) throws IOException {
             synchronized (SimulatedDisk.this) {
                 Fault fault = begin(this, Operation.DELETE, name);

@@ -64,6 +64,7 @@ public final class Application {
               COUNTER_IDEMPOTENCY_MAX_KEYS  idempotency keys that are remembered            100000
               COUNTER_IDEMPOTENCY_MAX_AGE   and for how long                                24h
               COUNTER_METRICS_COUNTERS      counters that appear among the metrics          the main counter
+              COUNTER_COUNT_FILE_AHEAD      if count.txt is ahead: refuse, journal or file  refuse
               COUNTER_PEERS_SOURCE          auto, kubernetes, dns or static                 auto
               COUNTER_PEERS_ADDRESSES       the replicas, for static                        this one alone
               COUNTER_PEERS_SERVICE         the headless service, for kubernetes and dns

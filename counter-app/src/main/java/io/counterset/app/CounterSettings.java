@@ -1,6 +1,7 @@
 package io.counterset.app;
 
 import io.counterset.CounterStore;
+import io.counterset.CounterStore.CountFileAhead;
 import io.counterset.Durability;
 import io.counterset.IdempotencyWindow;
 import io.counterset.k8s.Replica;
@@ -31,6 +32,8 @@ import org.jspecify.annotations.Nullable;
  * @param metrics {@code counter.metrics.counters}: the counters that appear by name among the metrics, separated by commas, at
  *     most 1,000; default: the main counter
  * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
+ * @param countFileAhead {@code counter.count-file-ahead}: which count to take when {@code count.txt} is ahead of the journal,
+ *     {@code journal} or {@code file}; default {@code refuse}, which does not start
  * @param port {@code micronaut.server.port}: 1 to 65535, or 0 for any free one; default 8080
  */
 record CounterSettings(
@@ -41,6 +44,7 @@ record CounterSettings(
         IdempotencyWindow idempotency,
         int maxPending,
         List<String> metrics,
+        CountFileAhead countFileAhead,
         int port) {
 
     private static final int MAX_NAME_BYTES = 128;
@@ -71,6 +75,7 @@ record CounterSettings(
                 source.idempotency(),
                 source.number("counter.max-pending", 4_096, 1, 100_000),
                 source.metrics(name),
+                source.countFileAhead(),
                 source.number("micronaut.server.port", 8080, 0, 65_535));
     }
 
@@ -107,7 +112,8 @@ record CounterSettings(
                 .idempotencyWindow(new IdempotencyWindow(idempotency.maxKeys(), idempotency.maxAge()))
                 .maxPending(maxPending)
                 .completionExecutor(Runnable::run) // each answer goes on on its connection's event loop
-                .countFile(name);
+                .countFile(name)
+                .countFileAhead(countFileAhead);
     }
 
     private record Source(PropertyResolver properties) {
@@ -168,6 +174,18 @@ record CounterSettings(
             }
             throw new BadSettingException(
                     "counter.durability", printable(text), "sync, or a duration from 1ms to 1h such as 100ms");
+        }
+
+        CountFileAhead countFileAhead() {
+            String text = text("counter.count-file-ahead").orElse("refuse");
+            return switch (text) {
+                case "refuse" -> CountFileAhead.REFUSE;
+                case "journal" -> CountFileAhead.KEEP_JOURNAL;
+                case "file" -> CountFileAhead.TAKE_FILE;
+                default ->
+                    throw new BadSettingException(
+                            "counter.count-file-ahead", printable(text), "refuse, journal or file");
+            };
         }
 
         IdempotencyWindow idempotency() {

@@ -33,6 +33,7 @@ final class StoreFactory {
     @Bean(preDestroy = "close")
     CounterStore store(CounterSettings settings, PeersSettings peers) {
         return settings.store()
+                .onWarning(LOG::warn)
                 .onFailure(failure -> LOG.error(
                         "the store in {} has failed, and counts no more until the next start; what was acknowledged is safe",
                         settings.directory().toAbsolutePath(),
