@@ -1,6 +1,7 @@
 package io.counterset.app;
 
 import static java.nio.charset.StandardCharsets.US_ASCII;
+import static java.util.Objects.requireNonNull;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonProperty;
@@ -18,8 +19,10 @@ import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
@@ -100,10 +103,17 @@ final class History implements AutoCloseable {
     enum Mark {
         /** The store is another one, or went back to an earlier total. */
         @JsonProperty("break")
-        BREAK,
+        BREAK(1),
         /** The wall clock was set. */
         @JsonProperty("clock")
-        CLOCK;
+        CLOCK(2);
+
+        /** Stands for it in the file. */
+        final int bit;
+
+        Mark(int bit) {
+            this.bit = bit;
+        }
 
         @Override
         public String toString() {
@@ -136,7 +146,7 @@ final class History implements AutoCloseable {
     private final LongSupplier wallMillis;
     private final LongSupplier nanoTime;
 
-    private final Series[] series;
+    private final Map<Unit, Series> series = new EnumMap<>(Unit.class); // iterates in the order of the units
     private long readMillis;
     private long readNanos;
     private long readTotal;
@@ -149,7 +159,7 @@ final class History implements AutoCloseable {
     private final long[] recentTotals = new long[61];
 
     private final long[] recentNanos = new long[61];
-    private int readings;
+    private long readings;
 
     /** Opens the history of {@code counter} beside the journal in {@code directory}; {@link #start} begins to follow it. */
     History(Path directory, CounterStore store, Counter counter) {
@@ -175,7 +185,9 @@ final class History implements AutoCloseable {
         this.total = total;
         this.wallMillis = wallMillis;
         this.nanoTime = nanoTime;
-        this.series = Arrays.stream(Unit.values()).map(Series::new).toArray(Series[]::new);
+        for (Unit unit : Unit.values()) {
+            series.put(unit, new Series(unit));
+        }
         this.readMillis = wallMillis.getAsLong();
         this.readNanos = nanoTime.getAsLong();
         this.readTotal = total.getAsLong();
@@ -217,7 +229,7 @@ final class History implements AutoCloseable {
         long current = total.getAsLong();
         long elapsed = TimeUnit.NANOSECONDS.toMillis(nanos - readNanos);
         boolean clockSet = Math.abs(now - readMillis - elapsed) > CLOCK_STEP_MILLIS;
-        for (Series s : series) {
+        for (Series s : series.values()) {
             s.add(readMillis, current - readTotal);
             s.cover(readMillis, clockSet ? readMillis + elapsed : now);
             if (clockSet) {
@@ -234,8 +246,8 @@ final class History implements AutoCloseable {
     }
 
     private void recent() {
-        recentTotals[readings % recentTotals.length] = readTotal;
-        recentNanos[readings % recentNanos.length] = readNanos;
+        recentTotals[(int) (readings % recentTotals.length)] = readTotal;
+        recentNanos[(int) (readings % recentNanos.length)] = readNanos;
         readings++;
     }
 
@@ -251,9 +263,14 @@ final class History implements AutoCloseable {
         return readTotal - oldest;
     }
 
+    /** Returns how many readings have been taken: unless it has changed, nothing else has. */
+    synchronized long readings() {
+        return readings;
+    }
+
     /** Returns the buckets of that length that are kept, oldest first, the current one last. */
     synchronized List<Bucket> buckets(Unit unit) {
-        return series[unit.ordinal()].buckets(readMillis);
+        return requireNonNull(series.get(unit)).buckets(readMillis);
     }
 
     /** Stops following, after a last reading, and saves. Idempotent. */
@@ -296,7 +313,7 @@ final class History implements AutoCloseable {
         b.put(MAGIC).putLong(0); // the checksum, below
         b.putLong(store.getMostSignificantBits()).putLong(store.getLeastSignificantBits());
         b.putLong(readMillis).putLong(readTotal).putLong(0);
-        for (Series s : series) {
+        for (Series s : series.values()) {
             s.write(b);
         }
         b.putLong(MAGIC.length, checksum(b.array())).flip();
@@ -350,10 +367,10 @@ final class History implements AutoCloseable {
         long savedMillis = b.getLong();
         long savedTotal = b.getLong();
         b.getLong();
-        for (Series s : series) {
+        for (Series s : series.values()) {
             s.read(b);
         }
-        for (Series s : series) {
+        for (Series s : series.values()) {
             if (!savedStore.equals(store) || savedTotal > readTotal) {
                 s.mark(readMillis, Mark.BREAK);
             } else {
@@ -430,7 +447,7 @@ final class History implements AutoCloseable {
         }
 
         void mark(long millis, Mark mark) {
-            marks[slot(millis)] |= 1 << mark.ordinal();
+            marks[slot(millis)] |= mark.bit;
         }
 
         /** The wall clock was set to {@code now}: what lies after it is merged into the current bucket. */
@@ -455,7 +472,7 @@ final class History implements AutoCloseable {
                 boolean known = numbers[slot] == number;
                 List<Mark> marked = new ArrayList<>();
                 for (Mark mark : Mark.values()) {
-                    if (known && (marks[slot] & 1 << mark.ordinal()) != 0) {
+                    if (known && (marks[slot] & mark.bit) != 0) {
                         marked.add(mark);
                     }
                 }

@@ -35,8 +35,10 @@ final class HistoryController {
     private final History history;
     private final Replica replica;
     private final Counter counter;
+    private final Page page;
 
-    HistoryController(History history, Replica replica, CounterStore store) {
+    HistoryController(History history, Replica replica, CounterStore store, Page page) {
+        this.page = page;
         this.history = history;
         this.replica = replica;
         this.counter = store.counter(replica.mainCounter());
@@ -63,14 +65,16 @@ final class HistoryController {
     }) // Negotiation chooses
     @Operation(
             summary = "Returns how much the main counter grew on this replica, bucket by bucket",
-            description = "A bucket in which this replica did not run has no count. Plain text is a sparkline.")
+            description = "A bucket in which this replica did not run has no count. Plain text is a sparkline, HTML the"
+                    + " section of the page, with all three lengths.")
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Answer.class)),
                 @Content(mediaType = MediaType.TEXT_CSV, schema = @Schema(ref = "#/components/schemas/Text")),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     HttpResponse<?> history(
             HttpRequest<?> request,
@@ -80,8 +84,12 @@ final class HistoryController {
                             description = "The length of a bucket; minute if it is not given",
                             schema = @Schema(allowableValues = {"minute", "hour", "day"}))
                     String unit) {
-        MediaType type = Negotiation.best(request, Negotiation.JSON, CSV, Negotiation.TEXT);
+        MediaType type = Negotiation.best(request, Negotiation.JSON, CSV, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
+        if (type.equals(Negotiation.HTML)) {
+            return Negotiation.fresh(type, page.history(history))
+                    .header("Content-Security-Policy", Page.FRAGMENT_POLICY);
+        }
         List<History.Bucket> buckets = history.buckets(chosen);
         if (type.equals(CSV)) {
             return Negotiation.fresh(type, csv(buckets));

@@ -1,6 +1,7 @@
 package io.counterset.app;
 
 import io.counterset.k8s.PeersReport;
+import io.counterset.k8s.PeersReport.Peer;
 import io.counterset.k8s.Replica;
 import jakarta.inject.Singleton;
 import java.io.FileNotFoundException;
@@ -11,30 +12,63 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.Base64;
+import java.util.EnumMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.UUID;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The page, with the numbers of the moment in it, so that it can be read without a script; the script in it keeps them current.
- * Nothing is loaded from elsewhere, and the policy allows this style and this script only. Immutable.
+ * The page. All of it is rendered here: a browser without scripts reads it as it is, and the script of the page replaces
+ * its two live parts, the {@linkplain #report report} and the {@linkplain #history history}, by newer ones from here.
+ * Nothing is loaded from elsewhere, and the policy allows this style and this script only.
+ *
+ * <p>Thread-safe. A report is rendered once, however many visitors poll it.
  */
 @Singleton
 final class Page {
 
+    /** What a section may do when a browser shows it on its own: be read. */
+    static final String FRAGMENT_POLICY =
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
     private static final Pattern PLACEHOLDER = Pattern.compile("\\{\\{(\\w+)}}");
 
+    /** A longer reason is folded. */
+    private static final int LONG_REASON = 120;
+
+    /** The drawing shows at most so many pods. */
+    private static final int DRAWN = 5;
+
+    private static final Map<PeersReport.State, String> MEANINGS = new EnumMap<>(Map.of(
+            PeersReport.State.LIVE, "It answered just now.",
+            PeersReport.State.STARTING, "It is new and does not answer yet.",
+            PeersReport.State.TERMINATING, "Kubernetes is stopping it.",
+            PeersReport.State.UNREACHABLE, "It has an address and does not answer. Its last known count is shown.",
+            PeersReport.State.MISSING, "It should exist and has no address. Its last known count is shown.",
+            PeersReport.State.RETIRED, "It was scaled down. Its volume keeps its count.",
+            PeersReport.State.ROLLED_BACK, "Its volume is an older copy: counts that others have seen are gone.",
+            PeersReport.State.REPLACED, "Its volume is a new one: the counts on the old one are gone."));
+
     private final String instance;
+    private final UUID store;
     private final String counter;
     private final String template;
-    private final String replica;
     private final String contentSecurityPolicy;
+
+    private volatile @Nullable Rendered latestReport;
+    private volatile @Nullable Rendered latestHistory;
+
+    /** What a section was made from, and the section, so that the same one is not rendered twice. */
+    private record Rendered(Object from, String html) {}
 
     Page(Replica replica) throws IOException {
         this.instance = replica.instance();
+        this.store = replica.store().identity().id();
         this.counter = replica.mainCounter();
         try (InputStream in = Page.class.getResourceAsStream("/page.html")) {
             if (in == null) {
@@ -42,7 +76,6 @@ final class Page {
             }
             this.template = new String(in.readAllBytes(), StandardCharsets.UTF_8);
         }
-        this.replica = between("<template id=\"replica\">", "</template>");
         this.contentSecurityPolicy = "default-src 'none'; style-src '" + hash(between("<style>", "</style>"))
                 + "'; script-src '" + hash(between("<script>", "</script>"))
                 + "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -54,40 +87,34 @@ final class Page {
     }
 
     /**
-     * Returns the page.
+     * Returns the whole page.
      *
      * @param count this replica's count
      * @param counted whether this visit is in it
      * @param problem why the visit could not be counted, or null
      * @param report what is known of all replicas, or null if that is not known yet
+     * @param history how this replica's count grew
      */
-    String render(long count, boolean counted, @Nullable Problem problem, @Nullable PeersReport report) {
-        // The row in its template is for the script, and is to stay as it is.
-        int row = template.indexOf(replica);
+    String render(
+            long count, boolean counted, @Nullable Problem problem, @Nullable PeersReport report, History history) {
+        String digits = number(count);
         Map<String, String> values = Map.of(
-                "counter",
-                escaped(counter),
-                "instance",
-                escaped(instance),
-                "count",
-                number(count),
-                "counted",
-                Boolean.toString(counted || problem != null),
-                "notice",
-                problem == null ? "" : notice(problem),
-                "total",
-                report == null ? "All replicas" : total(report),
-                "complete",
-                Boolean.toString(report != null && report.complete()),
-                "answered",
-                report == null ? "" : answered(report),
-                "source",
-                report == null ? "" : source(report.source()),
-                "replicas",
-                report == null ? "" : replicas(report));
-        return fill(template.substring(0, row), values::get)
-                + replica
-                + fill(template.substring(row + replica.length()), values::get);
+                "counter", escaped(counter),
+                "instance", escaped(instance),
+                "store", store.toString(),
+                "count", digits,
+                "size", size(digits.length()),
+                "counted", Boolean.toString(counted || problem != null),
+                "notice", problem == null ? "" : notice(problem),
+                "report", report == null ? pendingReport() : report(report),
+                "history", history(history),
+                "demand", "");
+        return fill(template, values::get);
+    }
+
+    /** Returns the step of the font size at which so many characters fit a narrow screen. */
+    private static String size(int characters) {
+        return characters <= 5 ? "1" : characters <= 9 ? "2" : characters <= 14 ? "3" : "4";
     }
 
     private static String notice(Problem problem) {
@@ -98,51 +125,269 @@ final class Page {
                 + escaped(problem.title()) + ".</p>";
     }
 
-    private static String total(PeersReport report) {
-        return (report.complete() ? "Total " : "At least ") + number(report.total());
+    // ---- the report ----
+
+    private static String pendingReport() {
+        return """
+                <section id="report" class="all" aria-label="All replicas">
+                <div class="sum"><h2 id="total">All replicas</h2><p id="answered" data-complete="false">asking them</p></div>
+                </section>""";
     }
 
-    private static String answered(PeersReport report) {
-        return report.answered() + " of " + report.expected() + (report.expected() == 1 ? " replica" : " replicas");
+    /** Returns the section about all replicas. */
+    String report(PeersReport report) {
+        Rendered rendered = latestReport;
+        if (rendered == null || !rendered.from().equals(report)) {
+            rendered = new Rendered(report, render(report));
+            latestReport = rendered;
+        }
+        return rendered.html();
     }
 
-    private static String source(PeersReport.Source source) {
-        return source.reason() == null
-                ? ""
-                : escaped("The list of replicas is " + source.state() + ": " + source.reason());
-    }
-
-    private String replicas(PeersReport report) {
+    private String render(PeersReport report) {
+        StringBuilder html = new StringBuilder("""
+                <section id="report" class="all" aria-label="All replicas">
+                <div class="sum"><h2 id="total">%s %s</h2><p id="answered" data-complete="%s">%d of %d %s</p></div>
+                """.formatted(
+                        report.complete() ? "Total" : "At least",
+                        number(report.total()),
+                        report.complete(),
+                        report.answered(),
+                        report.expected(),
+                        report.expected() == 1 ? "replica" : "replicas"));
+        PeersReport.Source source = report.source();
+        if (source.reason() != null) {
+            html.append("<p class=\"source\">The list of replicas is ")
+                    .append(source.state())
+                    .append(": ")
+                    .append(escaped(source.reason()))
+                    .append("</p>\n");
+        }
+        html.append(drawing(report.peers())).append("<ul id=\"replicas\">\n");
         double sum = report.peers().stream()
                 .mapToDouble(peer -> peer.count() == null ? 0 : peer.count())
                 .sum();
-        StringBuilder rows = new StringBuilder();
-        for (PeersReport.Peer peer : report.peers()) {
-            Long count = peer.count();
-            double share = count == null || sum == 0 ? 0 : 100 * count / sum;
-            Map<String, String> values = Map.of(
-                    "me", peer.label().equals(instance) ? "me" : "",
-                    "name", escaped(peer.label()),
-                    "state", peer.state().toString(),
-                    "reason", peer.reason() == null ? "" : escaped(peer.reason()),
-                    "seen",
-                            peer.countedAt() == null
-                                    ? "never seen"
-                                    : "seen " + ago(Duration.between(peer.countedAt(), report.at())),
-                    "latency",
-                            peer.latencyMillis() == null
-                                    ? ""
-                                    : String.format(Locale.ROOT, "%.1f ms", peer.latencyMillis()),
-                    "percent", String.format(Locale.ROOT, "%.2f", share),
-                    "share",
-                            count == null || sum == 0
-                                    ? ""
-                                    : String.format(Locale.ROOT, share < 10 ? "%.1f %%" : "%.0f %%", share),
-                    "count", count == null ? "–" : number(count));
-            rows.append(fill(replica, values::get));
+        for (Peer peer : report.peers()) {
+            row(html, peer, sum, report);
         }
-        return rows.toString();
+        html.append(
+                "</ul>\n<details class=\"states\" data-fold=\"states\"><summary>What the states mean</summary><dl>");
+        report.peers().stream()
+                .map(Peer::state)
+                .distinct()
+                .sorted()
+                .forEach(state -> html.append("<dt>")
+                        .append(state)
+                        .append("</dt><dd>")
+                        .append(MEANINGS.getOrDefault(state, ""))
+                        .append("</dd>"));
+        return html.append("</dl></details>\n</section>").toString();
     }
+
+    private void row(StringBuilder html, Peer peer, double sum, PeersReport report) {
+        Long count = peer.count();
+        double share = count == null || sum == 0 ? 0 : 100 * count / sum;
+        String name = escaped(peer.label());
+        html.append("<li class=\"replica").append(store.equals(peer.store()) ? " me" : "");
+        html.append("\" data-key=\"").append(peer.store() == null ? name : peer.store());
+        html.append("\" data-store=\"").append(peer.store() == null ? "" : peer.store());
+        html.append("\" data-name=\"").append(name);
+        html.append("\" data-count=\"").append(count == null ? "" : count);
+        html.append("\" data-state=\"").append(peer.state()).append("\">\n<div class=\"who\"><span class=\"name\">");
+        html.append(name).append("</span><span class=\"you\">served you</span></div>\n<div class=\"facts\">");
+        html.append("<span class=\"state\">").append(peer.state()).append("</span><span class=\"seen\">");
+        html.append(
+                peer.countedAt() == null
+                        ? "never seen"
+                        : "seen " + ago(Duration.between(peer.countedAt(), report.at())));
+        html.append("</span>");
+        if (peer.latencyMillis() != null) {
+            html.append(String.format(Locale.ROOT, "<span class=\"seen\">%.1f ms</span>", peer.latencyMillis()));
+        }
+        html.append("""
+                </div>
+                <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect width="%.2f" height="1"/></svg>
+                <span class="share">%s</span><span class="many">%s</span>
+                """.formatted(
+                share,
+                count == null || sum == 0 ? "" : String.format(Locale.ROOT, share < 10 ? "%.1f %%" : "%.0f %%", share),
+                count == null ? "–" : number(count)));
+        if (peer.reason() != null) {
+            reason(html, peer.reason(), name);
+        }
+        String todo = todo(peer.state());
+        if (todo != null) {
+            html.append("<details class=\"todo\" data-fold=\"todo ").append(name);
+            html.append("\"><summary>What to do</summary>").append(todo).append("</details>\n");
+        }
+        html.append("</li>\n");
+    }
+
+    private static void reason(StringBuilder html, String reason, String name) {
+        if (reason.codePointCount(0, reason.length()) <= LONG_REASON) {
+            html.append("<p class=\"reason\">").append(escaped(reason)).append("</p>\n");
+            return;
+        }
+        int end = reason.offsetByCodePoints(0, LONG_REASON - 20);
+        html.append("<details class=\"reason\" data-fold=\"reason ")
+                .append(name)
+                .append("\"><summary>");
+        html.append(escaped(reason.substring(0, end))).append("…</summary>");
+        html.append(escaped(reason)).append("</details>\n");
+    }
+
+    /** Returns what an operator does about lost counts, in markup; null for a state that needs nobody. */
+    private static @Nullable String todo(PeersReport.State state) {
+        return switch (state) {
+            case REPLACED, ROLLED_BACK ->
+                " Find out what happened to the volume before anything else changes: if the old"
+                        + " one still exists, attach it again and restart the replica. If it is gone, give the replica the"
+                        + " counts that the others remember: <code>java -jar counter-app.jar restore --help</code> tells how.";
+            default -> null;
+        };
+    }
+
+    /** A service in front of pods, a volume below each; for a report with few replicas it shows all of them. */
+    private String drawing(List<Peer> peers) {
+        int shown = Math.min(DRAWN, peers.size());
+        boolean more = peers.size() > shown;
+        int width = 110 * (shown + (more ? 1 : 0));
+        StringBuilder svg = new StringBuilder(String.format(
+                Locale.ROOT,
+                "<svg class=\"drawing\" viewBox=\"0 0 %d 176\" role=\"img\" aria-label=\"One service in front of %d %s. Each"
+                        + " keeps its count on a volume of its own.\">\n",
+                width,
+                peers.size(),
+                peers.size() == 1 ? "replica" : "replicas"));
+        int middle = width / 2;
+        for (int i = 0; i < shown; i++) {
+            Peer peer = peers.get(i);
+            int x = 110 * i + 55;
+            svg.append("<g class=\"pod")
+                    .append(store.equals(peer.store()) ? " me" : "")
+                    .append(peer.state() == PeersReport.State.LIVE ? "" : " down")
+                    .append("\" data-store=\"")
+                    .append(peer.store() == null ? "" : peer.store())
+                    .append("\">");
+            svg.append(String.format(
+                    Locale.ROOT,
+                    "<path d=\"M%1$d 30C%1$d 50 %2$d 40 %2$d 62\"/><rect x=\"%3$d\" y=\"62\" width=\"98\" height=\"34\" rx=\"7\"/>"
+                            + "<text x=\"%2$d\" y=\"83\">%4$s</text><path d=\"M%2$d 96v20\"/>"
+                            + "<path d=\"M%5$d 124v32a34 8 0 0 0 68 0v-32\"/><ellipse cx=\"%2$d\" cy=\"124\" rx=\"34\" ry=\"8\"/>"
+                            + "<text x=\"%2$d\" y=\"150\">%6$s</text></g>%n",
+                    middle,
+                    x,
+                    x - 49,
+                    escaped(shortened(peer.label())),
+                    x - 34,
+                    peer.count() == null ? "–" : brief(peer.count())));
+        }
+        svg.append(String.format(
+                Locale.ROOT,
+                "<g><rect x=\"%d\" y=\"2\" width=\"88\" height=\"28\" rx=\"14\"/><text x=\"%d\" y=\"21\">service</text></g>",
+                middle - 44,
+                middle));
+        if (more) {
+            svg.append(String.format(
+                    Locale.ROOT,
+                    "<text class=\"small\" x=\"%d\" y=\"83\">and %,d more</text>",
+                    110 * shown + 55,
+                    peers.size() - shown));
+        }
+        return svg.append("</svg>\n").toString();
+    }
+
+    /** Keeps the end of a long name, which has the ordinal. */
+    private static String shortened(String name) {
+        int length = name.codePointCount(0, name.length());
+        return length <= 14 ? name : "…" + name.substring(name.offsetByCodePoints(0, length - 13));
+    }
+
+    /** Returns a number in at most seven characters, for the drawing; the list has every digit. */
+    private static String brief(long number) {
+        if (number < 1_000_000) {
+            return number(number);
+        }
+        String units = "MGTPE";
+        double scaled = number / 1e6;
+        int unit = 0;
+        while (scaled >= 999.5) {
+            scaled /= 1_000;
+            unit++;
+        }
+        return String.format(Locale.ROOT, scaled < 10 ? "%.2f %c" : "%.0f %c", scaled, units.charAt(unit));
+    }
+
+    // ---- the history ----
+
+    /** Returns the section with the bars of this replica's history. */
+    String history(History history) {
+        Rendered rendered = latestHistory;
+        Long reading = history.readings();
+        if (rendered == null || !rendered.from().equals(reading)) {
+            StringBuilder html = new StringBuilder(
+                            "<section id=\"history\" class=\"history\" aria-label=\"History\"><h2>How ")
+                    .append(escaped(instance))
+                    .append(" counted</h2>\n");
+            bars(html, "The last 3 hours", "minute", history.buckets(History.Unit.MINUTE));
+            bars(html, "The last 7 days", "hour", history.buckets(History.Unit.HOUR));
+            bars(html, "The last 2 years", "day", history.buckets(History.Unit.DAY));
+            rendered = new Rendered(reading, html.append("</section>").toString());
+            latestHistory = rendered;
+        }
+        return rendered.html();
+    }
+
+    private static void bars(StringBuilder html, String title, String unit, List<History.Bucket> buckets) {
+        long most = 0;
+        long sum = 0;
+        int gaps = 0;
+        int marks = 0;
+        for (History.Bucket bucket : buckets) {
+            Long count = bucket.count();
+            gaps += count == null ? 1 : 0;
+            marks += bucket.marks().isEmpty() ? 0 : 1;
+            most = Math.max(most, count == null ? 0 : count);
+            sum += count == null ? 0 : count;
+        }
+        StringBuilder counts = new StringBuilder();
+        StringBuilder missing = new StringBuilder();
+        StringBuilder doubtful = new StringBuilder();
+        for (int i = 0; i < buckets.size(); i++) {
+            History.Bucket bucket = buckets.get(i);
+            Long count = bucket.count();
+            if (count == null) {
+                missing.append('M').append(i).append(" 94h1v6h-1z");
+            } else if (count > 0) {
+                long height = Math.max(2, Math.round(100.0 * count / most));
+                counts.append('M')
+                        .append(i)
+                        .append(" 100v-")
+                        .append(height)
+                        .append("h.8v")
+                        .append(height)
+                        .append('z');
+            }
+            if (!bucket.marks().isEmpty()) {
+                doubtful.append('M').append(i).append(" 0h.8v100h-.8z");
+            }
+        }
+        String figures = String.format(
+                Locale.ROOT,
+                "%,d in all, at most %,d in one %s%s%s",
+                sum,
+                most,
+                unit,
+                gaps == 0 ? "" : String.format(Locale.ROOT, "; no data for %,d of %,d", gaps, buckets.size()),
+                marks == 0 ? "" : String.format(Locale.ROOT, "; %,d in doubt", marks));
+        html.append(String.format(Locale.ROOT, """
+                <figure><figcaption><b>%1$s</b><span>%2$s</span></figcaption>
+                <svg viewBox="0 0 %3$d 100" preserveAspectRatio="none" role="img" aria-label="%1$s, a bar for each %4$s: %2$s">\
+                <path class="gap" d="%5$s"/><path class="count" d="%6$s"/><path class="mark" d="%7$s"/></svg></figure>
+                """, title, figures, buckets.size(), unit, missing, counts, doubtful));
+    }
+
+    // ---- text ----
 
     private static String ago(Duration age) {
         long seconds = Math.max(0, Math.round(age.toMillis() / 1e3));

@@ -32,14 +32,16 @@ import org.jspecify.annotations.Nullable;
 @Produces({MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.APPLICATION_JSON, MediaType.ALL}) // Negotiation chooses
 final class PageController {
 
-    private static final long PATIENCE_MILLIS = 400;
+    private static final long REPORT_TIMEOUT_MILLIS = 400;
 
     private final Counter counter;
     private final Replica replica;
     private final Peers peers;
     private final Page page;
+    private final History history;
 
-    PageController(CounterStore store, Replica replica, Peers peers, Page page) {
+    PageController(CounterStore store, Replica replica, Peers peers, Page page, History history) {
+        this.history = history;
         this.peers = peers;
         this.page = page;
         this.counter = store.counter(replica.mainCounter());
@@ -66,7 +68,7 @@ final class PageController {
         boolean html = type.equals(Negotiation.HTML);
         if (!isVisit(request)) {
             return html
-                    ? page(counter.value(), false, null)
+                    ? page(request, counter.value(), false, null)
                     : CompletableFuture.completedFuture(show(type, counter.value()));
         }
         CompletionStage<Long> visit = counter.addAsync(1);
@@ -79,8 +81,8 @@ final class PageController {
         }
         return visit.handleAsync(
                         (total, failure) -> failure == null
-                                ? page(total, true, null)
-                                : page(counter.value(), false, Problem.ofAdd(failure)),
+                                ? page(request, total, true, null)
+                                : page(request, counter.value(), false, Problem.ofAdd(failure)),
                         CountController.eventLoop(request))
                 .thenCompose(page -> page);
     }
@@ -95,24 +97,31 @@ final class PageController {
                 new Replica.Count(replica.instance(), counter.name(), count, identity.id(), identity.incarnation()));
     }
 
-    /** The page does not wait long for other replicas: it shows what was last known of them, and its script catches up. */
-    private CompletionStage<HttpResponse<?>> page(long count, boolean counted, @Nullable Problem problem) {
+    /**
+     * Answers with the page. It waits only briefly for other replicas, then shows what was last known of them; its script
+     * catches up. Rendering happens on the connection's event loop, never on the JVM's timer thread.
+     */
+    private CompletionStage<HttpResponse<?>> page(
+            HttpRequest<?> request, long count, boolean counted, @Nullable Problem problem) {
         return peers.report()
                 .toCompletableFuture()
                 .<Optional<PeersReport>>thenApply(Optional::of)
-                .completeOnTimeout(Optional.empty(), PATIENCE_MILLIS, TimeUnit.MILLISECONDS)
+                .completeOnTimeout(Optional.empty(), REPORT_TIMEOUT_MILLIS, TimeUnit.MILLISECONDS)
                 .exceptionally(failure -> Optional.empty())
-                .thenApply(report -> Negotiation.fresh(
-                                Negotiation.HTML,
-                                page.render(
-                                        count,
-                                        counted,
-                                        problem,
-                                        report.or(peers::latest).orElse(null)))
-                        .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
-                        .header("Content-Security-Policy", page.contentSecurityPolicy())
-                        .header("X-Content-Type-Options", "nosniff")
-                        .header("Referrer-Policy", "no-referrer"));
+                .thenApplyAsync(
+                        report -> Negotiation.fresh(
+                                        Negotiation.HTML,
+                                        page.render(
+                                                count,
+                                                counted,
+                                                problem,
+                                                report.or(peers::latest).orElse(null),
+                                                history))
+                                .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
+                                .header("Content-Security-Policy", page.contentSecurityPolicy())
+                                .header("X-Content-Type-Options", "nosniff")
+                                .header("Referrer-Policy", "no-referrer"),
+                        CountController.eventLoop(request));
     }
 
     /** Whether somebody looks: not for a HEAD, and not when a browser fetches ahead what may never be looked at. */

@@ -21,13 +21,15 @@ import java.util.concurrent.RejectedExecutionException;
 /** What every replica counts. */
 @Controller
 @Problem.Answers
-@Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
+@Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL}) // Negotiation chooses
 final class PeersController {
 
     private final Peers peers;
     private final Replica replica;
+    private final Page page;
 
-    PeersController(Peers peers, Replica replica) {
+    PeersController(Peers peers, Replica replica, Page page) {
+        this.page = page;
         this.peers = peers;
         this.replica = replica;
     }
@@ -36,7 +38,7 @@ final class PeersController {
     @Operation(
             summary = "Returns what every replica counts",
             description =
-                    "Asks all replicas, at most four times a second however many clients ask. Plain text is a table.")
+                    "Asks all replicas, at most four times a second however many clients ask. Plain text is a table, HTML the section of the page.")
     @ApiResponse(
             responseCode = "200",
             description = "The report, which says how complete it is",
@@ -44,7 +46,8 @@ final class PeersController {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
                         schema = @Schema(ref = "#/components/schemas/PeersReport")),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     CompletionStage<HttpResponse<?>> peers(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
@@ -69,19 +72,28 @@ final class PeersController {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
                         schema = @Schema(ref = "#/components/schemas/PeersReport")),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     CompletionStage<HttpResponse<?>> peersOf(HttpRequest<?> request) {
         return report(request, CounterName.of(request));
     }
 
     private CompletionStage<HttpResponse<?>> report(HttpRequest<?> request, String counter) {
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
         CompletionStage<PeersReport> report;
         try {
             report = peers.report(counter);
         } catch (IllegalArgumentException e) {
             throw new Problem.Refusal(Problem.Type.BAD_COUNTER_NAME, e.getMessage());
+        }
+        if (type.equals(Negotiation.HTML)) {
+            return report.handleAsync(
+                    (found, failure) -> failure == null
+                            ? Negotiation.fresh(type, page.report(found))
+                                    .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
+                            : problem(failure).response(),
+                    CountController.eventLoop(request));
         }
         return report.handle((found, failure) -> failure == null
                 ? Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? found.toTable() : found)

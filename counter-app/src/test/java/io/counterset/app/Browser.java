@@ -13,6 +13,7 @@ import java.net.http.WebSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -138,15 +139,39 @@ final class Browser implements AutoCloseable {
         }
     }
 
+    /** Sets the size of the window, the colour scheme, and whether scripts of pages run; for pages opened after it. */
+    void emulate(int width, int height, boolean dark, boolean scripts) {
+        command(
+                "Emulation.setDeviceMetricsOverride",
+                Map.of("width", width, "height", height, "deviceScaleFactor", 1, "mobile", width < 700));
+        command(
+                "Emulation.setEmulatedMedia",
+                Map.of("features", List.of(Map.of("name", "prefers-color-scheme", "value", dark ? "dark" : "light"))));
+        command("Emulation.setScriptExecutionDisabled", Map.of("value", !scripts));
+    }
+
+    /** Returns a picture of the whole page, as PNG. */
+    byte[] screenshot() {
+        JsonNode result = command("Page.captureScreenshot", Map.of("captureBeyondViewport", true));
+        return Base64.getDecoder().decode(result.get("result").get("data").getStringValue());
+    }
+
     /** Opens a page; {@link #await} tells when it is there. */
     void open(String url) {
         command("Page.navigate", Map.of("url", url));
     }
 
-    /** Returns what an expression of JavaScript gives in the page, as text. */
+    /** Returns what an expression of JavaScript gives in the page, as text; a promise is awaited. */
     String evaluate(String script) {
         JsonNode result = command(
-                        "Runtime.evaluate", Map.of("expression", "String(" + script + ")", "returnByValue", true))
+                        "Runtime.evaluate",
+                        Map.of(
+                                "expression",
+                                "Promise.resolve(" + script + ").then(String)",
+                                "awaitPromise",
+                                true,
+                                "returnByValue",
+                                true))
                 .get("result")
                 .get("result");
         JsonNode value = result.get("value");

@@ -3,8 +3,18 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.micronaut.json.JsonMapper;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Comparator;
 import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.CleanupMode;
@@ -13,15 +23,16 @@ import org.junit.jupiter.api.io.TempDir;
 /** The page in a real browser: it counts, and shows a replica going down and coming back. */
 class PageIT {
 
+    private static final JsonMapper JSON = JsonMapper.createDefault();
     private static final String COUNT = "document.getElementById('count').textContent";
     private static final String TOTAL = "document.getElementById('total').textContent";
-    private static final String OTHER = "document.querySelector('[data-key=app-1]').dataset.state";
+    private static final String OTHER = "document.querySelector('[data-name=app-1]').dataset.state";
     private static final String LIVE = "document.getElementById('live').textContent";
 
     @TempDir(cleanup = CleanupMode.NEVER) // the browser's last writes may come after its end
     private Path folder;
 
-    private final int[] ports = {ServiceProcess.freePort(), ServiceProcess.freePort()};
+    private final int[] ports = {ServiceProcess.freePort(), ServiceProcess.freePort(), ServiceProcess.freePort()};
 
     @BeforeAll
     static void needsABrowser() {
@@ -44,6 +55,21 @@ class PageIT {
                         Integer.toString(ports[replica]),
                         "COUNTER_PEERS_ADDRESSES",
                         "127.0.0.1:" + ports[0] + ",127.0.0.1:" + ports[1]));
+    }
+
+    /** Starts a replica of three with the name {@code instance}. */
+    private ServiceProcess start(int replica, String instance) {
+        return ServiceProcess.start(
+                folder,
+                Map.of(
+                        "COUNTER_INSTANCE",
+                        instance,
+                        "COUNTER_DIRECTORY",
+                        "data-" + replica,
+                        "MICRONAUT_SERVER_PORT",
+                        Integer.toString(ports[replica]),
+                        "COUNTER_PEERS_ADDRESSES",
+                        "127.0.0.1:" + ports[0] + ",127.0.0.1:" + ports[1] + ",127.0.0.1:" + ports[2]));
     }
 
     @Test
@@ -101,6 +127,84 @@ class PageIT {
             browser.await(LIVE, "No answer");
             browser.evaluate("document.getElementById('add').click()");
             browser.await("document.getElementById('said').className", "bad");
+        }
+    }
+
+    /** One replica answers, one is dead, one has lost its volume; on a phone and a desk, light and dark, with and without scripts. */
+    @Test
+    void isReadableEverywhere() throws Exception {
+        Path pictures = Files.createDirectories(Path.of("target", "screenshots"));
+        try (ServiceProcess shown = start(0, "app-python-0");
+                Browser browser = Browser.start(folder)) {
+            shown.send("POST", "/count?by=1000000");
+            try (ServiceProcess dead = start(1, "app-python-1")) {
+                dead.send("POST", "/count?by=234567");
+                try (ServiceProcess lost = start(2, "app-python-2")) {
+                    lost.send("POST", "/count?by=1234");
+                    Awaitility.await().until(() -> peers(shown).contains("\"answered\":3"));
+                }
+                deleteAll(folder.resolve("data-2"));
+            }
+            try (ServiceProcess replaced = start(2, "app-python-2")) {
+                replaced.send("POST", "/count?by=17");
+                Awaitility.await()
+                        .atMost(Duration.ofSeconds(30))
+                        .until(() -> peers(shown).contains("\"replaced\"")
+                                && peers(shown).contains("\"unreachable\""));
+                for (int width : new int[] {320, 390, 1280}) {
+                    for (boolean dark : new boolean[] {false, true}) {
+                        for (boolean scripts : new boolean[] {true, false}) {
+                            view(browser, width, dark, scripts, pictures);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static String peers(ServiceProcess asked) {
+        return asked.send("GET", "/peers", "Accept", "application/json").body();
+    }
+
+    private void view(Browser browser, int width, boolean dark, boolean scripts, Path pictures) throws Exception {
+        String what = width + (dark ? "-dark" : "-light") + (scripts ? "" : "-plain");
+        browser.emulate(width, 900, dark, scripts);
+        browser.open("http://127.0.0.1:" + ports[0] + "/");
+        browser.await("document.querySelectorAll('.replica').length", "3");
+        browser.await("document.readyState", "complete");
+        Files.write(pictures.resolve(what + ".png"), browser.screenshot());
+        assertThat(browser.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+                .as("%s: nothing is wider than the window", what)
+                .isEqualTo("true");
+        assertThat(browser.evaluate("[...new Set([...document.querySelectorAll('.many')]"
+                        + ".map(n => Math.round(n.getBoundingClientRect().right)))].length"))
+                .as("%s: the counts end in one line", what)
+                .isEqualTo("1");
+        assertThat(browser.evaluate("document.querySelectorAll('.replica.me').length"))
+                .isEqualTo("1");
+        assertThat(browser.evaluate("getComputedStyle(document.getElementById('live')).display === 'none'"))
+                .as("%s: without scripts nothing pretends to be live", what)
+                .isEqualTo(Boolean.toString(!scripts));
+        if (scripts) {
+            browser.evaluate("(0, eval)(" + JSON.writeValueAsString(axe()) + ")");
+            assertThat(browser.evaluate("axe.run().then(r => r.violations.map(v => v.id + ': '"
+                            + " + v.nodes.map(n => n.html + ' ' + n.failureSummary).join(', ')).join('\\n'))"))
+                    .as("%s: accessibility", what)
+                    .isEmpty();
+        }
+    }
+
+    private static String axe() throws IOException {
+        try (InputStream script = PageIT.class.getResourceAsStream("/axe.min.js")) {
+            return new String(Objects.requireNonNull(script).readAllBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    private static void deleteAll(Path directory) throws IOException {
+        try (Stream<Path> files = Files.walk(directory)) {
+            for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(file);
+            }
         }
     }
 }

@@ -23,13 +23,12 @@ class PageTest {
             service.send("POST", "/count?by=1233");
             String page = service.send("GET", "/", "Accept", HTML).body();
             assertThat(page)
-                    .contains("<span id=\"count\">1,234</span>")
+                    .contains("<span id=\"count\" data-size=\"1\">1,234</span>")
                     .contains("<b id=\"instance\">app-0</b>")
                     .contains("<h2 id=\"total\">Total 1,234</h2>")
                     .contains("1 of 1 replica</p>")
-                    .contains("data-key=\"app-0\" data-state=\"live\"");
-            String visible = page.substring(0, page.indexOf("<template")) + page.substring(page.indexOf("</template>"));
-            assertThat(visible).doesNotContain("{{");
+                    .contains("data-name=\"app-0\" data-count=\"1234\" data-state=\"live\"")
+                    .doesNotContain("{{");
         }
     }
 
@@ -75,7 +74,7 @@ class PageTest {
             HttpResponse<String> response = service.send("GET", "/", "Accept", HTML);
             assertThat(response.statusCode()).isEqualTo(503);
             assertThat(response.body())
-                    .contains("<span id=\"count\">7</span>")
+                    .contains("<span id=\"count\" data-size=\"1\">7</span>")
                     .contains("This visit was not counted: This replica is stopping.");
         }
     }
