@@ -442,8 +442,8 @@ class DirectoryBehaviourTest extends BehaviourKit {
     void aStoreWhoseDirectoryIsDeletedFails() throws IOException {
         try (CounterStore store = builder().countFile("c").open()) {
             store.counter("c").increment();
-            await().until(() -> Files.readString(directory().resolve(CountFile.FILE))
-                    .equals("1\n")); // nothing is created any more
+            await().until(() ->
+                    Files.readString(directory().resolve(CountFile.FILE)).equals("1\n")); // nothing is created any more
             try (Stream<Path> files = Files.list(directory())) {
                 for (Path file : files.toList()) {
                     Files.delete(file);

@@ -110,6 +110,11 @@ final class Schedule {
     private Task begin(Thread itself, Runnable body) {
         Task task = new Task(itself);
         tasks.add(task);
+        itself.setUncaughtExceptionHandler((thread, e) -> {
+            if (!(e instanceof Cut)) {
+                fail(e);
+            }
+        });
         Thread carrier = new Thread(
                 () -> {
                     MINE.set(task);

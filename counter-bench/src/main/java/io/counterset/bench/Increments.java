@@ -64,8 +64,14 @@ final class Increments {
     private static double rate(Lane lane, int threads, Settings settings) throws Exception {
         try (Scratch scratch = Scratch.in(settings.directory());
                 Contender contender = lane.entrant.open(scratch.path())) {
-            Load.Result result = Load.run(
-                    lane.factory, threads, settings.warmUp(), settings.measured(), thread -> contender.increment());
+            Load.Busy other = new Load.Busy(settings.busy());
+            Load.Result result;
+            try {
+                result = Load.run(
+                        lane.factory, threads, settings.warmUp(), settings.measured(), thread -> contender.increment());
+            } finally {
+                other.end();
+            }
             if (contender.count() != result.total()) {
                 throw new IllegalStateException(
                         lane.title + " counted " + contender.count() + " of " + result.total() + " increments");
@@ -75,14 +81,21 @@ final class Increments {
     }
 
     private static void compare(List<Lane> lanes, Settings settings, Targets targets) {
-        compare(lanes, settings, targets, 1, Entrant.BARE_WRITE, 0.95);
-        compare(lanes, settings, targets, 64, Entrant.BARE_GROUP_COMMIT, 1.0);
-        compare(lanes, settings, targets, 64, Entrant.ROCKSDB, 1.6);
+        if (settings.busy() > 0) {
+            compare(lanes, settings, targets, 64, Entrant.BARE_GROUP_COMMIT, 0.95);
+            compare(lanes, settings, targets, 256, Entrant.BARE_GROUP_COMMIT, 0.95);
+            return;
+        }
+        compare(lanes, settings, targets, 1, Entrant.BARE_WRITE, 1.0);
+        compare(lanes, settings, targets, 64, Entrant.BARE_GROUP_COMMIT, 1.1);
+        compare(lanes, settings, targets, 64, Entrant.ROCKSDB, 2.1);
+        compare(lanes, settings, targets, 256, Entrant.ROCKSDB, 2.0);
     }
 
     private static void compare(
             List<Lane> lanes, Settings settings, Targets targets, int threads, Entrant rival, double target) {
-        String work = "durable increment, " + threads + (threads == 1 ? " thread" : " threads");
+        String work = "durable increment, " + threads + (threads == 1 ? " thread" : " threads")
+                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "");
         Lane ours = first(lanes, Entrant.COUNTERSET);
         Lane theirs = first(lanes, rival);
         if (ours == null || theirs == null || !settings.threads().contains(threads)) {
@@ -116,6 +129,7 @@ final class Increments {
             }
             table.row(cells.toArray(String[]::new));
         }
-        return "## Durable increments of one counter\n\n" + table;
+        return "## Durable increments of one counter"
+                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "") + "\n\n" + table;
     }
 }

@@ -70,6 +70,27 @@ final class Load {
         return new Result((after - before) * 1e9 / (end - start), sum(done));
     }
 
+    /** Other work of the machine: loops that keep a processor busy each, until the end. */
+    static final class Busy {
+        private final Switch running = new Switch();
+
+        Busy(int count) {
+            for (int i = 0; i < count; i++) {
+                Thread loop = new Thread(() -> {
+                    while (running.on) {
+                        Thread.onSpinWait();
+                    }
+                });
+                loop.setDaemon(true);
+                loop.start();
+            }
+        }
+
+        void end() {
+            running.on = false;
+        }
+    }
+
     private static long sum(AtomicLongArray done) {
         long sum = 0;
         for (int i = 0; i < done.length(); i += STRIDE) {

@@ -42,7 +42,7 @@ final class ManyCounters {
                                                 .length()
                                         / 1048576.0));
                 if (size == 1_000_000) {
-                    targets.atMost("open 1,000,000 counters", "milliseconds", 2_000, opening.median(), "%,.0f");
+                    targets.atMost("open 1,000,000 counters", "milliseconds", 500, opening.median(), "%,.0f");
                     targets.atMost("heap of 1,000,000 counters", "bytes a counter", 160, heap, "%.0f");
                 }
             }

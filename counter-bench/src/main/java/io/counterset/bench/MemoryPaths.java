@@ -70,7 +70,7 @@ public class MemoryPaths {
                 String.format(Locale.ROOT, "%,.0f", of(two, name).median())));
         String add = "Durability.periodic, ";
         targets.atLeast(add + "1 thread", "AtomicLong", 0.5, ratio(alone, "periodicAdd", "atomicIncrement"), "%.2f ×");
-        targets.atLeast(add + "2 threads", "AtomicLong", 0.5, ratio(two, "periodicAdd", "atomicIncrement"), "%.2f ×");
+        targets.atLeast(add + "2 threads", "AtomicLong", 0.7, ratio(two, "periodicAdd", "atomicIncrement"), "%.2f ×");
         targets.atMost("value(), time", "volatile read", 2, ratio(alone, "volatileRead", "value"), "%.2f ×");
         targets.atMost("value(), time", "AtomicLong.get", 2, ratio(alone, "atomicGet", "value"), "%.2f ×");
         return "## Memory\n\n" + table;

@@ -18,12 +18,14 @@ import java.util.stream.Stream;
  * @param measured how long each measurement lasts, after a third as long to warm up
  * @param rounds how often each is repeated, in turn with the others
  * @param threads how many callers, one after the other
+ * @param busy how many other threads keep the processors busy while increments are measured
  */
 record Settings(
         Path directory,
         Duration measured,
         int rounds,
         List<Integer> threads,
+        int busy,
         Set<Entrant> entrants,
         Set<SideBySide.Part> parts) {
 
@@ -33,6 +35,7 @@ record Settings(
               --seconds S       of each measurement, warming up not counted (default: 0.5; 5 for a record)
               --rounds N        how often each is repeated, in turn with the others (default: 3)
               --threads N,...   (default: 1,16,64,256)
+              --busy N          busy loops beside the increments, as many as processors for a contended machine (default: 0)
               --entrants E,...  of %s (default: all)
               --parts P,...     of %s (default: all)
             """.formatted(names(Entrant.class), names(SideBySide.Part.class));
@@ -42,6 +45,7 @@ record Settings(
         double seconds = 0.5;
         int rounds = 3;
         List<Integer> threads = List.of(1, 16, 64, 256);
+        int busy = 0;
         Set<Entrant> entrants = EnumSet.allOf(Entrant.class);
         Set<SideBySide.Part> parts = EnumSet.allOf(SideBySide.Part.class);
         Iterator<String> rest = List.of(arguments).iterator();
@@ -59,17 +63,24 @@ record Settings(
                     threads = Stream.of(value.split(",", -1))
                             .map(Integer::valueOf)
                             .toList();
+                case "--busy" -> busy = Integer.parseInt(value);
                 case "--entrants" -> entrants = set(Entrant.class, value);
                 case "--parts" -> parts = set(SideBySide.Part.class, value);
                 default -> throw new IllegalArgumentException("no such option: " + option);
             }
         }
-        if (!(seconds > 0) || rounds < 1 || threads.stream().anyMatch(n -> n < 1)) {
-            throw new IllegalArgumentException("seconds, rounds and threads are more than 0");
+        if (!(seconds > 0) || rounds < 1 || busy < 0 || threads.stream().anyMatch(n -> n < 1)) {
+            throw new IllegalArgumentException("seconds, rounds and threads must be more than 0, busy 0 or more");
         }
         entrants.removeIf(entrant -> !entrant.isPresent());
         return new Settings(
-                directory.toAbsolutePath(), Duration.ofNanos((long) (seconds * 1e9)), rounds, threads, entrants, parts);
+                directory.toAbsolutePath(),
+                Duration.ofNanos((long) (seconds * 1e9)),
+                rounds,
+                threads,
+                busy,
+                entrants,
+                parts);
     }
 
     Duration warmUp() {
