@@ -7,7 +7,9 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
@@ -91,14 +93,13 @@ final class Batch {
             cells = Arrays.copyOf(cells, size * 2);
             values = Arrays.copyOf(values, size * 2);
         }
-        cell.index = size;
         cells[size] = cell;
         values[size] = value;
         size++;
         length += counterLength(cell.nameLength);
     }
 
-    /** The keys' counters must be, or come to be, in the batch. */
+    /** Lists keys; the counters that they refer to must be, or come to be, in the batch. */
     void keys(List<RememberedKeys.Entry> entries) {
         keys = entries;
         for (RememberedKeys.Entry entry : entries) {
@@ -119,11 +120,26 @@ final class Batch {
         return roundUp(length);
     }
 
-    void publish() {
+    /**
+     * Makes the totals the durable ones.
+     *
+     * @param changes where to note what that changed, or null
+     */
+    void publish(Ledger.@Nullable Changes changes) {
+        if (changes != null) {
+            for (RememberedKeys.Entry entry : keys) {
+                if (entry.cell().durable() < entry.total()) {
+                    changes.keys().add(entry);
+                }
+            }
+        }
         for (int i = 0; i < size; i++) {
             Counter cell = cells[i];
-            if (cell != null) {
+            if (cell != null && cell.durable() != values[i]) {
                 cell.publish(values[i]);
+                if (changes != null) {
+                    changes.cells().add(cell);
+                }
             }
         }
     }
@@ -140,6 +156,7 @@ final class Batch {
         INT.set(b, 28, full ? FULL : 0);
         INT.set(b, 32, size);
         INT.set(b, 36, keys.size());
+        Map<Counter, Integer> places = places();
         int at = HEADER;
         for (int i = 0; i < size; i++) {
             Counter cell = cells[i];
@@ -151,7 +168,7 @@ final class Batch {
         }
         for (RememberedKeys.Entry entry : keys) {
             at = putString(b, at, entry.key());
-            INT.set(b, at, entry.cell().index);
+            INT.set(b, at, (int) places.getOrDefault(entry.cell(), -1));
             LONG.set(b, at + 4, entry.amount());
             LONG.set(b, at + 12, entry.total());
             LONG.set(b, at + 20, entry.appliedAt());
@@ -163,6 +180,22 @@ final class Batch {
         Arrays.fill(b, end, padded, (byte) 0);
         INT.set(b, 4, checksum(b, end));
         return b;
+    }
+
+    /** Where the batch lists the counters that keys refer to. */
+    private Map<Counter, Integer> places() {
+        if (keys.isEmpty()) {
+            return Map.of();
+        }
+        Map<Counter, Integer> places = new IdentityHashMap<>();
+        for (RememberedKeys.Entry entry : keys) {
+            places.put(entry.cell(), -1);
+        }
+        for (int i = 0; i < size; i++) {
+            int place = i;
+            places.computeIfPresent(cells[i], (itself, unknown) -> place);
+        }
+        return places;
     }
 
     private static int putString(byte[] b, int at, String text) {

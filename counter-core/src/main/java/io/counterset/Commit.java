@@ -26,7 +26,6 @@ final class Commit {
     private long flushNanos;
     private long longestNanos;
     private long switches;
-    private long growths;
 
     Commit(Ledger ledger, Room room, LongSupplier nanoTime) {
         this.ledger = ledger;
@@ -34,58 +33,33 @@ final class Commit {
         this.nanoTime = nanoTime;
     }
 
-    /** Writes everything as the first batch of the first journal, and gives that its name. Before anybody adds. */
-    void first() throws IOException {
-        Journal journal = room.journal();
-        ledger.takeAll(batch);
-        journal.append(batch);
-        journal.activate();
-        batch.clear(false);
-    }
-
     /**
-     * Commits what was added and has not been committed, if anything.
+     * Commits what was added and has not been committed, if anything; before that, takes a larger journal into use if
+     * one is ready.
      *
      * @param served how many callers wait for it
      * @throws IOException if the device refused it: what was taken may be on it or not, and nothing may be written again
      */
     void commit(int served) throws IOException {
         long began = nanoTime.getAsLong();
+        room.takeOver();
         Journal journal = room.journal();
-        Journal larger = room.isGrowthWanted() ? room.prepareLarger(fullBatchBytes()) : null;
-        Journal target = larger == null ? journal : larger;
-        try {
-            ledger.take(batch, journal, larger != null);
-            if (batch.isEmpty()) {
-                return;
-            }
-            long writing = nanoTime.getAsLong();
-            target.append(batch);
-            if (larger != null) {
-                larger.activate();
-                journal.close();
-            }
-            publish(target, served, began, nanoTime.getAsLong() - writing);
-        } finally {
-            if (larger != null && !larger.equals(room.journal())) {
-                larger.close();
-            }
+        if (journal == null) {
+            return; // no add was admitted
         }
+        ledger.take(batch, journal);
+        if (batch.isEmpty()) {
+            return;
+        }
+        long writing = nanoTime.getAsLong();
+        journal.append(batch);
+        publish(served, began, nanoTime.getAsLong() - writing);
     }
 
-    private long fullBatchBytes() {
+    private void publish(int served, long began, long flush) {
         ledger.lock.lock();
         try {
-            return ledger.fullBatchBytes();
-        } finally {
-            ledger.lock.unlock();
-        }
-    }
-
-    private void publish(Journal target, int served, long began, long flush) {
-        ledger.lock.lock();
-        try {
-            batch.publish();
+            ledger.publish(batch);
             commits++;
             callers += served;
             bytesWritten += batch.paddedLength();
@@ -94,12 +68,7 @@ final class Commit {
             long micros = flush / 1000;
             int bucket = micros <= 1 ? 0 : Long.SIZE - Long.numberOfLeadingZeros(micros - 1);
             flushTimes[Math.min(bucket, flushTimes.length - 1)]++;
-            if (target != room.journal()) {
-                room.moveTo(target);
-                growths++;
-            } else if (batch.isFull()) {
-                switches++;
-            }
+            switches += batch.isFull() ? 1 : 0;
         } finally {
             ledger.lock.unlock();
         }
@@ -133,9 +102,5 @@ final class Commit {
 
     long switches() {
         return switches;
-    }
-
-    long growths() {
-        return growths;
     }
 }

@@ -82,9 +82,6 @@ public final class Counter {
     @Nullable
     Counter nextMarked;
 
-    /** Where the batch being encoded or decoded lists this counter; only the committing thread uses it. */
-    int index;
-
     private volatile long applied;
 
     private volatile long durable; // 0 unless registered

@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.SortedMap;
@@ -92,7 +93,7 @@ public final class CounterStore implements AutoCloseable {
         return new Builder(directory);
     }
 
-    private CounterStore(Builder builder, Opening opening) {
+    private CounterStore(Builder builder, Opening opening) throws IOException {
         this.storage = opening.storage;
         this.directory = builder.directory.toString();
         this.durability = builder.durability;
@@ -111,10 +112,15 @@ public final class CounterStore implements AutoCloseable {
         } else {
             Counter counter = counter(counted);
             this.countFile = new CountFile(storage, counter::value, builder.nanoTime, builder.onWarning);
-            this.countFile.write();
+            writeCountFile();
         }
-        this.housekeeper =
-                new Housekeeper(countFile == null ? List.of(this::verify) : List.of(this::verify, countFile));
+        List<Housekeeper.Task> tasks = new ArrayList<>();
+        tasks.add(this::verify);
+        tasks.add(() -> room.keep(commits));
+        if (countFile != null) { // which is left alone until what it follows is durable
+            tasks.add(() -> room.isWritable() ? countFile.run() : Housekeeper.Task.WHEN_WOKEN);
+        }
+        this.housekeeper = new Housekeeper(tasks);
         this.recoveryTime = Duration.ofNanos(builder.nanoTime.getAsLong() - opening.began);
         if (builder.threads) {
             boolean started = false;
@@ -123,10 +129,18 @@ public final class CounterStore implements AutoCloseable {
                 housekeeper.start();
                 started = true;
             } finally {
-                if (!started) {
+                if (!started) { // there may be no more threads
                     commits.close();
+                    housekeeper.stop();
+                    room.close();
                 }
             }
+        }
+    }
+
+    private void writeCountFile() {
+        if (countFile != null && room.isWritable()) {
+            countFile.write();
         }
     }
 
@@ -191,9 +205,12 @@ public final class CounterStore implements AutoCloseable {
         return window;
     }
 
-    /** Returns whether adds are accepted: false once the store has failed or has begun to close. Reads go on. */
+    /**
+     * Returns whether adds are accepted: false once the store has failed or has begun to close, and for as long as a
+     * store that was opened on a full disk finds no room for its journal. Reads go on.
+     */
     public boolean isAccepting() {
-        return commits.isOpen();
+        return commits.isOpen() && room.isWritable();
     }
 
     /**
@@ -208,7 +225,7 @@ public final class CounterStore implements AutoCloseable {
     public StoreStatistics statistics() {
         ledger.lock.lock();
         try {
-            return new StoreStatistics(commit, ledger, commits, countFile, recoveryTime, discardedBatches);
+            return new StoreStatistics(commit, ledger, room, commits, countFile, recoveryTime, discardedBatches);
         } finally {
             ledger.lock.unlock();
         }
@@ -297,6 +314,9 @@ public final class CounterStore implements AutoCloseable {
         if (!commits.isOpen()) {
             throw commits.refusal();
         }
+        if (!room.isWritable()) {
+            throw room.refusal();
+        }
         Counter cell = counter.registered();
         return cell != null ? cell : register(counter, mayBlock);
     }
@@ -310,11 +330,13 @@ public final class CounterStore implements AutoCloseable {
 
     private Counter register(Counter counter, boolean mayBlock) {
         while (true) {
+            long attempts = room.attempts();
             Counter cell = ledger.register(counter, room, commits);
+            wakeIfGrowthIsWanted();
             if (cell != null) {
                 return cell;
             }
-            awaitRoom(mayBlock);
+            awaitRoom(attempts, mayBlock);
         }
     }
 
@@ -322,29 +344,56 @@ public final class CounterStore implements AutoCloseable {
     private Ledger.Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
         requirePositive(amount);
         int keyLength = Names.require("an idempotency key", key, Batch.MAX_KEY);
+        if (!room.isWritable()) { // a replay too: what was read may be a page cache's that the device never got
+            throw room.refusal();
+        }
         while (true) {
+            long attempts = room.attempts();
             Ledger.Keyed keyed = ledger.remember(counter, amount, key, keyLength, room, commits);
+            wakeIfGrowthIsWanted();
             if (keyed != null) {
                 return keyed;
             }
             if (counter.registered() == null) {
                 register(counter, mayBlock);
             } else {
-                awaitRoom(mayBlock);
+                awaitRoom(attempts, mayBlock);
             }
         }
     }
 
+    private void wakeIfGrowthIsWanted() {
+        if (room.isGrowthWanted()) {
+            housekeeper.wake();
+        }
+    }
+
     /**
-     * Waits for a commit, which takes what has piled up and grows the journal if need be; or refuses the add of a caller that may not
-     * wait.
+     * Waits until growing the journal has been attempted, or what has piled up is committed; or refuses the add of a
+     * caller that may not wait.
      */
-    private void awaitRoom(boolean mayBlock) {
-        if (!mayBlock) {
+    private void awaitRoom(long attempts, boolean mayBlock) {
+        boolean growing = room.isGrowing();
+        if (mayBlock) {
+            commits.requireMayWait();
+        }
+        if (growing) {
+            housekeeper.urge();
+        } else {
             commits.nudge();
+        }
+        if (!mayBlock) {
             throw new StoreBusyException("the store in " + directory
                     + " must write what it has before it takes this add; nothing was added, try again in a moment");
         }
+        if (growing) {
+            room.awaitAttempt(attempts);
+        } else {
+            flushOrRefuse();
+        }
+    }
+
+    private void flushOrRefuse() {
         try {
             commits.flush();
         } catch (OutcomeUnknownException failed) {
@@ -362,9 +411,13 @@ public final class CounterStore implements AutoCloseable {
         commits.flush();
     }
 
-    /** For a store without threads: commits what was added, completes what waits for it, and keeps house. */
+    /** For a store without threads: commits what was added, and completes what waits for it. */
     void pump() {
         commits.pump();
+    }
+
+    /** For a store without threads: does what the housekeeper would. */
+    void keepHouse() {
         housekeeper.runTasks();
     }
 
@@ -380,6 +433,7 @@ public final class CounterStore implements AutoCloseable {
 
         @Override
         public void failed(Throwable failure) {
+            room.end();
             try {
                 onFailure.accept(failure);
             } catch (
@@ -408,6 +462,7 @@ public final class CounterStore implements AutoCloseable {
     @Override
     public void close() {
         commits.close();
+        room.end();
         housekeeper.stop();
         ledger.lock.lock();
         try {
@@ -415,11 +470,9 @@ public final class CounterStore implements AutoCloseable {
                 return;
             }
             released = true;
-            if (countFile != null) {
-                countFile.write();
-            }
+            writeCountFile();
             try (storage) {
-                room.journal().close();
+                room.close();
             }
         } catch (IOException e) {
             throw new UncheckedIOException("closing " + directory + " failed; what was acknowledged is safe", e);

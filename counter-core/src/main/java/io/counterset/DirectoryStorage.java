@@ -464,6 +464,11 @@ final class DirectoryStorage implements Storage {
     }
 
     @Override
+    public long freeSpace() {
+        return directory.toFile().getUsableSpace();
+    }
+
+    @Override
     public boolean isOutOfSpace(IOException failure) {
         return isOutOfSpace(directory, failure);
     }

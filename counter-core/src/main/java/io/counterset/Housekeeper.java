@@ -35,6 +35,7 @@ final class Housekeeper {
     private final boolean[] failing;
     private volatile @Nullable Thread thread;
     private volatile boolean woken;
+    private volatile boolean urged;
     private volatile boolean resting; // for long, unless woken
     private volatile boolean stopping;
 
@@ -61,13 +62,28 @@ final class Housekeeper {
         }
     }
 
+    /** There is something to do that somebody waits for: returns once it is begun or, without a thread, done. */
+    void urge() {
+        Thread running = thread;
+        if (running == null) {
+            runTasks();
+        } else {
+            woken = true;
+            urged = true;
+            LockSupport.unpark(running);
+        }
+    }
+
     private void run() {
         while (!stopping) {
+            urged = false;
             woken = false; // before the tasks look: what changes after they have looked wakes this thread
             long nanos = runTasks();
             long until = System.nanoTime() + nanos;
             resting = nanos > SOON;
-            for (long left = nanos; left > 0 && !stopping && !(resting && woken); left = until - System.nanoTime()) {
+            for (long left = nanos;
+                    left > 0 && !stopping && !urged && !(resting && woken);
+                    left = until - System.nanoTime()) {
                 LockSupport.parkNanos(this, left);
             }
             resting = false;

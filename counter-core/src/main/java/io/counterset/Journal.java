@@ -74,7 +74,7 @@ final class Journal implements Closeable {
     private final long id;
     private final long half;
 
-    private long sequence;
+    private volatile long sequence; // of the last batch
     private boolean second; // which half is in use
     private long position; // where the next batch goes; the end of the half before the first
     private byte[] buffer = new byte[BLOCK];
@@ -85,7 +85,8 @@ final class Journal implements Closeable {
             long sequence,
             ConcurrentHashMap<String, Counter> cells,
             RememberedKeys keys,
-            int discardedBatches) {}
+            int discardedBatches,
+            long bytes) {}
 
     private Journal(Storage storage, Storage.Region region, long id, long half, long sequence) {
         this.storage = storage;
@@ -201,6 +202,11 @@ final class Journal implements Closeable {
 
     /** Bytes of the whole file. */
     long size() {
+        return size(half);
+    }
+
+    /** Bytes of a file with such halves. */
+    static long size(long half) {
         return BLOCK + 2 * half;
     }
 
@@ -249,7 +255,12 @@ final class Journal implements Closeable {
             long sequence = 0;
             int counters = batch == null ? 0 : Batch.counters(batch);
             Contents contents = new Contents(
-                    identity, sequence, new ConcurrentHashMap<>(Math.max(16, counters)), new RememberedKeys(window), 0);
+                    identity,
+                    sequence,
+                    new ConcurrentHashMap<>(Math.max(16, counters)),
+                    new RememberedKeys(window),
+                    0,
+                    0);
             while (batch != null) {
                 Batch.apply(batch, contents, file, at);
                 sequence = Batch.sequence(batch, 0);
@@ -260,7 +271,7 @@ final class Journal implements Closeable {
                 }
             }
             int discarded = scanBeyond(sequence, at < end ? at : BLOCK + (second ? 0 : half));
-            return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded);
+            return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded, BLOCK + 2 * half);
         }
 
         private CorruptJournalException corrupt(long offset, String expected, String found) {

@@ -5,13 +5,14 @@ import io.counterset.CounterStoreException.StoreFullException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -49,10 +50,16 @@ final class Ledger {
     /** An add with a key: what is remembered of it, and whether this call or an earlier one applied it. */
     record Keyed(RememberedKeys.Entry entry, boolean replayed) {}
 
+    /** What has become durable since some moment. */
+    record Changes(Set<Counter> cells, List<RememberedKeys.Entry> keys) {
+        Changes() {
+            this(new LinkedHashSet<>(), new ArrayList<>());
+        }
+    }
+
     final ReentrantLock lock = new ReentrantLock();
 
     private final String directory;
-    private final LongSupplier currentMillis;
     private final ConcurrentHashMap<String, Counter> cells;
     private volatile @Nullable Counter marked; // counters touched since the last commit, newest first
 
@@ -60,15 +67,14 @@ final class Ledger {
     private final RememberedKeys keys;
     private List<RememberedKeys.Entry> newKeys = new ArrayList<>();
     private long counterBytes; // of all counters, in a full batch
+    private @Nullable Changes changes; // since a journal that is to be larger was filled
     private long replays;
     private long earlyEvictions;
 
-    Ledger(String directory, Journal.Contents contents, LongSupplier currentMillis) {
+    Ledger(String directory, Journal.Contents contents) {
         this.directory = directory;
-        this.currentMillis = currentMillis;
         this.cells = contents.cells();
         this.keys = contents.keys();
-        keys.advance(currentMillis.getAsLong());
         for (Counter cell : cells.values()) {
             counterBytes += Batch.counterLength(cell.nameLength);
         }
@@ -133,7 +139,7 @@ final class Ledger {
     Keyed remember(Counter counter, long amount, String key, int keyLength, Room room, GroupCommit commits) {
         lock.lock();
         try {
-            long now = keys.advance(currentMillis.getAsLong());
+            long now = keys.advance();
             RememberedKeys.Entry known = keys.find(key);
             if (known != null) {
                 requireSame(known, counter, amount);
@@ -145,7 +151,7 @@ final class Ledger {
             }
             Counter cell = counter.registered();
             boolean piledUp = commits.isPeriodic() && newKeys.size() >= commits.maxPending();
-            if (cell == null || piledUp || !room.admits(fullBatchBytes() + Batch.keyLength(keyLength))) {
+            if (cell == null || piledUp || !room.admits(fullBatchBytes() + keys.growth(keyLength))) {
                 return null;
             }
             RememberedKeys.Entry entry =
@@ -203,14 +209,15 @@ final class Ledger {
         return marked != null;
     }
 
-    /**
-     * Takes into {@code batch} what was marked; or everything, if asked to or if {@code journal} has room for a full
-     * batch only.
-     */
-    void take(Batch batch, Journal journal, boolean all) {
+    /** Takes into {@code batch} what was marked; or everything, if {@code journal} has room for a full batch only. */
+    void take(Batch batch, Journal journal) {
         lock.lock();
         try {
             batch.clear(false);
+            if (!newKeys.isEmpty()) {
+                batch.keys(newKeys);
+                newKeys = new ArrayList<>();
+            }
             for (Counter cell = (Counter) MARKED.getAndSet(this, null); cell != null; ) {
                 Counter next = cell.nextMarked;
                 cell.nextMarked = null;
@@ -218,11 +225,7 @@ final class Ledger {
                 batch.add(cell, cell.applied());
                 cell = next;
             }
-            if (!newKeys.isEmpty()) {
-                batch.keys(newKeys);
-                newKeys = new ArrayList<>();
-            }
-            if (all || (!batch.isEmpty() && !journal.fits(batch.paddedLength()))) {
+            if (!batch.isEmpty() && !journal.fits(batch.paddedLength())) {
                 takeAll(batch);
             }
         } finally {
@@ -230,16 +233,85 @@ final class Ledger {
         }
     }
 
-    /** Takes everything into {@code batch}. Under the lock, or before anybody adds. */
-    void takeAll(Batch batch) {
+    private void takeAll(Batch batch) {
         batch.clear(true);
+        batch.keys(keys.list());
         for (Counter cell : cells.values()) {
             long total = cell.applied();
             if (total != 0) {
                 batch.add(cell, total);
             }
         }
-        batch.keys(keys.list());
+    }
+
+    /** Shows the totals of a batch that the device has. Under the lock. */
+    void publish(Batch batch) {
+        batch.publish(changes);
+    }
+
+    // ---- filling another journal ----
+
+    /**
+     * Takes everything that is durable into {@code batch}, and notes from here on what becomes durable after it. The
+     * totals are read one after the other while commits go on, so the batch alone may be no moment of the history; it
+     * is one together with the changes since.
+     */
+    void noteChanges(Batch batch) {
+        batch.clear(true);
+        lock.lock();
+        try {
+            changes = new Changes();
+            List<RememberedKeys.Entry> durable = keys.list();
+            durable.removeIf(entry -> entry.cell().durable() < entry.total());
+            batch.keys(durable);
+        } finally {
+            lock.unlock();
+        }
+        for (Counter cell : cells.values()) {
+            long total = cell.durable();
+            if (total != 0) {
+                batch.add(cell, total);
+            }
+        }
+    }
+
+    /** How many counters and keys have changed. */
+    int changes() {
+        lock.lock();
+        try {
+            Changes noted = changes;
+            return noted == null ? 0 : noted.cells.size() + noted.keys.size();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Takes into {@code batch} what has changed, and notes what changes from here on. */
+    void takeChanges(Batch batch) {
+        batch.clear(false);
+        lock.lock();
+        try {
+            Changes noted = changes;
+            if (noted != null) {
+                changes = new Changes();
+                batch.keys(noted.keys);
+                for (Counter cell : noted.cells) {
+                    batch.add(cell, cell.durable());
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Ends noting what changes. */
+    void forgetChanges() {
+        lock.lock();
+        try {
+            changes = null;
+        } finally {
+            lock.unlock();
+        }
     }
 
     // ---- reading ----

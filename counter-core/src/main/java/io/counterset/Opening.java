@@ -7,8 +7,8 @@ import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * Opens what a directory holds: reads its journal, or imports {@code count.txt}, or begins with nothing; then writes
- * all of it to a new journal, under the next incarnation. On failure nothing is left open but the storage, and the
- * directory says what it said before.
+ * all of it to a new journal, under the next incarnation. If the disk has no room for that, the store opens for reading
+ * ({@link Room}). On failure nothing is left open but the storage, and the directory says what it said before.
  */
 final class Opening {
 
@@ -27,20 +27,13 @@ final class Opening {
         this.identity =
                 new StoreIdentity(contents.identity().id(), contents.identity().incarnation() + 1);
         this.discardedBatches = contents.discardedBatches();
+        contents.keys().start(settings.currentMillis.getAsLong(), settings.nanoTime);
+        contents.keys().advance();
         String directory = settings.directory.toString();
-        this.ledger = new Ledger(directory, contents, settings.currentMillis);
-        this.room = new Room(
-                storage, directory, identity, settings.nanoTime, settings.minHalf, ledger, contents.sequence());
+        this.ledger = new Ledger(directory, contents);
+        this.room = new Room(storage, directory, identity, settings.nanoTime, settings.minHalf, ledger);
         this.commit = new Commit(ledger, room, settings.nanoTime);
-        boolean written = false;
-        try {
-            commit.first();
-            written = true;
-        } finally {
-            if (!written) {
-                room.journal().close();
-            }
-        }
+        room.open(contents.bytes(), contents.sequence());
     }
 
     /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
@@ -61,7 +54,7 @@ final class Opening {
             }
         }
         return new Journal.Contents(
-                new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(settings.window), 0);
+                new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(settings.window), 0, 0);
     }
 
     /** The journal is never behind {@code count.txt} by itself: if it is, somebody has to choose. */

@@ -12,8 +12,9 @@ import java.io.IOException;
  * {@link #create}, {@link #replace} and {@link #delete}. A failure of any of them leaves the state of what it covered
  * unknown; the engine never repeats a failed write or sync.
  *
- * <p>Not thread-safe: the engine lets one thread at a time in, except that the count file is written by a thread of its
- * own, under names nobody else uses.
+ * <p>Two threads at most use it at once: the one that commits, and the housekeeper, which writes {@code count.txt} and
+ * prepares a larger journal under names and in files that the other does not use at that time. A {@link Region} is used
+ * by one thread at a time.
  */
 interface Storage extends Closeable {
 
@@ -55,6 +56,12 @@ interface Storage extends Closeable {
      * @throws IOException if one has: nothing may be written any more
      */
     void requireHeld() throws IOException;
+
+    /**
+     * Returns how many bytes can be written for sure, or seem to; {@link Long#MAX_VALUE} if that is not known. Others may
+     * take them meanwhile.
+     */
+    long freeSpace() throws IOException;
 
     /** Whether this failure means that there was no room, so that freeing some would help. */
     boolean isOutOfSpace(IOException failure);

@@ -32,6 +32,7 @@ public final class StoreStatistics {
     StoreStatistics(
             Commit commit,
             Ledger ledger,
+            Room room,
             GroupCommit commits,
             @Nullable CountFile countFile,
             Duration recoveryTime,
@@ -42,7 +43,7 @@ public final class StoreStatistics {
         this.flushTime = commit.flushTime();
         this.flushTimes = commit.flushTimes();
         this.switches = commit.switches();
-        this.growths = commit.growths();
+        this.growths = room.growths();
         this.longestStall = commit.longest();
         this.recoveryTime = recoveryTime;
         this.commitFailures = commits.failure() == null ? 0 : 1;

@@ -364,7 +364,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             for (int i = 0; i < 600; i++) { // a minute
                 store.counter("c").increment();
                 nanos.addAndGet(100_000_000);
-                store.pump();
+                store.keepHouse();
             }
             assertThat(store.statistics().countFileFailures() - before).isBetween(5L, 15L);
             assertThat(warnings)
@@ -375,7 +375,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             Files.delete(text.resolve("in the way"));
             Files.delete(text);
             nanos.addAndGet(61_000_000_000L);
-            store.pump();
+            store.keepHouse();
             assertThat(text).hasContent("600\n");
             assertThat(warnings).hasSize(2).element(1).asString().contains("written again");
         }

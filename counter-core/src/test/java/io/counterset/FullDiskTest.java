@@ -106,10 +106,17 @@ class FullDiskTest {
             assertThat(store.snapshot()).isEqualTo(expected);
             fill();
         }
-        assertThatThrownBy(builder::open)
-                .isInstanceOf(StoreFullException.class)
-                .hasMessageContainingAll("no room for a new journal", "what is there stays");
-        free();
+        try (CounterStore store = builder.open()) {
+            assertThat(store.snapshot()).as("opened for reading").isEqualTo(expected);
+            assertThat(store.isAccepting()).isFalse();
+            assertThatThrownBy(() -> store.counter("c").increment())
+                    .isInstanceOf(StoreFullException.class)
+                    .hasMessageContainingAll("no room for a new journal", "nothing was added");
+            free();
+            nanos.addAndGet(1_000_000_000);
+            await().until(store::isAccepting);
+            expected.put("c", store.counter("c").increment());
+        }
         try (CounterStore store = builder.open()) {
             assertThat(store.snapshot()).isEqualTo(expected);
         }

@@ -435,6 +435,7 @@ class HandOverTest {
             }
             return Fault.NONE;
         });
+        disk.tellsFreeSpace(false);
         disk.capacity(disk.used());
         Future<Integer> adding = threads.submit(() -> {
             int added = 0;

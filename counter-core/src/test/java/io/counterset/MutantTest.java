@@ -103,13 +103,12 @@ class MutantTest {
                                                 + "    boolean isEmpty() {")
                                 .change(
                                         Commit.class,
-                                        "target.append(batch);",
+                                        "        journal.append(batch);",
                                         "var later = batch.isFull() ? List.<RememberedKeys.Entry>of() : batch.withoutKeys();\n"
-                                                + "target.append(batch);\n"
-                                                + "if (!later.isEmpty()) {\n"
+                                                + "journal.append(batch);\n"
+                                                + "if (!later.isEmpty() && journal.fits(batch.paddedLength() + 4096)) {\n"
                                                 + "    batch.keys(later);\n"
-                                                + "    if (!target.fits(batch.paddedLength())) { ledger.takeAll(batch); }\n"
-                                                + "    target.append(batch);\n"
+                                                + "    journal.append(batch);\n"
                                                 + "}")),
                 simulated(
                         "there is only one half",
@@ -134,8 +133,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Commit.class,
-                                        "target.append(batch);",
-                                        "batch.publish(); target.append(batch);")),
+                                        "        journal.append(batch);",
+                                        "        ledger.publish(batch);\n        journal.append(batch);")),
                 simulated(
                         "the store goes on after a failed commit",
                         "a write or sync failed, and the store accepts adds|refused without need",
@@ -150,16 +149,21 @@ class MutantTest {
                                         "cell != null || state != FAILED")),
                 simulated(
                         "a larger journal never gets its name",
-                        "lost|shown",
-                        new Mutant().change(Commit.class, "larger.activate();", "")),
+                        "lost|shown|incarnation",
+                        new Mutant()
+                                .change(
+                                        Room.class,
+                                        "                storage.replace(Journal.NEW_FILE, Journal.FILE);\n",
+                                        "                storage.exists(Journal.FILE);\n")),
                 simulated(
                         "a new journal gets its name before it has a batch",
                         "opening is refused without need",
                         new Mutant()
                                 .change(
-                                        Commit.class,
-                                        "        journal.append(batch);\n        journal.activate();",
-                                        "        journal.activate();\n        journal.append(batch);")),
+                                        Room.class,
+                                        "            ledger.noteChanges(batch);\n            filled.append(batch);\n            for",
+                                        "            ledger.noteChanges(batch);\n            if (journal == null) { filled.activate(); }\n            filled.append(batch);\n            for")
+                                .change(Room.class, "            first.activate();\n", "")),
                 simulated(
                         "recovery takes the older half",
                         "lost|opening is refused without need",
@@ -171,7 +175,11 @@ class MutantTest {
                 simulated(
                         "a full batch leaves out the keys",
                         "applied a second time",
-                        new Mutant().change(Ledger.class, "        batch.keys(keys.list());\n", "")),
+                        new Mutant()
+                                .change(
+                                        Ledger.class,
+                                        "        batch.clear(true);\n        batch.keys(keys.list());\n",
+                                        "        batch.clear(true);\n")),
                 simulated(
                         "keys leave the window too early",
                         "applied a second time",
@@ -193,13 +201,21 @@ class MutantTest {
                         "incarnation",
                         new Mutant().change(Opening.class, "contents.identity().incarnation() + 1", "1")),
                 simulated(
-                        "the file of a larger journal stays open when naming it fails",
-                        "stay open",
+                        "a larger journal lacks what became durable while it was filled",
+                        "lost|shown|no moment|a count of",
                         new Mutant()
                                 .change(
-                                        Commit.class,
-                                        "                larger.close();\n            }\n        }\n",
-                                        "            }\n        }\n")));
+                                        Room.class,
+                                        "        ledger.takeChanges(batch);\n        if (batch.isEmpty()) {",
+                                        "        if (batch.isEmpty()) {")),
+                simulated(
+                        "a store that has found no room for its journal takes adds",
+                        "unexpected|incarnation|acknowledged",
+                        new Mutant()
+                                .change(
+                                        Room.class,
+                                        "    boolean isWritable() {\n        return journal != null;",
+                                        "    boolean isWritable() {\n        return true;")));
     }
 
     /** Both ways of going on in a file that was recovered rather than in a new one, which the engine never does. */
@@ -232,16 +248,19 @@ class MutantTest {
                                 + "            int discarded = scanBeyond(")
                 .change(
                         Room.class,
-                        "this.journal = Journal.prepare(storage, identity, roomyHalf(ledger.fullBatchBytes()), sequence);",
-                        "Journal.recovered = storage.exists(Journal.FILE);\n"
-                                + "this.journal = Journal.recovered\n"
-                                + "    ? Journal.goOn(storage, sequence)\n"
-                                + "    : Journal.prepare(storage, identity, roomyHalf(ledger.fullBatchBytes()), sequence);")
+                        "        Journal filled = Journal.prepare(storage, identity, half, sequence);",
+                        "        Journal.recovered = journal == null && storage.exists(Journal.FILE);\n"
+                                + "        Journal filled = Journal.recovered\n"
+                                + "            ? Journal.goOn(storage, sequence)\n"
+                                + "            : Journal.prepare(storage, identity, half, sequence);")
                 .change(
-                        Commit.class,
-                        "        journal.activate();\n",
-                        "        if (!Journal.recovered) { journal.activate(); }\n        Journal.appending = false;\n")
-                .change(Ledger.class, "        batch.clear(true);", "        batch.clear(!Journal.appending);")
+                        Room.class,
+                        "            first.activate();\n",
+                        "            if (!Journal.recovered) { first.activate(); }\n            Journal.appending = false;\n")
+                .change(
+                        Ledger.class,
+                        "    void noteChanges(Batch batch) {\n        batch.clear(true);",
+                        "    void noteChanges(Batch batch) {\n        batch.clear(!Journal.appending);")
                 .change(Opening.class, "contents.identity().incarnation() + 1", "contents.sequence() + 1");
     }
 
@@ -292,6 +311,29 @@ class MutantTest {
                                                 + "                Thread.yield();\n"
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
+                tested(
+                        "the file of a larger journal stays open when naming it fails",
+                        RoomTest.class,
+                        "aLargerJournalThatMayOrMayNotHaveItsNameIsFinal",
+                        new Mutant().change(Room.class, "                next.close();\n", "")),
+                tested(
+                        "bytes of evicted keys stay counted",
+                        RememberedKeysTest.class,
+                        "countsTheBytesOfTheKeysThatAreRemembered",
+                        new Mutant()
+                                .change(
+                                        RememberedKeys.class,
+                                        "bytes -= Batch.keyLength(eldestFirst.next().keyLength);",
+                                        "eldestFirst.next();")),
+                tested(
+                        "bytes of expired keys stay counted",
+                        RememberedKeysTest.class,
+                        "countsTheBytesOfTheKeysThatAreRemembered",
+                        new Mutant()
+                                .change(
+                                        RememberedKeys.class,
+                                        "            bytes -= Batch.keyLength(eldest.keyLength);\n",
+                                        "")),
                 tested(
                         "nothing is looked for beyond the end of the sequence",
                         DamageTest.class,

@@ -140,6 +140,8 @@ final class SimulatedDisk {
     private final List<Renaming> renamings = new ArrayList<>();
     private long capacity = Long.MAX_VALUE;
     private boolean allocatesLate;
+    private boolean tellsFreeSpace = true;
+    private Runnable meanwhile = () -> {};
     private long step;
     private long journalSteps;
     private long failures;
@@ -172,6 +174,16 @@ final class SimulatedDisk {
     /** Whether a lack of room shows when a file is synced rather than when it is written. */
     synchronized void allocatesLate(boolean late) {
         allocatesLate = late;
+    }
+
+    /** Whether it tells how much room there is; quotas and network file systems do not. */
+    synchronized void tellsFreeSpace(boolean tells) {
+        tellsFreeSpace = tells;
+    }
+
+    /** Sets what happens in between whenever a journal to be is about to be written: what another thread would do. */
+    synchronized void meanwhile(Runnable action) {
+        meanwhile = action;
     }
 
     /** Takes the directory into use, as a process does. The process before is gone, wherever it was. */
@@ -225,7 +237,7 @@ final class SimulatedDisk {
         return step;
     }
 
-    /** How many of the steps concerned the journal, or a journal to be. */
+    /** How many of the steps concerned the journal. */
     synchronized long journalSteps() {
         return journalSteps;
     }
@@ -290,6 +302,7 @@ final class SimulatedDisk {
         }
         copy.capacity = capacity;
         copy.allocatesLate = allocatesLate;
+        copy.tellsFreeSpace = tellsFreeSpace;
         copy.step = step;
         copy.off = off;
         return copy;
@@ -464,14 +477,20 @@ final class SimulatedDisk {
         if (off || by != mounted) {
             throw new PowerIsOff();
         }
+        if (file.equals(Journal.NEW_FILE) && (operation == Operation.SYNC || operation == Operation.COMMIT)) {
+            meanwhile.run();
+            if (off) {
+                throw new PowerIsOff();
+            }
+        }
         step++;
-        if (file.startsWith(Journal.FILE)) {
+        if (file.equals(Journal.FILE)) {
             journalSteps++;
         }
         Fault fault = faults.at(step, operation, file);
         if (fault == Fault.FAILURE) {
             failures++;
-            journalFailures += file.startsWith(Journal.FILE) && operation != Operation.DELETE ? 1 : 0;
+            journalFailures += file.equals(Journal.FILE) && operation != Operation.REPLACE ? 1 : 0;
         }
         return fault;
     }
@@ -598,6 +617,7 @@ final class SimulatedDisk {
                     Map<String, @Nullable Inode> becomes = becomes(from, null);
                     becomes.put(to, inode);
                     rename(becomes);
+                    journalFailures += fault == Fault.FAILURE && to.equals(Journal.FILE) ? 1 : 0;
                 }
                 end(fault);
             }
@@ -625,6 +645,16 @@ final class SimulatedDisk {
                     renamings.clear(); // marked clean
                 }
                 end(fault);
+            }
+        }
+
+        @Override
+        public long freeSpace() throws IOException {
+            synchronized (SimulatedDisk.this) {
+                requireOn();
+                return capacity == Long.MAX_VALUE || !tellsFreeSpace
+                        ? Long.MAX_VALUE
+                        : Math.max(0, capacity - used()) * BLOCK;
             }
         }
 
@@ -658,7 +688,7 @@ final class SimulatedDisk {
             if (closed) {
                 throw new IOException(name + " is closed");
             }
-            return SimulatedDisk.this.begin(by, operation, name);
+            return SimulatedDisk.this.begin(by, operation, inode == names.get(Journal.FILE) ? Journal.FILE : name);
         }
 
         @Override

@@ -55,7 +55,11 @@ final class Simulation {
 
     /** An add that was applied: what the store is to remember if it survives. */
     private record Add(
-            int counter, long amount, long total, @Nullable String key, long appliedAt) {}
+            int counter,
+            long amount,
+            long total,
+            @Nullable String key,
+            long appliedAt) {} // by the time that the store was open
 
     /** A future that was not complete at once; {@code position} is how much of the history it acknowledges. */
     private record Waiting(
@@ -67,6 +71,12 @@ final class Simulation {
     private record Request(int counter, long amount, String key) {}
 
     private static final long SECOND = 1_000_000_000;
+
+    /** How long after there is room again a store may need to find out, if it has written a disk full again and again. */
+    private static final long LONGEST_WAIT = 60 * SECOND;
+
+    /** Ages are in milliseconds, rounded once for each time the store is opened. */
+    private static final long ROUNDING = 20_000_000;
 
     final SimulatedDisk disk;
     private final Settings settings;
@@ -81,11 +91,12 @@ final class Simulation {
     private final List<Add> history = new ArrayList<>();
     private int acknowledged;
     private int shown;
-    private long newestTime; // the latest the store has seen the clock
     private @Nullable UUID id;
     private long incarnation;
 
     private @Nullable CounterStore store;
+    private boolean inBetween;
+    private boolean readOnly; // opened without room for a journal, and none found since
     private final List<Waiting> waiting = new ArrayList<>();
     private long failuresBefore;
     private long journalFailuresBefore;
@@ -111,7 +122,6 @@ final class Simulation {
         fork.history.addAll(history);
         fork.acknowledged = acknowledged;
         fork.shown = shown;
-        fork.newestTime = newestTime;
         fork.id = id;
         fork.incarnation = incarnation;
         return fork;
@@ -167,6 +177,8 @@ final class Simulation {
 
     private void live(SplittableRandom random) {
         disk.allocatesLate(random.nextInt(2) == 0);
+        disk.tellsFreeSpace(random.nextInt(2) == 0);
+        disk.meanwhile(() -> meanwhile(random));
         if (random.nextInt(8) == 0) {
             base[0] = settings.countFile ? random.nextInt(3) * 100L : 0;
             disk.put(
@@ -177,7 +189,10 @@ final class Simulation {
         List<Request> requests = new ArrayList<>();
         int lives = 1 + random.nextInt(5);
         for (int life = 0; life < lives; life++) {
-            limitRoom(tight && random.nextInt(3) > 0 ? disk.used() + random.nextInt(12) : Long.MAX_VALUE);
+            limitRoom(
+                    tight && random.nextInt(3) > 0
+                            ? disk.used() + random.nextInt(random.nextBoolean() ? 12 : 60)
+                            : Long.MAX_VALUE);
             for (int attempt = 0; ; attempt++) {
                 if (attempt < 4 && random.nextInt(3) == 0) {
                     planFault(random, 10);
@@ -235,6 +250,10 @@ final class Simulation {
 
     private void act(SplittableRandom random, List<Request> requests, boolean tight) {
         nanos += random.nextLong(SECOND / 20);
+        if (random.nextInt(4) == 0) {
+            keepHouse();
+            settle();
+        }
         millis += random.nextInt(100);
         int counter = random.nextInt(settings.counters.size());
         long amount = random.nextInt(4) == 0 ? 1 + random.nextLong(1L << 40) : 1;
@@ -267,11 +286,14 @@ final class Simulation {
             flush();
         } else if (dice < 97) {
             millis += settings.maxAge.toMillis() * random.nextInt(3) / 2;
-            nanos += SECOND;
+            nanos += random.nextBoolean() ? SECOND : settings.maxAge.toNanos() * random.nextInt(3) / 2;
         } else if (dice < 98) {
-            millis -= random.nextInt(3000);
+            millis += random.nextLong(-3000, 3000) * (random.nextBoolean() ? 1 : 1L << 30);
         } else if (tight) {
-            limitRoom(random.nextBoolean() ? Long.MAX_VALUE : disk.used() + random.nextInt(12));
+            limitRoom(
+                    random.nextBoolean()
+                            ? Long.MAX_VALUE
+                            : disk.used() + random.nextInt(random.nextBoolean() ? 12 : 60));
         }
     }
 
@@ -298,7 +320,6 @@ final class Simulation {
         if (settings.countFile) {
             builder.countFile(settings.counters.get(0));
         }
-        newestTime = Math.max(newestTime, millis);
         CounterStore opened;
         try {
             opened = builder.open();
@@ -313,7 +334,16 @@ final class Simulation {
             return false;
         }
         store = opened;
-        recovered(opened);
+        readOnly = !opened.isAccepting();
+        if (readOnly) {
+            require(roomSince == Long.MAX_VALUE, "a store is opened for reading though there is room");
+            int seen = position(opened.snapshot(), "for reading");
+            log("open for reading: %d of %d, acknowledged %d", seen, history.size(), acknowledged);
+            require(seen >= acknowledged && seen >= shown, "a store opened for reading shows only %d adds", seen);
+            waiting.clear();
+        } else {
+            recovered(opened);
+        }
         return true;
     }
 
@@ -352,6 +382,34 @@ final class Simulation {
         require(discarded == 0 || discarded == 1, "%d torn batches", discarded);
     }
 
+    /** Adds and commits while a larger journal is written, as other threads do. */
+    private void meanwhile(SplittableRandom random) {
+        CounterStore current = store;
+        if (current == null || readOnly || inBetween || !current.isAccepting()) {
+            return;
+        }
+        inBetween = true;
+        for (int adds = random.nextInt(4); adds > 0; adds--) {
+            int counter = random.nextInt(settings.counters.size());
+            if (total(counter) > 0) { // a new one would wait for that very journal
+                add(counter, 1, null, true);
+            }
+        }
+        current.pump();
+        settle();
+        inBetween = false;
+    }
+
+    /** Does what the housekeeper would; a store that was open for reading may have found room. */
+    private void keepHouse() {
+        CounterStore current = store();
+        current.keepHouse();
+        if (readOnly && current.isAccepting()) {
+            readOnly = false;
+            recovered(current);
+        }
+    }
+
     private CounterStore store() {
         CounterStore current = store;
         if (current == null) {
@@ -363,13 +421,13 @@ final class Simulation {
     /** Adds, or tries to, and takes note of what may have come of it. */
     void add(int counter, long amount, @Nullable String key, boolean async) {
         CounterStore current = store();
+        if (readOnly) {
+            keepHouse();
+        }
         adds++;
         Counter target = current.counter(settings.counters.get(counter));
         boolean accepting = current.isAccepting();
         long replaysBefore = key == null ? 0 : current.statistics().replays();
-        if (key != null) {
-            newestTime = Math.max(newestTime, millis);
-        }
         int known = key == null ? -1 : latest(key);
         boolean certain = known >= 0 && isInside(known);
 
@@ -410,7 +468,7 @@ final class Simulation {
             require(!certain, "an add with key %s was applied a second time inside the window", key);
             require(refusal != null || accepting, "an add was taken though the store did not accept any");
             long total = total(counter) + amount;
-            history.add(new Add(counter, amount, total, key, millis));
+            history.add(new Add(counter, amount, total, key, nanos));
             expect(future, history.size(), total, key == null ? null : false);
         }
         settle();
@@ -434,9 +492,9 @@ final class Simulation {
         } else if (refusal instanceof StoreBusyException) {
             require(async, "a blocking add was refused: %s", refusal);
         } else if (refusal instanceof StoreFullException) {
-            boolean may = roomSince == Long.MAX_VALUE || nanos - roomSince < SECOND;
+            boolean may = roomSince == Long.MAX_VALUE || nanos - roomSince < LONGEST_WAIT || isBroken();
             require(may, "there is room, and an add is refused: %s", refusal);
-            require(!certain, "a replay was refused: %s", refusal);
+            require(!certain || readOnly, "a replay was refused: %s", refusal);
         } else {
             require(refusal instanceof StoreFailedException && isBroken(), "refused without need: %s", refusal);
             require(!accepting || !store().isAccepting(), "refused by a store that accepts: %s", refusal);
@@ -476,7 +534,7 @@ final class Simulation {
         if (disk.journalFailures() > journalFailuresBefore) {
             require(!current.isAccepting(), "a write or sync failed, and the store accepts adds");
         }
-        if (!current.isAccepting()) {
+        if (!current.isAccepting() && !readOnly) {
             require(isBroken(), "the store stopped on a healthy disk");
             if (journalStepsAtFailure < 0) {
                 journalStepsAtFailure = disk.journalSteps();
@@ -502,6 +560,7 @@ final class Simulation {
     }
 
     void pump() {
+        keepHouse();
         store().pump();
         log("pump");
         settle();
@@ -514,7 +573,7 @@ final class Simulation {
         int all = history.size();
         try {
             store().flush();
-            acknowledged = Math.max(acknowledged, all);
+            acknowledged = readOnly ? acknowledged : Math.max(acknowledged, all);
             log("flush");
         } catch (OutcomeUnknownException e) {
             log("flush: %s", e);
@@ -531,12 +590,14 @@ final class Simulation {
         log("look: %d of %d", position, history.size());
         require(position >= acknowledged, "%d adds were acknowledged, a snapshot shows %d", acknowledged, position);
         require(position >= shown, "%d adds were shown, a snapshot shows %d", shown, position);
-        shown = position;
+        if (!readOnly) { // which shows what a page cache shows
+            shown = position;
+        }
         for (String name : settings.counters) {
             long value = current.counter(name).value();
             require(value == snapshot.getOrDefault(name, 0L), "%s is %d, but %s in a snapshot", name, value, snapshot);
         }
-        if (settings.countFile && current.statistics().countFileFailures() == 0 && !disk.isOff()) {
+        if (settings.countFile && !readOnly && current.statistics().countFileFailures() == 0 && !disk.isOff()) {
             byte[] text = disk.content(CountFile.FILE);
             require(text != null, "there is no count.txt");
             long counted = text == null ? 0 : Long.parseLong(new String(text, StandardCharsets.US_ASCII).strip());
@@ -562,7 +623,7 @@ final class Simulation {
                 clean = false;
             }
             settleClosed();
-            if (clean && !isBroken()) {
+            if (clean && !isBroken() && !readOnly) {
                 acknowledged = history.size();
                 require(position(current.snapshot(), "a closed store shows") == history.size(), "close lost something");
                 if (settings.countFile) {
@@ -579,6 +640,7 @@ final class Simulation {
             }
         }
         store = null;
+        readOnly = false;
         if (how == 2 || thenCutPower) {
             disk.cutPower();
         }
@@ -680,7 +742,8 @@ final class Simulation {
                 newer.add(key);
             }
         }
-        return newer.size() < settings.maxKeys && newestTime - keyed(index).appliedAt <= settings.maxAge.toMillis();
+        long age = nanos - keyed(index).appliedAt;
+        return newer.size() < settings.maxKeys && age <= settings.maxAge.toNanos() - ROUNDING;
     }
 
     long adds() {
