@@ -1,23 +1,17 @@
 package io.counterset.k8s;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
 import io.counterset.k8s.Membership.Member;
 import io.micronaut.json.JsonMapper;
 import io.micronaut.json.tree.JsonNode;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.math.BigInteger;
-import java.net.ConnectException;
 import java.net.InetAddress;
-import java.net.URI;
+import java.net.InetSocketAddress;
 import java.net.URLEncoder;
 import java.net.UnknownHostException;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
-import java.net.http.HttpResponse.BodySubscriber;
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.security.GeneralSecurityException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
@@ -30,20 +24,16 @@ import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Flow;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.BiConsumer;
 import java.util.regex.Pattern;
-import javax.net.ssl.SSLContext;
-import javax.net.ssl.TrustManager;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -55,12 +45,16 @@ import org.jspecify.annotations.Nullable;
  */
 final class PeerClient implements AutoCloseable {
 
-    /** Names take at most 128 and 253 characters, six times as many when every one is escaped. */
-    static final int MOST_BYTES = 8_192;
+    private static final Pattern LITERAL = Pattern.compile("[0-9]+(\\.[0-9]+){3}|\\[.*]");
+    private static final JsonFactory TOKENS = new JsonFactory();
 
-    private static final Pattern LITERAL = Pattern.compile("([0-9.]+|\\[.*])(:[0-9]+)?");
+    /** Finds the address of a host; may block. */
+    interface Lookup {
+        InetAddress address(String host) throws UnknownHostException;
+    }
 
-    private final HttpClient http;
+    private final PeerConnections connections;
+    private final Lookup lookup;
     private final JsonMapper json;
     private final Executor resolver;
     private final ScheduledExecutorService timer;
@@ -77,41 +71,25 @@ final class PeerClient implements AutoCloseable {
     private final LongAdder asked = new LongAdder();
     private final LongAdder failed = new LongAdder();
 
+    /** Those who wait for the address of a host; each host is looked up by one thread at a time. Guarded by itself. */
+    private final Map<String, Set<CompletableFuture<InetAddress>>> lookups = new HashMap<>();
+
     PeerClient(
             PeersSettings settings,
             JsonMapper json,
-            ExecutorService workers,
             Executor resolver,
+            Lookup lookup,
             ScheduledExecutorService timer,
             InstantSource clock) {
         this.json = json;
         this.resolver = resolver;
+        this.lookup = lookup;
         this.timer = timer;
         this.clock = clock;
         this.timeout = settings.timeout();
         this.deadline = settings.deadline();
         this.concurrency = settings.concurrency();
-        this.http = HttpClient.newBuilder()
-                .version(HttpClient.Version.HTTP_1_1)
-                .followRedirects(HttpClient.Redirect.NEVER)
-                .proxy(HttpClient.Builder.NO_PROXY)
-                .sslContext(trustingNobody())
-                .executor(workers)
-                .build();
-    }
-
-    /**
-     * Peers are asked over plain HTTP. Without this the client would read every authority that the virtual machine trusts, which
-     * takes a tenth of a second of each start.
-     */
-    private static SSLContext trustingNobody() {
-        try {
-            SSLContext context = SSLContext.getInstance("TLS");
-            context.init(null, new TrustManager[0], null);
-            return context;
-        } catch (GeneralSecurityException e) {
-            throw new IllegalStateException("this virtual machine has no TLS", e);
-        }
+        this.connections = new PeerConnections(timeout);
     }
 
     /** What came of asking one peer. */
@@ -147,10 +125,11 @@ final class PeerClient implements AutoCloseable {
         return failed.sum();
     }
 
-    /** Withdraws every question. The HTTP client itself ends when nothing refers to it any more: level 17 has no other way. */
+    /** Withdraws every request and closes the connections in the background. */
     @Override
     public void close() {
         running.forEach(FanOut::expire);
+        connections.close();
     }
 
     /** One round of questions. */
@@ -275,39 +254,30 @@ final class PeerClient implements AutoCloseable {
                 timeout.toNanos(),
                 TimeUnit.NANOSECONDS);
         listen(answer, (result, failure) -> expiry.cancel(false));
-        if (LITERAL.matcher(address).matches()) {
-            send(address, path, counter, answer);
-        } else {
-            resolver.execute(() -> {
-                try {
-                    resolve(address);
-                    send(address, path, counter, answer);
-                } catch (UnknownHostException e) {
-                    answer.complete(new Failed(reason(e)));
-                }
-            });
-        }
+        int colon = address.lastIndexOf(':');
+        String host = address.substring(0, colon);
+        int port = Integer.parseInt(address.substring(colon + 1));
+        listen(resolve(host, answer), (found, failure) -> {
+            if (failure == null) {
+                send(new InetSocketAddress(found, port), address, path, counter, answer);
+            } else {
+                answer.complete(new Failed("its name does not resolve"));
+            }
+        });
     }
 
-    private void send(String address, String path, String counter, CompletableFuture<Answer> answer) {
+    private void send(
+            InetSocketAddress to, String address, String path, String counter, CompletableFuture<Answer> answer) {
         if (answer.isDone()) {
             return;
         }
-        try {
-            HttpRequest request = HttpRequest.newBuilder(URI.create("http://" + address + path))
-                    .header("Accept", "application/json")
-                    .build();
-            long start = System.nanoTime();
-            CompletableFuture<HttpResponse<byte[]>> exchange =
-                    http.sendAsync(request, info -> new BoundedBody(MOST_BYTES));
-            listen(exchange, (response, failure) -> {
-                double millis = (System.nanoTime() - start) / 1e6;
-                answer.complete(failure == null ? read(response, counter, millis) : new Failed(reason(failure)));
-            });
-            listen(answer, (result, failure) -> exchange.cancel(true));
-        } catch (RuntimeException e) {
-            answer.complete(new Failed(reason(e)));
-        }
+        long start = System.nanoTime();
+        CompletableFuture<byte[]> body = connections.get(to, address, path);
+        listen(body, (bytes, failure) -> {
+            double millis = (System.nanoTime() - start) / 1e6;
+            answer.complete(failure == null ? read(bytes, counter, millis) : new Failed(reason(failure)));
+        });
+        listen(answer, (result, failure) -> body.cancel(false));
     }
 
     private static <T> void listen(
@@ -315,19 +285,76 @@ final class PeerClient implements AutoCloseable {
         stage.whenComplete(listener);
     }
 
-    /** Finds the address of a name on a thread that may block, so that the client then finds it without blocking. */
-    private static void resolve(String address) throws UnknownHostException {
-        InetAddress.getByName(address.replaceFirst(":[0-9]+$", ""));
+    /** Returns the address of a host: at once for a literal, else from a thread that may block. */
+    private CompletableFuture<InetAddress> resolve(String host, CompletableFuture<Answer> answer) {
+        if (LITERAL.matcher(host).matches()) {
+            return lookUp(host);
+        }
+        CompletableFuture<InetAddress> found = new CompletableFuture<>();
+        boolean first;
+        synchronized (lookups) {
+            first = !lookups.containsKey(host);
+            lookups.computeIfAbsent(host, key -> new HashSet<>()).add(found);
+        }
+        listen(answer, (result, failure) -> forget(host, found));
+        if (first) {
+            try {
+                resolver.execute(() -> tell(host, lookUp(host)));
+            } catch (RejectedExecutionException e) {
+                tell(host, CompletableFuture.failedFuture(e)); // closed
+            }
+        }
+        return found;
     }
 
-    private Answer read(HttpResponse<byte[]> response, String counter, double millis) {
-        if (response.statusCode() != 200) {
-            return new Failed("answered HTTP " + response.statusCode());
-        }
+    private CompletableFuture<InetAddress> lookUp(String host) {
         try {
-            JsonNode node = json.readValue(response.body(), JsonNode.class);
+            return CompletableFuture.completedFuture(lookup.address(host));
+        } catch (UnknownHostException | RuntimeException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private void tell(String host, CompletableFuture<InetAddress> result) {
+        Set<CompletableFuture<InetAddress>> waiting;
+        synchronized (lookups) {
+            waiting = Set.copyOf(lookups.getOrDefault(host, Set.of()));
+            lookups.remove(host);
+        }
+        listen(
+                result,
+                (address, failure) -> waiting.forEach(found -> {
+                    if (failure == null) {
+                        found.complete(address);
+                    } else {
+                        found.completeExceptionally(failure);
+                    }
+                }));
+    }
+
+    private void forget(String host, CompletableFuture<InetAddress> found) {
+        synchronized (lookups) {
+            Set<CompletableFuture<InetAddress>> waiting = lookups.get(host);
+            if (waiting != null) {
+                waiting.remove(found);
+            }
+        }
+    }
+
+    /** Returns how many hosts are being looked up. */
+    int lookups() {
+        synchronized (lookups) {
+            return lookups.size();
+        }
+    }
+
+    private Answer read(byte[] body, String counter, double millis) {
+        try {
+            JsonNode node = json.readValue(body, JsonNode.class);
             if (node == null || !node.isObject()) {
                 return notACount("not a JSON object");
+            } else if (hasMore(body)) {
+                return notACount("more than one JSON value");
             }
             String instance = string(node, "instance");
             String counted = string(node, "counter");
@@ -374,26 +401,17 @@ final class PeerClient implements AutoCloseable {
         return new Failed("answered something that is not its count (" + what + ")");
     }
 
+    /** Returns whether anything but white space follows the first value. */
+    private static boolean hasMore(byte[] body) throws IOException {
+        try (JsonParser tokens = TOKENS.createParser(body)) {
+            tokens.nextToken();
+            tokens.skipChildren();
+            return tokens.nextToken() != null;
+        }
+    }
+
     private static String reason(Throwable failure) {
-        boolean connecting = false;
-        String message = null;
-        Throwable last = failure;
-        for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
-            if (cause instanceof TooLarge) {
-                return "answered with more than " + MOST_BYTES + " bytes";
-            } else if (cause instanceof UnknownHostException) {
-                return "its name does not resolve";
-            }
-            connecting |= cause instanceof ConnectException;
-            if (message == null && !(cause instanceof CompletionException)) {
-                message = cause.getMessage();
-            }
-            last = cause;
-        }
-        if (connecting && (message == null || message.contains("refused"))) {
-            return "connection refused";
-        }
-        return message == null ? last.getClass().getSimpleName() : printable(message);
+        return failure instanceof PeerConnections.Refused refused ? refused.getMessage() : "the request was withdrawn";
     }
 
     static String printable(String text) {
@@ -409,59 +427,5 @@ final class PeerClient implements AutoCloseable {
 
     static String text(Duration duration) {
         return duration.toMillis() % 1_000 == 0 ? duration.toSeconds() + " s" : duration.toMillis() + " ms";
-    }
-
-    private static final class TooLarge extends IOException {
-        private static final long serialVersionUID = 1;
-    }
-
-    /** The body of an answer, given up as soon as it grows too large. */
-    private static final class BoundedBody implements BodySubscriber<byte[]> {
-
-        private final CompletableFuture<byte[]> body = new CompletableFuture<>();
-        private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-        private final int most;
-        private Flow.@Nullable Subscription subscription;
-
-        BoundedBody(int most) {
-            this.most = most;
-        }
-
-        @Override
-        public CompletionStage<byte[]> getBody() {
-            return body;
-        }
-
-        @Override
-        public void onSubscribe(Flow.Subscription subscription) {
-            this.subscription = subscription;
-            subscription.request(Long.MAX_VALUE);
-        }
-
-        @Override
-        public void onNext(List<ByteBuffer> buffers) {
-            for (ByteBuffer buffer : buffers) {
-                if (bytes.size() + buffer.remaining() > most) {
-                    if (subscription != null) {
-                        subscription.cancel();
-                    }
-                    body.completeExceptionally(new TooLarge());
-                    return;
-                }
-                byte[] chunk = new byte[buffer.remaining()];
-                buffer.get(chunk);
-                bytes.writeBytes(chunk);
-            }
-        }
-
-        @Override
-        public void onError(Throwable failure) {
-            body.completeExceptionally(failure);
-        }
-
-        @Override
-        public void onComplete() {
-            body.complete(bytes.toByteArray());
-        }
     }
 }

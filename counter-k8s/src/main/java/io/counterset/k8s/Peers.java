@@ -7,6 +7,7 @@ import io.micronaut.json.JsonMapper;
 import jakarta.annotation.PostConstruct;
 import jakarta.annotation.PreDestroy;
 import jakarta.inject.Inject;
+import java.net.InetAddress;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.Instant;
@@ -115,7 +116,7 @@ public final class Peers implements AutoCloseable {
                 settings.lossShown(),
                 PeersSettings.MOST_PEERS,
                 MOST_COUNTS);
-        client = new PeerClient(settings, json, workers, resolver, timer, clock);
+        client = new PeerClient(settings, json, resolver, InetAddress::getByName, timer, clock);
     }
 
     /** Begins to find peers and, every now and then, to ask them; called by the context. */
