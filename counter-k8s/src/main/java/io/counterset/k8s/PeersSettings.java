@@ -68,7 +68,14 @@ public record PeersSettings(
     private static final String REFRESH = "1s to 1d, or 0s for never";
     private static final Duration DEADLINE = Duration.ofSeconds(2);
     private static final Pattern ADDRESS = Pattern.compile(
-            "(?<host>[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?])(?::(?<port>[0-9]{1,5}))?");
+            "(?<host>[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?])" + "(?::(?<port>[0-9]{1,5}))?");
+
+    /** Labels of a host name. Resolvers accept underscores, which Docker Compose uses. */
+    private static final Pattern HOST = Pattern.compile(
+            "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\\.?");
+
+    private static final String OCTET = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])";
+    private static final Pattern IPV4 = Pattern.compile(OCTET + "(\\." + OCTET + "){3}");
     private static final Pattern DNS_NAME = Pattern.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\\.?");
 
     /** @throws IllegalArgumentException if a value is not allowed; the message names the setting, the value and what is allowed */
@@ -77,7 +84,9 @@ public record PeersSettings(
         addresses = List.copyOf(addresses);
         for (String address : addresses) {
             Matcher matcher = ADDRESS.matcher(address);
-            if (!matcher.matches() || (matcher.group("port") != null && !isPort(matcher.group("port")))) {
+            if (!matcher.matches()
+                    || !isHost(matcher.group("host"))
+                    || (matcher.group("port") != null && !isPort(matcher.group("port")))) {
                 throw refused(
                         "addresses",
                         address.isEmpty() ? String.join(",", addresses) : address,
@@ -215,6 +224,14 @@ public record PeersSettings(
 
     private static boolean isWithin(Duration value, Duration least, Duration most) {
         return value.compareTo(least) >= 0 && value.compareTo(most) <= 0;
+    }
+
+    /** A host whose last label is a number is an IPv4 address or a mistake. */
+    private static boolean isHost(String host) {
+        return host.startsWith("[")
+                || (host.matches("(.*\\.)?[0-9]+\\.?")
+                        ? IPV4.matcher(host).matches()
+                        : HOST.matcher(host).matches());
     }
 
     private static boolean isPort(String text) {

@@ -81,6 +81,13 @@ class PeersSettingsTest {
     }
 
     @Test
+    void acceptsHostNamesWithUnderscores() {
+        assertThat(settings(Map.of("counter.peers.addresses", "app_web_1:8080,10.0.0.1,db.example.,a-b.c"))
+                        .addresses())
+                .containsExactly("app_web_1:8080", "10.0.0.1", "db.example.", "a-b.c");
+    }
+
+    @Test
     void aListMayBeAList() {
         assertThat(settings(Map.of("counter.peers.addresses", List.of("a:1", "b:2")))
                         .addresses())
@@ -109,6 +116,12 @@ class PeersSettingsTest {
                 "source      | dns               | the name of a headless service when counter.peers.source is dns",
                 "addresses   | a:1,,b:2          | host, host:port or [ipv6]:port, separated by commas",
                 "addresses   | a:0               | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | a..b              | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | 999.999.999.999   | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | 1.2.3             | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | -x                | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | x-                | host, host:port or [ipv6]:port, separated by commas",
+                "addresses   | .                 | host, host:port or [ipv6]:port, separated by commas",
                 "addresses   | a:65536           | host, host:port or [ipv6]:port, separated by commas",
                 "addresses   | http://a:80       | host, host:port or [ipv6]:port, separated by commas",
                 "addresses   | a:1/x             | host, host:port or [ipv6]:port, separated by commas",
