@@ -1,20 +1,47 @@
 {{/*
-The name of the objects: the release's own, since a release holds one set of counters and "counter" would add nothing to it.
-At most 52 characters: the controller puts 11 more behind a StatefulSet's name in a label, and a label takes 63.
+Takes every null out of the values, and makes a map of every group that is absent, so that templates may read its fields. Helm itself drops
+a null only where there is a default. Every template begins with this.
+*/}}
+{{- define "counter.prepare" -}}
+{{- include "counter.withoutNull" .Values -}}
+{{- range $path := list "global" "image" "counter" "counter.idempotency" "peers" "metrics" "log" "jvm" "service" "service.sessionAffinity" "headlessService" "servicePerReplica" "ingressPerReplica" "persistence" "persistence.retention" "resources" "startupProbe" "readinessProbe" "livenessProbe" "lifecycle" "podSecurityContext" "containerSecurityContext" "volumePermissions" "serviceAccount" "rbac" "podDisruptionBudget" "networkPolicy" "networkPolicy.apiServer" "affinity" "updateStrategy" "updateStrategy.rollingUpdate" "ingress" "httpRoute" "serviceMonitor" "podMonitor" "prometheusRule" "prometheusRule.alerts" "grafanaDashboard" "tests" -}}
+  {{- $map := $.Values -}}
+  {{- range $key := splitList "." $path -}}
+    {{- if not (hasKey $map $key) }}{{ $_ := set $map $key dict }}{{ end -}}
+    {{- $map = get $map $key -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "counter.withoutNull" -}}
+{{- range $key, $value := . -}}
+  {{- if kindIs "invalid" $value }}{{ $_ := unset $ $key }}{{ else if kindIs "map" $value }}{{ include "counter.withoutNull" $value }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+The name of the objects: the release's own, since a release holds one set of counters and "counter" would add nothing to it. In another
+chart it carries the alias, so that two aliases differ. At most 52 characters: the controller appends 11 to a StatefulSet's name in a
+label, and a label takes 63. A longer name is cut, and a hash of the whole keeps it apart from others that begin alike.
 */}}
 {{- define "counter.fullname" -}}
 {{- $name := .Values.fullnameOverride -}}
 {{- if not $name -}}
   {{- $name = .Release.Name | replace "." "-" -}}
-  {{- if and .Values.nameOverride (not (contains .Values.nameOverride $name)) -}}
+  {{- if not .Chart.IsRoot -}}
+    {{- $name = printf "%s-%s" $name (.Values.nameOverride | default .Chart.Name) -}}
+  {{- else if and .Values.nameOverride (not (contains .Values.nameOverride $name)) -}}
     {{- $name = printf "%s-%s" $name .Values.nameOverride -}}
   {{- end -}}
 {{- end -}}
-{{- $name = $name | trunc 52 | trimSuffix "-" -}}
-{{- if not (regexMatch "^[a-z]" $name) -}}
-  {{- fail (printf "%s: the name of a service begins with a letter; set fullnameOverride" $name) -}}
+{{- if gt (len $name) 52 -}}
+  {{- $name = printf "%s-%s" ($name | trunc 43 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
 {{- end -}}
-{{- $name -}}
+{{- $name | lower -}}
+{{- end }}
+
+{{- define "counter.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
 {{- define "counter.serviceName" -}}
@@ -26,217 +53,279 @@ At most 52 characters: the controller puts 11 more behind a StatefulSet's name i
 {{- end }}
 
 {{- define "counter.serviceAccountName" -}}
-{{ .Values.serviceAccount.name | default (ternary (include "counter.fullname" .) "default" .Values.serviceAccount.create) }}
+{{ .Values.serviceAccount.name | default (ternary (include "counter.fullname" .) "default" (.Values.serviceAccount.create | default false)) }}
+{{- end }}
+
+{{- define "counter.volumeName" -}}
+{{ .Values.persistence.name | default "data" }}
+{{- end }}
+
+{{- define "counter.mountPath" -}}
+{{ .Values.persistence.mountPath | default "/data" }}
+{{- end }}
+
+{{- define "counter.port" -}}
+{{ .Values.containerPort | default 8080 | int }}
+{{- end }}
+
+{{- define "counter.servicePort" -}}
+{{ .Values.service.port | default 5000 | int }}
 {{- end }}
 
 {{- define "counter.image" -}}
-{{- with .Values.image }}
-{{- if .registry }}{{ .registry }}/{{ end }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- $registry := .Values.global.imageRegistry | default .Values.image.registry -}}
+{{- with .Values.image -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ .repository | default "counter-app" }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 
-{{/* Where the peers come from, "auto" resolved: the chart knows whether it makes the Role that a watch needs. */}}
+{{/* A pod's imagePullSecrets, a parent chart's first; each an object with a name, or the name alone. */}}
+{{- define "counter.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) -}}
+  {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with uniq $secrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "counter.storageClass" -}}
+{{ .Values.global.storageClass | default .Values.persistence.storageClass }}
+{{- end }}
+
+{{/* Whether the StatefulSet makes a claim for each replica; empty: no. */}}
+{{- define "counter.makesClaims" -}}
+{{- with .Values.persistence }}{{ if and .enabled (not .existingClaim) }}yes{{ end }}{{ end -}}
+{{- end }}
+
+{{/*
+Where the peers come from, "auto" resolved: the chart knows whether it makes the Role that a watch needs, and for whom. The namespace's
+default account gets rights only if it is named.
+*/}}
 {{- define "counter.peersSource" -}}
-{{- if ne .Values.peers.source "auto" -}}
-{{ .Values.peers.source }}
+{{- $source := .Values.peers.source | default "auto" -}}
+{{- if ne $source "auto" -}}
+{{ $source }}
+{{- else if and .Values.rbac.create (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
+kubernetes
 {{- else -}}
-{{ ternary "kubernetes" "dns" .Values.rbac.create }}
+dns
 {{- end -}}
 {{- end }}
 
-{{/* What selects the pods. Immutable in a StatefulSet, so nothing that changes from one version to the next may ever come in here. */}}
+{{/* Selector labels are immutable in a StatefulSet. Never add a label here that can change between chart versions. */}}
 {{- define "counter.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* The same for the pod of "helm test": another name, so that no service sends it requests. */}}
 {{- define "counter.testSelectorLabels" -}}
-app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-test" (.Values.nameOverride | default .Chart.Name) | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* An object's metadata, of: root, name, labels and annotations of its own, component. The chart's own labels win. */}}
+{{/*
+An object's metadata, of: root, name, namespace unless it is the usual one, labels and annotations of its own, and for services which one
+it is. The chart's own labels win.
+*/}}
 {{- define "counter.metadata" -}}
 {{- $labels := include "counter.selectorLabels" .root | fromYaml -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
 {{- $_ := set $labels "app.kubernetes.io/version" .root.Chart.AppVersion -}}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
-{{- with .component }}{{ $_ := set $labels "app.kubernetes.io/component" . }}{{ end -}}
-{{- $labels = merge $labels (.labels | default dict) .root.Values.commonLabels -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+{{- with .service }}{{ $_ := set $labels "counterset.io/service" . }}{{ end -}}
+{{- $labels = merge $labels (.labels | default dict) (.root.Values.commonLabels | default dict) -}}
+name: {{ .name | quote }}
+namespace: {{ .namespace | default (include "counter.namespace" .root) | quote }}
 labels:
   {{- toYaml $labels | nindent 2 }}
-{{- with merge dict (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge dict (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* An httpGet probe, of: path and the values of the probe. */}}
+{{/* The map without its empty texts, to any depth: what a user emptied instead of setting it to null. */}}
+{{- define "counter.withoutEmpty" -}}
+{{- $kept := dict -}}
+{{- range $key, $value := . -}}
+  {{- if kindIs "map" $value -}}
+    {{- $inner := include "counter.withoutEmpty" $value | fromYaml -}}
+    {{- if or $inner (not $value) }}{{ $_ := set $kept $key $inner }}{{ end -}}
+  {{- else if ne (toString $value) "" -}}
+    {{- $_ := set $kept $key $value -}}
+  {{- end -}}
+{{- end -}}
+{{- toYaml $kept -}}
+{{- end }}
+
+{{/* A probe, of: path and the values of the probe. */}}
 {{- define "counter.probe" -}}
-httpGet:
-  path: {{ .path }}
-  port: http
-periodSeconds: {{ .probe.periodSeconds }}
-timeoutSeconds: {{ .probe.timeoutSeconds }}
-failureThreshold: {{ .probe.failureThreshold }}
+{{- $probe := include "counter.withoutEmpty" (omit .probe "enabled") | fromYaml -}}
+{{- if not (or $probe.httpGet $probe.exec $probe.tcpSocket $probe.grpc) -}}
+  {{- $_ := set $probe "httpGet" (dict "path" .path "port" "http") -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end }}
+
+{{/* The pods' security context; without users and groups where OpenShift assigns them. */}}
+{{- define "counter.podSecurityContext" -}}
+{{- $context := include "counter.withoutEmpty" .Values.podSecurityContext | fromYaml -}}
+{{- if or .Values.openshift .Values.global.openshift }}{{ $context = omit $context "runAsUser" "runAsGroup" "fsGroup" }}{{ end -}}
+{{- with $context -}}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* A container's security context, likewise. */}}
+{{- define "counter.containerSecurityContext" -}}
+{{- $context := include "counter.withoutEmpty" .Values.containerSecurityContext | fromYaml -}}
+{{- if or .Values.openshift .Values.global.openshift }}{{ $context = omit $context "runAsUser" "runAsGroup" }}{{ end -}}
+{{- with $context -}}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "counter.resources" -}}
+{{- with include "counter.withoutEmpty" . | fromYaml -}}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The hooks: a handler of the user's own replaces the pause, and a kubelet that has no "sleep" runs the command. */}}
+{{- define "counter.lifecycle" -}}
+{{- $lifecycle := include "counter.withoutEmpty" .Values.lifecycle | fromYaml -}}
+{{- $preStop := $lifecycle.preStop | default dict -}}
+{{- if gt (len $preStop) 1 }}{{ $_ := unset $preStop "sleep" }}{{ end -}}
+{{- with $preStop.sleep -}}
+  {{- if semverCompare "<1.30.0-0" $.Capabilities.KubeVersion.Version -}}
+    {{- $_ := set $lifecycle "preStop" (dict "exec" (dict "command" (list "sleep" (toString .seconds)))) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $lifecycle -}}
+lifecycle:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "counter.affinity" -}}
+{{- $affinity := deepCopy .Values.affinity -}}
+{{- if and .Values.podAntiAffinityPreset (not $affinity.podAntiAffinity) -}}
+  {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (include "counter.selectorLabels" . | fromYaml)) -}}
+  {{- if eq .Values.podAntiAffinityPreset "hard" -}}
+    {{- $_ := set $affinity "podAntiAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $term)) -}}
+  {{- else -}}
+    {{- $_ := set $affinity "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list (dict "weight" 100 "podAffinityTerm" $term))) -}}
+  {{- end -}}
+{{- end -}}
+{{- with include "counter.withoutEmpty" $affinity | fromYaml -}}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "counter.topologySpreadConstraints" -}}
+{{- $constraints := list -}}
+{{- range .Values.topologySpreadConstraints -}}
+  {{- $constraints = append $constraints (merge (dict) . (dict "labelSelector" (dict "matchLabels" (include "counter.selectorLabels" $ | fromYaml)))) -}}
+{{- end -}}
+{{- with $constraints -}}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/*
-The settings of the container. They stand in the pod template, not in a ConfigMap, so that a changed setting restarts the pods, a canary
-keeps to its partition, and a rollback brings the settings back with the image.
+The settings that a user may choose, as environment variables; an empty one is left to the service's own default. They stand in the pod
+template, not in a ConfigMap, so that a changed setting restarts the pods, a canary keeps to its partition, and a rollback brings the
+settings back with the image.
+*/}}
+{{- define "counter.settings" -}}
+{{- $settings := dict
+  "COUNTER_NAME" .Values.counter.name
+  "COUNTER_DURABILITY" .Values.counter.durability
+  "COUNTER_MAX_PENDING" .Values.counter.maxPending
+  "COUNTER_IDEMPOTENCY_MAX_KEYS" .Values.counter.idempotency.maxKeys
+  "COUNTER_IDEMPOTENCY_MAX_AGE" .Values.counter.idempotency.maxAge
+  "COUNTER_COUNT_FILE_AHEAD" .Values.counter.countFileAhead
+  "COUNTER_PEERS_TIMEOUT" .Values.peers.timeout
+  "COUNTER_PEERS_DEADLINE" .Values.peers.deadline
+  "COUNTER_PEERS_CONCURRENCY" .Values.peers.concurrency
+  "COUNTER_PEERS_REFRESH" .Values.peers.refresh
+  "COUNTER_PEERS_LOSS_SHOWN" .Values.peers.lossShown
+  "COUNTER_METRICS_COUNTERS" (join "," (.Values.metrics.counters | default list))
+  "COUNTER_LOG_FORMAT" .Values.log.format
+  "COUNTER_LOG_LEVEL" .Values.log.level
+-}}
+{{- range $name, $value := $settings }}
+{{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end }}
+{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+- name: {{ $name }}
+  value: {{ toString $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The environment of the container.
 
 COUNTER_PEERS_EXPECTED only for dns: with the kubernetes source the replicas watch the StatefulSet's spec.replicas, and a number here would
-restart every pod whenever one is added. DNS cannot tell how many there should be, and a wrong number would be a lie: there it must.
+restart every pod whenever one is added. DNS cannot tell how many there should be, so there it is needed.
 */}}
 {{- define "counter.env" -}}
+- name: COUNTER_INSTANCE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: KUBERNETES_CLIENT_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
 - name: COUNTER_DIRECTORY
-  value: {{ .Values.persistence.mountPath | quote }}
-- name: COUNTER_NAME
-  value: {{ .Values.counter.name | quote }}
-- name: COUNTER_DURABILITY
-  value: {{ .Values.counter.durability | quote }}
-- name: COUNTER_MAX_PENDING
-  value: {{ int64 .Values.counter.maxPending | quote }}
-- name: COUNTER_IDEMPOTENCY_MAX_KEYS
-  value: {{ int64 .Values.counter.idempotency.maxKeys | quote }}
-- name: COUNTER_IDEMPOTENCY_MAX_AGE
-  value: {{ .Values.counter.idempotency.maxAge | quote }}
+  value: {{ include "counter.mountPath" . | quote }}
 - name: COUNTER_PEERS_SOURCE
   value: {{ include "counter.peersSource" . | quote }}
 - name: COUNTER_PEERS_SERVICE
   value: {{ include "counter.headlessServiceName" . | quote }}
 - name: COUNTER_PEERS_STATEFUL_SET
   value: {{ include "counter.fullname" . | quote }}
-{{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicas }}
+{{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicaCount }}
 - name: COUNTER_PEERS_EXPECTED
-  value: {{ .Values.replicas | quote }}
+  value: {{ int .Values.replicaCount | quote }}
 {{- end }}
-- name: COUNTER_PEERS_TIMEOUT
-  value: {{ .Values.peers.timeout | quote }}
-- name: COUNTER_PEERS_DEADLINE
-  value: {{ .Values.peers.deadline | quote }}
-- name: COUNTER_PEERS_CONCURRENCY
-  value: {{ .Values.peers.concurrency | quote }}
-- name: COUNTER_PEERS_REFRESH
-  value: {{ .Values.peers.refresh | quote }}
-- name: COUNTER_PEERS_LOSS_SHOWN
-  value: {{ .Values.peers.lossShown | quote }}
-{{- with .Values.metrics.counters }}
-- name: COUNTER_METRICS_COUNTERS
-  value: {{ join "," . | quote }}
-{{- end }}
-- name: COUNTER_LOG_FORMAT
-  value: {{ .Values.log.format | quote }}
-- name: COUNTER_LOG_LEVEL
-  value: {{ .Values.log.level | quote }}
 - name: MICRONAUT_SERVER_PORT
-  value: {{ .Values.containerPort | quote }}
+  value: {{ include "counter.port" . | quote }}
 {{- with .Values.jvm.options }}
 - name: JAVA_TOOL_OPTIONS
   value: {{ . | quote }}
 {{- end }}
+{{- if not (or .Values.existingConfigMap .Values.existingSecret) }}
+{{- include "counter.settings" . }}
+{{- end }}
 {{- end }}
 
-{{/* A hash of the ConfigMaps and Secrets among extraManifests, or nothing when there are none. */}}
+{{/* extraManifests as one text of documents. */}}
+{{- define "counter.extraManifests" -}}
+{{- range .Values.extraManifests }}
+{{- if . }}
+---
+{{ tpl (ternary . (toYaml .) (kindIs "string" .)) $ }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A hash of the ConfigMaps and Secrets among extraManifests; empty when there are none. */}}
 {{- define "counter.extraConfigChecksum" -}}
 {{- $config := list -}}
-{{- range .Values.extraManifests -}}
-  {{- $manifests := list . -}}
-  {{- if kindIs "string" . -}}
-    {{- $manifests = list -}}
-    {{- range regexSplit "(?m)^---.*$" (tpl . $) -1 }}{{ $manifests = append $manifests (fromYaml .) }}{{ end -}}
-  {{- end -}}
-  {{- range $manifests -}}
-    {{- if has .kind (list "ConfigMap" "Secret") }}{{ $config = append $config . }}{{ end -}}
-  {{- end -}}
+{{- range regexSplit "(?m)^---.*$" (include "counter.extraManifests" .) -1 -}}
+  {{- $manifest := fromYaml . -}}
+  {{- if has $manifest.kind (list "ConfigMap" "Secret") }}{{ $config = append $config $manifest }}{{ end -}}
 {{- end -}}
 {{- with $config }}{{ toYaml . | sha256sum }}{{ end -}}
-{{- end }}
-
-{{/* The number of bytes of a quantity: the API server answers 1Gi where 1024Mi was asked, and the two are no change. */}}
-{{- define "counter.bytes" -}}
-{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
-{{- $number := regexFind "^[0-9.]+" . -}}
-{{- mulf $number (get $units (trimPrefix $number .)) -}}
-{{- end }}
-
-{{/* What the schema cannot see: values that contradict each other, or the live StatefulSet, told before anything is changed. */}}
-{{- define "counter.validate" -}}
-{{- $fullname := include "counter.fullname" . -}}
-{{- $source := include "counter.peersSource" . -}}
-{{- if and .Values.networkPolicy.enabled (eq $source "kubernetes") (not .Values.networkPolicy.apiServer.cidrs) -}}
-  {{- fail "networkPolicy.apiServer.cidrs is empty, so the replicas could not watch their peers: set it to the API server's addresses (kubectl get endpointslices kubernetes -n default), or set peers.source=dns" -}}
-{{- end -}}
-{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
-  {{- fail "httpRoute.parentRefs is empty: name the Gateway that the route attaches to" -}}
-{{- end -}}
-{{- range $reserved := include "counter.env" . | fromYamlArray -}}
-  {{- range $.Values.extraEnv -}}
-    {{- if eq .name $reserved.name -}}
-      {{- fail (printf "extraEnv: %s is set by the chart from its own value; use that one" .name) -}}
-    {{- end -}}
-  {{- end -}}
-{{- end -}}
-{{- range $volume := concat (list (dict "name" "tmp")) .Values.extraVolumes -}}
-  {{- if eq $volume.name $.Values.persistence.name -}}
-    {{- fail (printf "persistence.name: a volume %q is there already; choose another name" $volume.name) -}}
-  {{- end -}}
-{{- end -}}
-{{- if .Release.IsUpgrade -}}
-  {{- with lookup "apps/v1" "StatefulSet" .Release.Namespace $fullname -}}
-    {{- include "counter.validateAgainst" (dict "root" $ "live" .) -}}
-  {{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* Refuses what Kubernetes would refuse to change in the live StatefulSet, in words that tell what to do. */}}
-{{- define "counter.validateAgainst" -}}
-{{- $name := .live.metadata.name -}}
-{{- $namespace := .live.metadata.namespace -}}
-{{- $values := .root.Values -}}
-{{- $claim := first (.live.spec.volumeClaimTemplates | default list) | default dict -}}
-{{- $size := dig "spec" "resources" "requests" "storage" "0" $claim -}}
-{{- $recreate := printf "kubectl -n %s delete statefulset %s --cascade=orphan   # the pods keep running" $namespace $name -}}
-{{- $changed := list -}}
-{{- $selector := include "counter.selectorLabels" .root | fromYaml -}}
-{{- if ne (toJson $selector) (toJson .live.spec.selector.matchLabels) -}}
-  {{- $changed = append $changed (printf "the selector, from %s to %s (nameOverride and the release's name make it)" (toJson .live.spec.selector.matchLabels) (toJson $selector)) -}}
-{{- end -}}
-{{- if ne (include "counter.headlessServiceName" .root) .live.spec.serviceName -}}
-  {{- $changed = append $changed (printf "headlessService.name, from %s to %s" .live.spec.serviceName (include "counter.headlessServiceName" .root)) -}}
-{{- end -}}
-{{- if ne "Parallel" .live.spec.podManagementPolicy -}}
-  {{- $changed = append $changed (printf "podManagementPolicy, from %s to Parallel" .live.spec.podManagementPolicy) -}}
-{{- end -}}
-{{- if ne $values.persistence.name (dig "metadata" "name" "" $claim) -}}
-  {{- $changed = append $changed (printf "persistence.name, from %q to %q" (dig "metadata" "name" "" $claim) $values.persistence.name) -}}
-{{- end -}}
-{{- if ne (toJson $values.persistence.accessModes) (toJson (dig "spec" "accessModes" list $claim)) -}}
-  {{- $changed = append $changed (printf "persistence.accessModes, from %s to %s" (toJson (dig "spec" "accessModes" list $claim)) (toJson $values.persistence.accessModes)) -}}
-{{- end -}}
-{{- $liveClass := "" -}}
-{{- with $claim.spec }}{{ if hasKey . "storageClassName" }}{{ $liveClass = .storageClassName | default "-" }}{{ end }}{{ end -}}
-{{- if ne $values.persistence.storageClass $liveClass -}}
-  {{- $changed = append $changed (printf "persistence.storageClass, from %q to %q" $liveClass $values.persistence.storageClass) -}}
-{{- end -}}
-{{- range $field := list "labels" "annotations" -}}
-  {{- $live := dig "metadata" $field nil $claim | default dict -}}
-  {{- if ne (toJson (get $values.persistence $field)) (toJson $live) -}}
-    {{- $changed = append $changed (printf "persistence.%s, from %s to %s" $field (toJson $live) (toJson (get $values.persistence $field))) -}}
-  {{- end -}}
-{{- end -}}
-{{- if and (semverCompare "<1.33.0-0" .root.Capabilities.KubeVersion.Version) (ne (int $values.revisionHistoryLimit) (int .live.spec.revisionHistoryLimit)) -}}
-  {{- $changed = append $changed (printf "revisionHistoryLimit, from %d to %d" (int .live.spec.revisionHistoryLimit) (int $values.revisionHistoryLimit)) -}}
-{{- end -}}
-{{- if $changed -}}
-  {{- fail (printf "\n\nNothing was changed: Kubernetes does not let a live StatefulSet (%s) change\n  - %s\nSet them as they were. Or make the StatefulSet anew, keeping its claims and counts:\n  %s\nthen run this command again. If the selector or persistence.name is among them, end the old pods, too; if this release was made by another chart, read docs/migrate-from-count-txt.md first.\n" $name (join "\n  - " $changed) $recreate) -}}
-{{- end -}}
-{{- if ne (include "counter.bytes" $values.persistence.size) (include "counter.bytes" $size) -}}
-  {{- $claims := list -}}
-  {{- range $ordinal := until (int .live.spec.replicas) }}{{ $claims = append $claims (printf "%s-%s-%d" $values.persistence.name $name $ordinal) }}{{ end -}}
-  {{- fail (printf "\n\nNothing was changed: persistence.size is %s, but the volumes of the live StatefulSet %s were made with %s, and Kubernetes does not let that change in place.\nKeep %s. Or, to grow the volumes (they never shrink), if their storage class allows expansion:\n  for claim in %s; do kubectl -n %s patch pvc $claim -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'; done\n  %s\nthen run this command again: the StatefulSet is made anew and takes over the running pods.\n" $values.persistence.size $name $size $size (join " " $claims) $namespace $values.persistence.size $recreate) -}}
-{{- end -}}
 {{- end }}

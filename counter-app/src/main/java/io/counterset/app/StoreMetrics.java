@@ -15,6 +15,7 @@ import io.prometheus.metrics.model.snapshots.HistogramSnapshot;
 import io.prometheus.metrics.model.snapshots.HistogramSnapshot.HistogramDataPointSnapshot;
 import io.prometheus.metrics.model.snapshots.MetricSnapshot;
 import jakarta.inject.Singleton;
+import java.io.File;
 import java.util.List;
 import java.util.function.ToDoubleFunction;
 
@@ -91,6 +92,12 @@ final class StoreMetrics implements MeterBinder {
                 .register(registry);
         Gauge.builder("counterset.store.accepting", store, s -> s.isAccepting() ? 1 : 0)
                 .description("Whether the store accepts increments: 1, or 0 once it failed or is closed")
+                .register(registry);
+        Gauge.builder(
+                        "counterset.journal.bytes",
+                        settings.directory().resolve("counters.journal").toFile(),
+                        File::length)
+                .description("Size of the journal; the next start needs as much free space")
                 .register(registry);
         Gauge.builder("counterset.build.info", () -> 1)
                 .description("The version that runs")

@@ -43,17 +43,26 @@ final class Chart {
 
     /** The same on the given version of Kubernetes; throws {@link IllegalStateException} with Helm's message when Helm refuses. */
     static Objects render(String release, String values, String kubernetes) {
-        return render(WITHOUT_HOOKS, release, values, kubernetes);
+        return render(WITHOUT_HOOKS, release, "demo", values, kubernetes);
+    }
+
+    /** The same on the newest Kubernetes in the given namespace. */
+    static Objects renderIn(String namespace, String release, String values) {
+        return render(WITHOUT_HOOKS, release, namespace, values, NEWEST_KUBERNETES);
     }
 
     /** The same of the chart in another directory; hooks are left out. */
     static Objects render(Path chart, String release, String values, String kubernetes) {
+        return render(chart, release, "demo", values, kubernetes);
+    }
+
+    private static Objects render(Path chart, String release, String namespace, String values, String kubernetes) {
         return withFile(
                 values,
                 file -> Objects.parse(new Helm(chart)
                         .template()
                         .withName(release)
-                        .withNamespace("demo")
+                        .withNamespace(namespace)
                         .withKubeVersion(kubernetes + ".0")
                         .withValuesFile(file)
                         .call()));
@@ -61,9 +70,14 @@ final class Chart {
 
     /** What {@code helm install} prints of such a release: the chart's notes. */
     static String notes(String release, String values) {
+        return notes(DIRECTORY, release, values);
+    }
+
+    /** The same of the chart in another directory. */
+    static String notes(Path chart, String release, String values) {
         String output = withFile(
                 values,
-                file -> new Helm(DIRECTORY)
+                file -> new Helm(chart)
                         .install()
                         .clientOnly()
                         .withDryRunOption(DryRun.CLIENT)

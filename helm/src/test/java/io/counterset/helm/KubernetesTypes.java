@@ -31,6 +31,7 @@ final class KubernetesTypes {
     private static final String MODEL = "io.fabric8.kubernetes.api.model.";
     private static final Map<String, String> KUBERNETES_KINDS = Map.ofEntries(
             Map.entry("v1 ConfigMap", MODEL + "ConfigMap"),
+            Map.entry("v1 PersistentVolumeClaim", MODEL + "PersistentVolumeClaim"),
             Map.entry("v1 Pod", MODEL + "Pod"),
             Map.entry("v1 Secret", MODEL + "Secret"),
             Map.entry("v1 Service", MODEL + "Service"),
@@ -45,6 +46,7 @@ final class KubernetesTypes {
     /** Kinds that come with an operator, not with Kubernetes: the newest types for every version. */
     private static final Map<String, String> OPERATORS_KINDS = Map.of(
             "gateway.networking.k8s.io/v1 HTTPRoute", MODEL + "gatewayapi.v1.HTTPRoute",
+            "monitoring.coreos.com/v1 PodMonitor", "io.fabric8.openshift.api.model.monitoring.v1.PodMonitor",
             "monitoring.coreos.com/v1 PrometheusRule", "io.fabric8.openshift.api.model.monitoring.v1.PrometheusRule",
             "monitoring.coreos.com/v1 ServiceMonitor", "io.fabric8.openshift.api.model.monitoring.v1.ServiceMonitor");
 

@@ -27,10 +27,10 @@ class KubernetesTypesTest {
         "HTTPRoute, /spec/rules/0/backendRefs/0, ports, 80",
     })
     void misspeltFieldsFail(String kind, String parent, String field, String value) throws Exception {
-        ObjectNode object = object(kind);
-        ((ObjectNode) object.at(parent)).set(field, Chart.YAML.readTree(value));
-
         for (KubernetesTypes types : new KubernetesTypes[] {KubernetesTypes.OLDEST, KubernetesTypes.NEWEST}) {
+            ObjectNode object = object(kind, types.toString());
+            ((ObjectNode) object.at(parent)).set(field, Chart.YAML.readTree(value));
+
             assertThatThrownBy(() -> types.check(object))
                     .isInstanceOf(AssertionError.class)
                     .hasMessageContaining("Unrecognized field \"" + field + "\"");
@@ -48,7 +48,7 @@ class KubernetesTypesTest {
         "Service, /spec, publishNotReadyAddresses, '\"true\"'",
     })
     void valuesOfAnotherTypeFail(String kind, String parent, String field, String value) throws Exception {
-        ObjectNode object = object(kind);
+        ObjectNode object = object(kind, Chart.NEWEST_KUBERNETES);
         ((ObjectNode) object.at(parent)).set(field, Chart.YAML.readTree(value));
 
         assertThatThrownBy(() -> KubernetesTypes.NEWEST.check(object)).isInstanceOf(AssertionError.class);
@@ -56,7 +56,7 @@ class KubernetesTypesTest {
 
     @Test
     void unknownKindsFail() {
-        ObjectNode object = object("StatefulSet").put("apiVersion", "apps/v1beta1");
+        ObjectNode object = object("StatefulSet", Chart.NEWEST_KUBERNETES).put("apiVersion", "apps/v1beta1");
 
         assertThatThrownBy(() -> KubernetesTypes.NEWEST.check(object))
                 .isInstanceOf(AssertionError.class)
@@ -65,19 +65,19 @@ class KubernetesTypesTest {
 
     @Test
     void aFieldYoungerThanTheOldestKubernetesFailsThereOnly() {
-        ObjectNode object = object("Service");
+        ObjectNode object = object("Service", Chart.NEWEST_KUBERNETES);
         ((ObjectNode) object.at("/spec")).put("trafficDistribution", "PreferClose");
 
         assertThatCode(() -> KubernetesTypes.NEWEST.check(object)).doesNotThrowAnyException();
         assertThatThrownBy(() -> KubernetesTypes.OLDEST.check(object)).hasMessageContaining("trafficDistribution");
     }
 
-    private static ObjectNode object(String kind) {
+    private static ObjectNode object(String kind, String kubernetes) {
         String values = """
                 httpRoute: {enabled: true, parentRefs: [{name: gateway}]}
                 serviceMonitor: {enabled: true}
                 prometheusRule: {enabled: true}
                 """;
-        return (ObjectNode) Chart.render("app-python", values).get(kind, "app-python");
+        return (ObjectNode) Chart.render("app-python", values, kubernetes).get(kind, "app-python");
     }
 }

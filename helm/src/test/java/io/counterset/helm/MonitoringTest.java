@@ -57,7 +57,7 @@ class MonitoringTest {
         for (JsonNode rule : RULES) {
             String expression = rule.path("expr").asText();
             assertThat(expression).contains("namespace=\"demo\"");
-            if (rule.path("alert").asText().equals("CounterVolumeFillingUp")) {
+            if (rule.path("alert").asText().startsWith("CounterVolume")) {
                 assertThat(expression).contains("persistentvolumeclaim=~\"data-app-python-[0-9]+\"");
             } else {
                 assertThat(expression).contains("job=\"app-python-headless\"");

@@ -16,6 +16,7 @@ class NotesTest {
                     kubectl get service --namespace demo --watch app-python
                   then:
                     export SERVICE_IP=$(kubectl get service --namespace demo app-python --output jsonpath="{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}")
+                    case $SERVICE_IP in *:*) SERVICE_IP="[$SERVICE_IP]" ;; esac
                     echo http://$SERVICE_IP:5000
                 """);
     }
@@ -26,6 +27,7 @@ class NotesTest {
                 .contains("""
                     export NODE_PORT=$(kubectl get service --namespace demo web --output jsonpath="{.spec.ports[0].nodePort}")
                     export NODE_IP=$(kubectl get nodes --output jsonpath="{.items[0].status.addresses[0].address}")
+                    case $NODE_IP in *:*) NODE_IP="[$NODE_IP]" ;; esac
                     echo http://$NODE_IP:$NODE_PORT
                 """);
     }
@@ -71,17 +73,19 @@ class NotesTest {
                 .startsWith("app-python: 3 replicas, each counting on a volume of its own, in namespace demo.")
                 .contains("curl -H 'Accept: text/plain' ADDRESS/peers")
                 .contains("kubectl exec --namespace demo app-python-0 -- cat count.txt")
-                .contains("helm test app-python --namespace demo")
+                .contains("helm test app-python --namespace demo --logs")
                 .contains("What happens to the claims (data-app-python-0, …)")
                 .contains("Scaling down keeps the claims")
                 .contains("helm uninstall keeps all claims")
-                .contains("--selector app.kubernetes.io/name=counter,app.kubernetes.io/instance=app-python")
-                .doesNotContain("WARNING");
+                .contains("| grep -E '/data-app-python-[0-9]+$' | xargs kubectl delete --namespace demo")
+                .contains("http://app-python.demo.svc.cluster.local:5000\n")
+                .contains("http://app-python-0.app-python-headless.demo.svc.cluster.local:8080 ")
+                .doesNotContain("WARNING: scaling", "WARNING: helm", "WARNING: there are no volumes");
     }
 
     @Test
     void claimsThatAreDeletedAreWarnedOf() {
-        String retention = "{persistence: {retention: {whenDeleted: Delete, whenScaled: Delete}}, replicas: 1}";
+        String retention = "{persistence: {retention: {whenDeleted: Delete, whenScaled: Delete}}, replicaCount: 1}";
 
         assertThat(Chart.notes("app-python", retention))
                 .startsWith("app-python: 1 replica, ")
@@ -91,10 +95,61 @@ class NotesTest {
     }
 
     @Test
+    void anOpenLoadBalancerIsWarnedOf() {
+        assertThat(Chart.notes("app-python", ""))
+                .contains("WARNING: the service has no login")
+                .contains("--set 'service.loadBalancerSourceRanges={203.0.113.0/24}'")
+                .contains("\"helm upgrade --wait\" then fails")
+                .contains("kubectl port-forward --namespace demo service/app-python 8080:5000");
+        assertThat(Chart.notes("app-python", "service: {loadBalancerSourceRanges: [10.0.0.0/8]}"))
+                .doesNotContain("WARNING");
+    }
+
+    @Test
+    void addressesOfIpv6StandInBrackets() {
+        assertThat(Chart.notes("app-python", "service: {type: ClusterIP, externalIPs: ['2001:db8::1', 192.0.2.1]}"))
+                .contains("  http://[2001:db8::1]:5000\n  http://192.0.2.1:5000\n");
+    }
+
+    @Test
+    void anIngressWithoutAHost() {
+        assertThat(Chart.notes("app-python", "{service: {type: ClusterIP}, ingress: {enabled: true, hosts: []}}"))
+                .contains("  http://ADDRESS-OF-THE-INGRESS/\n");
+    }
+
+    @Test
+    void oneReplicaFromOutside() {
+        assertThat(Chart.notes("app-python", "ingressPerReplica: {enabled: true, domain: example.com, tlsSecretName: t}"))
+                .contains("https://app-python-0.example.com/");
+        assertThat(Chart.notes("app-python", "servicePerReplica: {enabled: true}"))
+                .contains("kubectl get service --namespace demo app-python-0\n");
+    }
+
+    @Test
+    void withoutVolumesOrWithAnExistingOne() {
+        assertThat(Chart.notes("app-python", "persistence: {enabled: false}"))
+                .contains("WARNING: there are no volumes")
+                .doesNotContain("What happens to the claim");
+        assertThat(Chart.notes("app-python", "{replicaCount: 1, persistence: {existingClaim: mine}}"))
+                .contains("mine is yours: neither scaling nor helm uninstall deletes it.")
+                .doesNotContain("kubectl delete");
+    }
+
+    @Test
+    void anotherNamespaceIsUsed() {
+        assertThat(Chart.notes("app-python", "{namespaceOverride: counters, clusterDomain: example.org}"))
+                .contains("in namespace counters.")
+                .contains("http://app-python.counters.svc.example.org:5000")
+                .contains("helm test app-python --namespace demo")
+                .doesNotContain("kubectl exec --namespace demo");
+    }
+
+    @Test
     void otherNamesAreUsed() {
         assertThat(Chart.notes("app-python", Migration.VALUES))
                 .contains("kubectl exec --namespace demo app-python-app-python-chart-0 -- cat count.txt")
-                .contains("(app-volume-app-python-app-python-chart-0, …)");
+                .contains("(app-volume-app-python-app-python-chart-0, …)")
+                .contains("grep -E '/app-volume-app-python-app-python-chart-[0-9]+$'");
         assertThat(Chart.notes("app-python", "tests: {enabled: false}")).doesNotContain("helm test");
     }
 }

@@ -82,8 +82,8 @@ class RolloutTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "replicas: 7",
-                "updateStrategy: {partition: 1}",
+                "replicaCount: 7",
+                "updateStrategy: {rollingUpdate: {partition: 1}}",
                 "minReadySeconds: 10",
                 "persistence: {retention: {whenScaled: Delete}}",
                 "service: {type: ClusterIP, port: 80}",
@@ -119,7 +119,7 @@ class RolloutTest {
 
     @Test
     void onlyDnsPaysForScalingWithARestart() {
-        assertThat(template("{peers: {source: dns}, replicas: 4}")).isNotEqualTo(template("{peers: {source: dns}}"));
+        assertThat(template("{peers: {source: dns}, replicaCount: 4}")).isNotEqualTo(template("{peers: {source: dns}}"));
     }
 
     @Test

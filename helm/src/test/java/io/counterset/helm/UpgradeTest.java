@@ -74,10 +74,10 @@ class UpgradeTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "replicas: 5 | /spec/replicas | 5",
+                "replicaCount: 5 | /spec/replicas | 5",
                 "persistence: {size: 1024Mi} | /spec/volumeClaimTemplates/0/spec/resources/requests/storage | 1024Mi",
                 "persistence: {retention: {whenScaled: Delete}} | /spec/persistentVolumeClaimRetentionPolicy/whenScaled | Delete",
-                "updateStrategy: {partition: 1} | /spec/updateStrategy/rollingUpdate/partition | 1",
+                "updateStrategy: {rollingUpdate: {partition: 1}} | /spec/updateStrategy/rollingUpdate/partition | 1",
                 "minReadySeconds: 5 | /spec/minReadySeconds | 5",
                 "revisionHistoryLimit: 2 | /spec/revisionHistoryLimit | 2",
                 "commonLabels: {team: payments} | /metadata/labels/team | payments",
@@ -121,7 +121,7 @@ class UpgradeTest {
 
         assertThatThrownBy(() -> upgrade(cluster, Chart.DIRECTORY, "persistence: {size: 2Gi}"))
                 .hasMessageContaining(
-                        "Nothing was changed: persistence.size is 2Gi, but the volumes of the live StatefulSet"
+                        "persistence.size is 2Gi, but the volumes of the live StatefulSet"
                                 + " app-python were made with 1Gi")
                 .hasMessageContaining("for claim in data-app-python-0 data-app-python-1 data-app-python-2; do")
                 .hasMessageContaining("kubectl -n demo delete statefulset app-python --cascade=orphan");

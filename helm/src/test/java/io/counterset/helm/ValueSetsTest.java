@@ -27,7 +27,7 @@ class ValueSetsTest {
 
     /** Set by the cluster, by the peers source that the chart does not offer, or by the place where the volume is mounted. */
     private static final Set<String> NOT_VALUES =
-            Set.of("COUNTER_INSTANCE", "COUNTER_PEERS_ADDRESSES", "COUNTER_PEERS_DIRECTORY", "MICRONAUT_SERVER_HOST");
+            Set.of("COUNTER_PEERS_ADDRESSES", "COUNTER_PEERS_DIRECTORY", "MICRONAUT_SERVER_HOST");
 
     /** The lists of what the service can be told: variables as they are, and names below {@code counter.peers.}. */
     private static final Pattern SETTING = Pattern.compile("(?m)^\\| `((?:COUNTER|MICRONAUT)_[A-Z_]+)` \\|");
@@ -173,7 +173,7 @@ class ValueSetsTest {
                           tag: "1"
                           digest: sha256:%s
                           pullPolicy: Always
-                          pullSecrets: [first, second]
+                        imagePullSecrets: [{name: first}, second]
                         """.formatted("ab".repeat(32)), o -> {
                     assertThat(o.container().path("image").asText())
                             .isEqualTo("registry.example.com:5000/mirror/team/counter-app@sha256:" + "ab".repeat(32));
@@ -216,7 +216,7 @@ class ValueSetsTest {
                                 .containsEntry("COUNTER_LOG_LEVEL", "warn")
                                 .containsEntry("MICRONAUT_SERVER_PORT", "9090")
                                 .doesNotContainKey("JAVA_TOOL_OPTIONS")),
-                given("peers by dns", "{peers: {source: dns}, replicas: 5}", o -> {
+                given("peers by dns", "{peers: {source: dns}, replicaCount: 5}", o -> {
                     assertThat(o.environment())
                             .containsEntry("COUNTER_PEERS_SOURCE", "dns")
                             .containsEntry("COUNTER_PEERS_EXPECTED", "5");
@@ -238,8 +238,8 @@ class ValueSetsTest {
                     assertThat(o.of("Role")).isEmpty();
                 }),
                 given(
-                        "rights for the default account",
-                        "serviceAccount: {create: false}",
+                        "rights for the default account, if it is named",
+                        "serviceAccount: {create: false, name: default}",
                         o -> assertThat(o.at("RoleBinding", RELEASE, "/subjects/0/name")
                                         .asText())
                                 .isEqualTo("default")),
@@ -360,7 +360,7 @@ class ValueSetsTest {
                 }),
                 given("security contexts in full", """
                         podSecurityContext: {runAsUser: 1000650000, fsGroupChangePolicy: Always, supplementalGroups: [5555], seLinuxOptions: {level: "s0:c1,c2"}}
-                        securityContext: {runAsNonRoot: true, runAsUser: 1000650000, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}
+                        containerSecurityContext: {runAsNonRoot: true, runAsUser: 1000650000, seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}
                         """, o -> {
                     assertThat(o.pod().at("/securityContext/runAsUser").asLong())
                             .isEqualTo(1000650000L);
@@ -392,20 +392,20 @@ class ValueSetsTest {
                         """, o -> {
                     JsonNode spec = o.at("NetworkPolicy", RELEASE, "/spec");
                     assertThat(spec.path("policyTypes")).isEqualTo(yaml("[Ingress, Egress]"));
-                    assertThat(spec.path("ingress")).isEqualTo(yaml("[{ports: [{port: 8080}]}]"));
+                    assertThat(spec.path("ingress")).isEqualTo(yaml("[{ports: [{port: 8080, protocol: TCP}]}]"));
                     assertThat(spec.path("egress")).hasSize(3);
                     assertThat(spec.at("/egress/0/to/0/podSelector/matchLabels"))
                             .isEqualTo(spec.at("/podSelector/matchLabels"));
-                    assertThat(spec.at("/egress/0/ports")).isEqualTo(yaml("[{port: 8080}]"));
+                    assertThat(spec.at("/egress/0/ports")).isEqualTo(yaml("[{port: 8080, protocol: TCP}]"));
                     assertThat(spec.at("/egress/1/ports"))
-                            .isEqualTo(yaml("[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]"));
+                            .isEqualTo(yaml("[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}, {port: 5353, protocol: UDP}, {port: 5353, protocol: TCP}]"));
                     assertThat(spec.at("/egress/1/to/0/podSelector/matchLabels/k8s-app")
                                     .asText())
                             .isEqualTo("kube-dns");
                     assertThat(spec.at("/egress/2"))
                             .isEqualTo(
                                     yaml(
-                                            "{to: [{ipBlock: {cidr: 172.18.0.2/32}}, {ipBlock: {cidr: 'fd00::2/128'}}], ports: [{port: 6443}]}"));
+                                            "{to: [{ipBlock: {cidr: 172.18.0.2/32}}, {ipBlock: {cidr: 'fd00::2/128'}}], ports: [{port: 6443, protocol: TCP}]}"));
                     assertThat(spec.findValues("to"))
                             .as("no rule admits everything")
                             .noneMatch(to -> to.isEmpty());
@@ -437,7 +437,7 @@ class ValueSetsTest {
                     assertThat(o.of("Pod")).isEmpty();
                 }),
                 given("scheduling", """
-                        topologySpread: {topologyKeys: [rack], maxSkew: 2, whenUnsatisfiable: DoNotSchedule}
+                        topologySpreadConstraints: [{topologyKey: rack, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}]
                         affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app.kubernetes.io/name: counter}}}]}}
                         tolerations: [{key: dedicated, operator: Equal, value: counters, effect: NoSchedule}, {operator: Exists, effect: NoExecute, tolerationSeconds: 30}]
                         nodeSelector: {disk: ssd}
@@ -459,11 +459,11 @@ class ValueSetsTest {
                 }),
                 given(
                         "no spread",
-                        "topologySpread: {topologyKeys: []}",
+                        "topologySpreadConstraints: []",
                         o -> assertThat(o.pod().has("topologySpreadConstraints"))
                                 .isFalse()),
                 given("updates by hand", """
-                        updateStrategy: {type: OnDelete, partition: 2}
+                        updateStrategy: {type: OnDelete, rollingUpdate: {partition: 2}}
                         minReadySeconds: 20
                         revisionHistoryLimit: 3
                         terminationGracePeriodSeconds: 60
@@ -480,7 +480,7 @@ class ValueSetsTest {
                 }),
                 given(
                         "a canary",
-                        "updateStrategy: {partition: 2}",
+                        "updateStrategy: {rollingUpdate: {partition: 2}}",
                         o -> assertThat(o.statefulSet()
                                         .at("/spec/updateStrategy/rollingUpdate/partition")
                                         .asInt())
@@ -530,14 +530,15 @@ class ValueSetsTest {
                 }),
                 given("extra manifests, as objects and as templates", """
                         extraManifests:
-                          - {apiVersion: v1, kind: ConfigMap, metadata: {name: one}, data: {a: "{{ not a template }}"}}
+                          - {apiVersion: v1, kind: ConfigMap, metadata: {name: one}, data: {a: "{{ .Release.Name }}", b: "{{ `{{ not a template }}` }}"}}
                           - |
                             apiVersion: v1
                             kind: Secret
                             metadata: {name: {{ .Release.Name }}-two}
                             stringData: {image: {{ include "counter.image" . | quote }}}
                         """, o -> {
-                    assertThat(o.at("ConfigMap", "one", "/data/a").asText()).isEqualTo("{{ not a template }}");
+                    assertThat(o.at("ConfigMap", "one", "/data/a").asText()).isEqualTo("app-python");
+                    assertThat(o.at("ConfigMap", "one", "/data/b").asText()).isEqualTo("{{ not a template }}");
                     assertThat(o.at("Secret", "app-python-two", "/stringData/image")
                                     .asText())
                             .startsWith("counter-app:");
@@ -608,7 +609,7 @@ class ValueSetsTest {
                             CounterCommitsSlow: {seconds: 0.05, for: 1h, severity: page}
                         """, o -> {
                     JsonNode rules = o.at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
-                    assertThat(rules).hasSize(6);
+                    assertThat(rules).hasSize(9);
                     assertThat(rules.findValuesAsText("alert")).doesNotContain("CounterReplicaDown");
                     JsonNode slow = StreamSupport.stream(rules.spliterator(), false)
                             .filter(r -> r.path("alert").asText().equals("CounterCommitsSlow"))
@@ -616,7 +617,7 @@ class ValueSetsTest {
                             .orElseThrow();
                     assertThat(slow.path("expr").asText()).endsWith("> 0.05");
                     assertThat(slow.path("for").asText()).isEqualTo("1h");
-                    assertThat(slow.path("labels")).isEqualTo(yaml("{severity: page, team: payments}"));
+                    assertThat(slow.path("labels")).isEqualTo(yaml("{severity: page, statefulset: app-python, team: payments}"));
                     assertThat(slow.at("/annotations/runbook_url").asText())
                             .isEqualTo("https://example.com/runbooks/CounterCommitsSlow.md");
                     assertThat(slow.at("/annotations/summary").asText())
@@ -642,16 +643,16 @@ class ValueSetsTest {
                 }),
                 given(
                         "parked",
-                        "replicas: 0",
+                        "replicaCount: 0",
                         o -> assertThat(o.statefulSet().at("/spec/replicas").asInt(-1))
                                 .isZero()),
                 given(
                         "parked, peers by dns: as many as are listed, once somebody scales it up",
-                        "{replicas: 0, peers: {source: dns}}",
+                        "{replicaCount: 0, peers: {source: dns}}",
                         o -> assertThat(o.environment()).doesNotContainKey("COUNTER_PEERS_EXPECTED")),
                 given(
                         "a thousand",
-                        "{replicas: 1000, peers: {source: dns}}",
+                        "{replicaCount: 1000, peers: {source: dns}}",
                         o -> assertThat(o.environment()).containsEntry("COUNTER_PEERS_EXPECTED", "1000")),
                 given("the claims of a plain count.txt chart", Migration.VALUES, o -> {
                     assertThat(o.statefulSet().at("/metadata/name").asText()).isEqualTo("app-python-app-python-chart");
