@@ -108,8 +108,13 @@ class AlertsTest {
                         with("up{ 0", "1x80 0x1 1x40", "up{ 1", "1x85 0x1 1x35", "up{ 2", "1x90 0x1 1x30"),
                         fires()),
                 new Scenario(
-                        "the store has stopped after a failed write", with("accepting 1", "0x120"), fires("CounterStoreNotAccepting")),
-                new Scenario("a replica hangs, or is not admitted to Prometheus", with("up{ 1", "0x120"), fires("CounterReplicaDown")),
+                        "the store has stopped after a failed write",
+                        with("accepting 1", "0x120"),
+                        fires("CounterStoreNotAccepting")),
+                new Scenario(
+                        "a replica hangs, or is not admitted to Prometheus",
+                        with("up{ 1", "0x120"),
+                        fires("CounterReplicaDown")),
                 new Scenario(
                         "a replica crashes again and again, and answers now and then",
                         with("up{ 1", "1x59 " + "0x8 1x0 ".repeat(7).strip()),
@@ -119,14 +124,25 @@ class AlertsTest {
                         without(with("answering", "2x120"), RELEASE + "-2\", instance"),
                         fires("CounterReplicaMissing", "CounterPeersIncomplete")),
                 new Scenario(
-                        "all replicas are down", with("up{", "0x120"), fires("CounterReplicaDown", "CounterAllReplicasDown")),
+                        "all replicas are down",
+                        with("up{", "0x120"),
+                        fires("CounterReplicaDown", "CounterAllReplicasDown")),
                 new Scenario(
                         "all pods are pending, or Prometheus no longer finds them",
                         without(healthy(RELEASE), "pod="),
                         fires("CounterAllReplicasDown")),
                 new Scenario(
-                        "one replica cannot reach another", with("answering 0", "2x120"), fires("CounterPeersIncomplete")),
-                new Scenario("no report yet: the figures are not numbers", with("expected", "NaN ".repeat(121).strip(), "answering", "NaN ".repeat(121).strip()), fires()),
+                        "one replica cannot reach another",
+                        with("answering 0", "2x120"),
+                        fires("CounterPeersIncomplete")),
+                new Scenario(
+                        "no report yet: the figures are not numbers",
+                        with(
+                                "expected",
+                                "NaN ".repeat(121).strip(),
+                                "answering",
+                                "NaN ".repeat(121).strip()),
+                        fires()),
                 new Scenario("a volume went back", with("rolled-back 0", "1x120"), fires("CounterRolledBack")),
                 new Scenario("a volume was replaced", with("\"replaced\" 2", "1x120"), fires("CounterReplaced")),
                 new Scenario(
@@ -173,7 +189,8 @@ class AlertsTest {
         file.put("evaluation_interval", "30s");
         ObjectNode test = file.putArray("tests").addObject().put("interval", "30s");
         ArrayNode input = test.putArray("input_series");
-        scenario.series.forEach((series, values) -> input.addObject().put("series", series).put("values", values));
+        scenario.series.forEach(
+                (series, values) -> input.addObject().put("series", series).put("values", values));
         ObjectNode expected = test.putArray("promql_expr_test")
                 .addObject()
                 .put("expr", "count by (alertname, statefulset) (ALERTS{alertstate=\"firing\"}) > bool 0")
@@ -194,8 +211,7 @@ class AlertsTest {
     /** Every alert of the chart fires in one of the scenarios. */
     @Test
     void everyAlertIsTried() {
-        JsonNode rules = Chart.render(RELEASE, ENABLED)
-                .at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
+        JsonNode rules = Chart.render(RELEASE, ENABLED).at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
 
         assertThat(scenarios().stream()
                         .flatMap(s -> s.firing.stream())
@@ -215,12 +231,16 @@ class AlertsTest {
                   alertLabels: {team: payments}
                   additionalRules: [{alert: Mine, expr: vector(1) > 0, labels: {severity: none}}]
                 """));
-        promtool("check", "rules", rules("y", "prometheusRule: {enabled: true, alerts: {CounterReplicaDown: {for: null}}}"));
+        promtool(
+                "check",
+                "rules",
+                rules("y", "prometheusRule: {enabled: true, alerts: {CounterReplicaDown: {for: null}}}"));
     }
 
     /** Writes the rules of such a release and returns the file's name. */
     private static String rules(String release, String values) throws IOException {
-        JsonNode spec = Chart.render(release, values).of("PrometheusRule").get(0).path("spec");
+        JsonNode spec =
+                Chart.render(release, values).of("PrometheusRule").get(0).path("spec");
         File file = File.createTempFile("rules-" + release, ".yaml", directory.toFile());
         Chart.YAML.writeValue(file, spec);
         return file.toString();

@@ -69,8 +69,9 @@ final class Consistency {
         assertThat(objects.all())
                 .filteredOn(o -> o.at("/metadata/labels").has("helm.sh/chart"))
                 .filteredOn(o -> !o.path("apiVersion").asText().startsWith("monitoring."))
-                .allSatisfy(o ->
-                        assertThat(o.at("/metadata/namespace").asText()).as("%s", o).isEqualTo(namespace));
+                .allSatisfy(o -> assertThat(o.at("/metadata/namespace").asText())
+                        .as("%s", o)
+                        .isEqualTo(namespace));
         assertThat(set.at("/metadata/labels").properties())
                 .extracting(Map.Entry::getKey)
                 .contains(

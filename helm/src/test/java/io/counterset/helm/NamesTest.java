@@ -92,10 +92,7 @@ class NamesTest {
     /** Every place in the objects, with the kind of value there. */
     private static List<String> shape(Chart.Objects objects) {
         List<String> shape = new ArrayList<>();
-        objects.all().stream()
-                .map(o -> o.path("kind").asText())
-                .sorted()
-                .forEach(shape::add);
+        objects.all().stream().map(o -> o.path("kind").asText()).sorted().forEach(shape::add);
         TreeSet<String> places = new TreeSet<>();
         objects.all().forEach(o -> walk(o.path("kind").asText(), o, places));
         shape.addAll(places);
@@ -104,7 +101,8 @@ class NamesTest {
 
     private static void walk(String place, JsonNode node, TreeSet<String> places) {
         places.add(place + " " + node.getNodeType());
-        node.properties().forEach((Map.Entry<String, JsonNode> e) -> walk(place + "/" + e.getKey(), e.getValue(), places));
+        node.properties()
+                .forEach((Map.Entry<String, JsonNode> e) -> walk(place + "/" + e.getKey(), e.getValue(), places));
         for (int i = 0; node.isArray() && i < node.size(); i++) {
             walk(place + "/" + i, node.get(i), places);
         }
@@ -116,9 +114,9 @@ class NamesTest {
         String first = name(longest + "b", "");
         String second = name(longest + "c", "");
 
-        assertThat(List.of(first, second)).doesNotHaveDuplicates().allSatisfy(n -> assertThat(n)
-                .hasSizeLessThanOrEqualTo(52)
-                .startsWith("a".repeat(43) + "-"));
+        assertThat(List.of(first, second))
+                .doesNotHaveDuplicates()
+                .allSatisfy(n -> assertThat(n).hasSizeLessThanOrEqualTo(52).startsWith("a".repeat(43) + "-"));
         assertThat(name(longest, "")).as("one that fits stays as it is").isEqualTo(longest);
         assertThat(name("a".repeat(30), "nameOverride: " + "b".repeat(30)))
                 .hasSize(52)

@@ -119,7 +119,8 @@ class NotesTest {
 
     @Test
     void oneReplicaFromOutside() {
-        assertThat(Chart.notes("app-python", "ingressPerReplica: {enabled: true, domain: example.com, tlsSecretName: t}"))
+        assertThat(Chart.notes(
+                        "app-python", "ingressPerReplica: {enabled: true, domain: example.com, tlsSecretName: t}"))
                 .contains("https://app-python-0.example.com/");
         assertThat(Chart.notes("app-python", "servicePerReplica: {enabled: true}"))
                 .contains("kubectl get service --namespace demo app-python-0\n");

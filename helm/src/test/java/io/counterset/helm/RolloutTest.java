@@ -119,7 +119,8 @@ class RolloutTest {
 
     @Test
     void onlyDnsPaysForScalingWithARestart() {
-        assertThat(template("{peers: {source: dns}, replicaCount: 4}")).isNotEqualTo(template("{peers: {source: dns}}"));
+        assertThat(template("{peers: {source: dns}, replicaCount: 4}"))
+                .isNotEqualTo(template("{peers: {source: dns}}"));
     }
 
     @Test

@@ -52,8 +52,7 @@ class SubchartTest {
                 .isEqualTo("shop-counter");
         assertThat(on.all())
                 .as("the two that are off make nothing")
-                .allSatisfy(o ->
-                        assertThat(o.at("/metadata/name").asText()).startsWith("shop-counter"));
+                .allSatisfy(o -> assertThat(o.at("/metadata/name").asText()).startsWith("shop-counter"));
         Consistency.check(on);
     }
 
@@ -115,6 +114,8 @@ class SubchartTest {
 
         assertThat(objects.container().has("startupProbe")).isFalse();
         assertThat(objects.container().has("resources")).isFalse();
-        assertThat(objects.environment()).doesNotContainKey("COUNTER_DURABILITY").containsKey("COUNTER_NAME");
+        assertThat(objects.environment())
+                .doesNotContainKey("COUNTER_DURABILITY")
+                .containsKey("COUNTER_NAME");
     }
 }

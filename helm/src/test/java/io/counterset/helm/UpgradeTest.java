@@ -120,9 +120,8 @@ class UpgradeTest {
         JsonNode before = cluster.objects().statefulSet();
 
         assertThatThrownBy(() -> upgrade(cluster, Chart.DIRECTORY, "persistence: {size: 2Gi}"))
-                .hasMessageContaining(
-                        "persistence.size is 2Gi, but the volumes of the live StatefulSet"
-                                + " app-python were made with 1Gi")
+                .hasMessageContaining("persistence.size is 2Gi, but the volumes of the live StatefulSet"
+                        + " app-python were made with 1Gi")
                 .hasMessageContaining("for claim in data-app-python-0 data-app-python-1 data-app-python-2; do")
                 .hasMessageContaining("kubectl -n demo delete statefulset app-python --cascade=orphan");
 

@@ -398,7 +398,9 @@ class ValueSetsTest {
                             .isEqualTo(spec.at("/podSelector/matchLabels"));
                     assertThat(spec.at("/egress/0/ports")).isEqualTo(yaml("[{port: 8080, protocol: TCP}]"));
                     assertThat(spec.at("/egress/1/ports"))
-                            .isEqualTo(yaml("[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}, {port: 5353, protocol: UDP}, {port: 5353, protocol: TCP}]"));
+                            .isEqualTo(
+                                    yaml(
+                                            "[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}, {port: 5353, protocol: UDP}, {port: 5353, protocol: TCP}]"));
                     assertThat(spec.at("/egress/1/to/0/podSelector/matchLabels/k8s-app")
                                     .asText())
                             .isEqualTo("kube-dns");
@@ -617,7 +619,8 @@ class ValueSetsTest {
                             .orElseThrow();
                     assertThat(slow.path("expr").asText()).endsWith("> 0.05");
                     assertThat(slow.path("for").asText()).isEqualTo("1h");
-                    assertThat(slow.path("labels")).isEqualTo(yaml("{severity: page, statefulset: app-python, team: payments}"));
+                    assertThat(slow.path("labels"))
+                            .isEqualTo(yaml("{severity: page, statefulset: app-python, team: payments}"));
                     assertThat(slow.at("/annotations/runbook_url").asText())
                             .isEqualTo("https://example.com/runbooks/CounterCommitsSlow.md");
                     assertThat(slow.at("/annotations/summary").asText())
