@@ -644,6 +644,132 @@ class ValueSetsTest {
                                     .asText())
                             .isEqualTo("30");
                 }),
+                given("no volumes", "persistence: {enabled: false}", o -> {
+                    assertThat(o.statefulSet().path("spec").has("volumeClaimTemplates"))
+                            .isFalse();
+                    assertThat(o.pod().at("/volumes/1")).isEqualTo(yaml("{name: data, emptyDir: {}}"));
+                }),
+                given("a claim of the user's own", "{replicaCount: 1, persistence: {existingClaim: mine}}", o -> {
+                    assertThat(o.statefulSet().path("spec").has("volumeClaimTemplates"))
+                            .isFalse();
+                    assertThat(o.pod()
+                                    .at("/volumes/1/persistentVolumeClaim/claimName")
+                                    .asText())
+                            .isEqualTo("mine");
+                }),
+                given("claims from a snapshot", """
+                        persistence:
+                          selector: {matchLabels: {disk: fast}}
+                          dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: yesterday}
+                        """, o -> {
+                    JsonNode claim = o.statefulSet().at("/spec/volumeClaimTemplates/0/spec");
+                    assertThat(claim.at("/selector/matchLabels/disk").asText()).isEqualTo("fast");
+                    assertThat(claim.at("/dataSource/name").asText()).isEqualTo("yesterday");
+                }),
+                given("a count in another file", "persistence: {importFrom: visits.txt, subPath: a}", o -> {
+                    JsonNode init = o.pod().at("/initContainers/0");
+                    assertThat(init.at("/env/0/value").asText()).isEqualTo("visits.txt");
+                    assertThat(init.at("/volumeMounts/0/subPath").asText()).isEqualTo("a");
+                }),
+                given("the first replica from outside", """
+                        replicaCount: 2
+                        servicePerReplica: {enabled: true, type: NodePort, nodePorts: [30500], annotations: {host: "{{ .Release.Name }}-{{ .ordinal }}"}}
+                        ingressPerReplica: {enabled: true, domain: example.com, tlsSecretName: all}
+                        """, o -> {
+                    assertThat(o.at("Service", "app-python-0", "/spec/ports/0/nodePort")
+                                    .asInt())
+                            .isEqualTo(30500);
+                    assertThat(o.at("Service", "app-python-1", "/spec/ports/0").has("nodePort"))
+                            .isFalse();
+                    assertThat(o.at("Service", "app-python-1", "/metadata/annotations/host")
+                                    .asText())
+                            .isEqualTo("app-python-1");
+                    assertThat(o.at("Ingress", "app-python-1", "/spec/tls/0/hosts/0")
+                                    .asText())
+                            .isEqualTo("app-python-1.example.com");
+                    assertThat(o.names()).doesNotContain("Service/app-python-2");
+                }),
+                given("PodMonitor", """
+                        podMonitor: {enabled: true}
+                        serviceMonitor: {namespace: monitoring, endpoint: {honorLabels: true, scheme: http}, spec: {sampleLimit: 500}}
+                        """, o -> {
+                    JsonNode monitor = o.get("PodMonitor", RELEASE);
+                    assertThat(monitor.at("/metadata/namespace").asText()).isEqualTo("monitoring");
+                    assertThat(monitor.at("/spec/podMetricsEndpoints/0/honorLabels")
+                                    .asBoolean())
+                            .isTrue();
+                    assertThat(monitor.at("/spec/sampleLimit").asInt()).isEqualTo(500);
+                }),
+                given("settings from elsewhere", "{existingConfigMap: c, existingSecret: s}", o -> {
+                    assertThat(o.container().path("envFrom"))
+                            .isEqualTo(yaml("[{configMapRef: {name: c}}, {secretRef: {name: s}}]"));
+                    assertThat(o.environment())
+                            .as("the container's own environment would win over them")
+                            .doesNotContainKeys("COUNTER_NAME", "COUNTER_LOG_LEVEL")
+                            .containsKeys("COUNTER_DIRECTORY", "COUNTER_PEERS_SERVICE");
+                }),
+                given("OpenShift", "openshift: true", o -> {
+                    assertThat(o.pod().path("securityContext").properties())
+                            .extracting(e -> e.getKey())
+                            .containsExactlyInAnyOrder("runAsNonRoot", "fsGroupChangePolicy", "seccompProfile");
+                }),
+                given(
+                        "another namespace",
+                        "namespaceOverride: counters",
+                        o -> assertThat(o.at("RoleBinding", RELEASE, "/subjects/0/namespace")
+                                        .asText())
+                                .isEqualTo("counters")),
+                given("fields of the pods", """
+                        hostAliases: [{ip: 192.0.2.1, hostnames: [a]}]
+                        dnsPolicy: None
+                        dnsConfig: {nameservers: [192.0.2.53]}
+                        schedulerName: other
+                        runtimeClassName: gvisor
+                        podAntiAffinityPreset: hard
+                        readinessProbe: {initialDelaySeconds: 3, successThreshold: 2, httpGet: {path: /ready, port: http}}
+                        lifecycle: {preStop: {exec: {command: [sleep, "9"]}}}
+                        updateStrategy: {rollingUpdate: {maxUnavailable: 2}}
+                        """, o -> {
+                    assertThat(o.pod().path("dnsPolicy").asText()).isEqualTo("None");
+                    assertThat(o.pod().path("runtimeClassName").asText()).isEqualTo("gvisor");
+                    assertThat(o.pod()
+                                    .at("/affinity/podAntiAffinity")
+                                    .has("requiredDuringSchedulingIgnoredDuringExecution"))
+                            .isTrue();
+                    assertThat(o.container()
+                                    .at("/readinessProbe/successThreshold")
+                                    .asInt())
+                            .isEqualTo(2);
+                    assertThat(o.container().at("/lifecycle/preStop").has("sleep"))
+                            .isFalse();
+                    assertThat(o.statefulSet()
+                                    .at("/spec/updateStrategy/rollingUpdate/maxUnavailable")
+                                    .asInt())
+                            .isEqualTo(2);
+                }),
+                given(
+                        "an Ingress without a host",
+                        "ingress: {enabled: true, hosts: []}",
+                        o -> assertThat(o.at("Ingress", RELEASE, "/spec/rules/0")
+                                        .has("host"))
+                                .isFalse()),
+                given(
+                        "extra manifests as a map",
+                        """
+                        extraManifests:
+                          one: {apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.Name }}-one"}}
+                          off: null
+                        """,
+                        o -> assertThat(o.names()).contains("ConfigMap/app-python-one")),
+                given("no defaults", """
+                        {counter: null, peers: null, service: null, resources: null, startupProbe: null, readinessProbe: null, livenessProbe: null,
+                        lifecycle: null, metrics: null, log: null, jvm: null, image: null, headlessService: null, podDisruptionBudget: null,
+                        topologySpreadConstraints: null, podAntiAffinityPreset: null, tests: null, updateStrategy: null, nodeSelector: {a: null}}
+                        """, o -> {
+                    assertThat(o.container().has("resources")).isFalse();
+                    assertThat(o.pod().has("affinity")).isFalse();
+                    assertThat(o.environment()).doesNotContainKeys("COUNTER_NAME", "JAVA_TOOL_OPTIONS");
+                }),
                 given(
                         "parked",
                         "replicaCount: 0",
