@@ -27,7 +27,6 @@ import java.nio.file.attribute.PosixFileAttributeView;
 import java.nio.file.attribute.PosixFileAttributes;
 import java.nio.file.attribute.PosixFilePermission;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -86,7 +85,7 @@ final class DirectoryStorage implements Storage {
     private volatile @Nullable String lost;
 
     /** The lock file as this process has locked it: what it is, and what was written into it. */
-    private record Lock(RandomAccessFile file, @Nullable Object identity, byte[] content) {}
+    private record Lock(RandomAccessFile file, @Nullable Object identity, String content) {}
 
     /**
      * Creates the directory if need be, and locks it.
@@ -153,6 +152,7 @@ final class DirectoryStorage implements Storage {
     }
 
     /** Returns an open descriptor of the directory, or null where the system has none to name files by. */
+    @SuppressWarnings("StreamResourceLeak") // the caller closes it
     private static @Nullable SecureDirectoryStream<Path> descriptor(Path directory) throws IOException {
         DirectoryStream<Path> stream = Files.newDirectoryStream(directory);
         if (stream instanceof SecureDirectoryStream<Path> secure) {
@@ -259,10 +259,9 @@ final class DirectoryStorage implements Storage {
                 String content = new String(holder, 0, length, StandardCharsets.US_ASCII).strip();
                 throw new StoreLockedException(given, false, content.split(" ", 2)[0]);
             }
-            byte[] content = (ProcessHandle.current().pid() + " " + UUID.randomUUID() + "\n")
-                    .getBytes(StandardCharsets.US_ASCII);
-            file.write(content); // over what was there, so that a full disk has room for it
-            file.setLength(content.length);
+            String content = ProcessHandle.current().pid() + " " + UUID.randomUUID() + "\n";
+            file.write(content.getBytes(StandardCharsets.US_ASCII)); // over what was there, so that a full disk has room for it
+            file.setLength(content.length());
             Lock held = new Lock(file, identity(path), content);
             locked = true;
             return held;
@@ -336,10 +335,10 @@ final class DirectoryStorage implements Storage {
     }
 
     private boolean lockHasOurContent() throws IOException {
-        byte[] found = new byte[lock.content.length];
+        byte[] found = new byte[lock.content.length()];
         lock.file.seek(0);
         int length = lock.file.read(found);
-        return length == found.length && Arrays.equals(found, lock.content);
+        return length == found.length && new String(found, StandardCharsets.US_ASCII).equals(lock.content);
     }
 
     // ---- names ----
