@@ -12,6 +12,7 @@ import io.micronaut.runtime.graceful.GracefulShutdownManager;
 import io.micronaut.runtime.server.EmbeddedServer;
 import io.swagger.v3.oas.annotations.OpenAPIDefinition;
 import io.swagger.v3.oas.annotations.info.Info;
+import io.swagger.v3.oas.annotations.servers.Server;
 import java.io.PrintStream;
 import java.net.BindException;
 import java.time.Duration;
@@ -24,7 +25,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** Starts and stops the service. */
-@OpenAPIDefinition(info = @Info(title = "Counterset", version = "0.1.0"))
+@OpenAPIDefinition(info = @Info(title = "Counterset", version = "0.1.0"), servers = @Server(url = "."))
 public final class Application {
 
     /** How long connections in use have to be emptied once the process is told to stop. */
@@ -61,6 +62,9 @@ public final class Application {
               COUNTER_INSTANCE              this replica's name                             the host name
               COUNTER_DURABILITY            sync, or a period such as 100ms                 sync
               COUNTER_MAX_PENDING           increments that may wait for the disk           4096
+              COUNTER_MAX_CONNECTIONS       connections that are kept                       4096
+              COUNTER_CREATE                counters that clients may create, or a list     1000
+              COUNTER_MAX_AMOUNT            the largest amount of one request               1000000
               COUNTER_IDEMPOTENCY_MAX_KEYS  idempotency keys that are remembered            100000
               COUNTER_IDEMPOTENCY_MAX_AGE   and for how long                                24h
               COUNTER_METRICS_COUNTERS      counters that appear among the metrics          the main counter
@@ -198,7 +202,7 @@ public final class Application {
     /** Takes no more requests, finishes those that were accepted, then commits and closes the store. */
     private void stop() {
         try {
-            context.getBean(Drain.class).drain(DRAIN);
+            context.getBean(Connections.class).drain(DRAIN);
             context.getBean(GracefulShutdownManager.class)
                     .shutdownGracefully()
                     .toCompletableFuture()

@@ -6,7 +6,6 @@ import io.counterset.CounterStore;
 import io.counterset.StoreIdentity;
 import io.counterset.k8s.Replica;
 import io.micronaut.http.HttpHeaders;
-import io.micronaut.http.HttpParameters;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
@@ -23,15 +22,15 @@ import io.micronaut.serde.annotation.Serdeable;
 import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.Parameter;
 import io.swagger.v3.oas.annotations.enums.ParameterIn;
+import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
-import java.util.Map;
-import java.util.SortedMap;
 import java.util.UUID;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Executor;
@@ -44,17 +43,30 @@ import org.jspecify.annotations.Nullable;
 final class CountController {
 
     private static final String BY = "by";
-    private static final int USUAL_PAGE = 100;
-    private static final int MAX_PAGE = 1_000;
+    private static final int DEFAULT_PAGE_SIZE = 100;
+    private static final int MAX_PAGE_SIZE = 1_000;
 
     private final CounterStore store;
     private final Replica replica;
-    private final Snapshots snapshots;
+    private final Listing listing;
+    private final NewCounters newCounters;
+    private final Origins origins;
     private final Counter main;
+    private final long maxAmount;
     private final long maxRequestSize;
 
-    CountController(CounterStore store, Replica replica, Snapshots snapshots, HttpServerConfiguration server) {
-        this.snapshots = snapshots;
+    CountController(
+            CounterStore store,
+            Replica replica,
+            Listing listing,
+            NewCounters newCounters,
+            Origins origins,
+            CounterSettings settings,
+            HttpServerConfiguration server) {
+        this.listing = listing;
+        this.newCounters = newCounters;
+        this.origins = origins;
+        this.maxAmount = settings.maxAmount();
         this.maxRequestSize = server.getMaxRequestSize();
         this.store = store;
         this.replica = replica;
@@ -136,9 +148,11 @@ final class CountController {
     }
 
     private HttpResponse<?> count(HttpRequest<?> request, String counter) {
+        Query.allow(request);
+        Demanded.require(request, replica.instance());
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
         Replica.Count count = replica.count(counter);
-        return answer(type, count, count.count());
+        return answer(type, count, count.count()).header(Demanded.HEADER, Demanded.encode(replica.instance()));
     }
 
     @Post("/count")
@@ -156,10 +170,22 @@ final class CountController {
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
                         description = IdempotencyKey.DESCRIPTION,
+                        schema = @Schema(type = "string")),
+                @Parameter(
+                        name = Demanded.HEADER,
+                        in = ParameterIn.HEADER,
+                        description = Demanded.DESCRIPTION,
                         schema = @Schema(type = "string"))
             })
     @ApiResponse(
             responseCode = "200",
+            headers = {
+                @Header(name = Demanded.HEADER, description = Demanded.RESPONSE, schema = @Schema(type = "string")),
+                @Header(
+                        name = IdempotencyKey.REPLAYED_HEADER,
+                        description = "true if the increment had happened before",
+                        schema = @Schema(type = "boolean"))
+            },
             description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
@@ -191,10 +217,22 @@ final class CountController {
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
                         description = IdempotencyKey.DESCRIPTION,
+                        schema = @Schema(type = "string")),
+                @Parameter(
+                        name = Demanded.HEADER,
+                        in = ParameterIn.HEADER,
+                        description = Demanded.DESCRIPTION,
                         schema = @Schema(type = "string"))
             })
     @ApiResponse(
             responseCode = "200",
+            headers = {
+                @Header(name = Demanded.HEADER, description = Demanded.RESPONSE, schema = @Schema(type = "string")),
+                @Header(
+                        name = IdempotencyKey.REPLAYED_HEADER,
+                        description = "true if the increment had happened before",
+                        schema = @Schema(type = "boolean"))
+            },
             description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
@@ -206,19 +244,23 @@ final class CountController {
 
     private CompletionStage<HttpResponse<?>> add(HttpRequest<?> request, Counter counter) {
         refuseBody(request);
+        origins.refuseForeign(request);
+        Demanded.require(request, replica.instance());
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
-        long amount = amount(request.getParameters());
+        long amount = amount(request);
         String key = IdempotencyKey.of(request.getHeaders());
         Executor eventLoop = eventLoop(request);
         if (key == null) {
-            return counter.addAsync(amount)
+            return newCounters
+                    .add(counter, () -> counter.addAsync(amount))
                     .handleAsync(
                             (total, failure) -> failure == null
                                     ? added(type, counter, total, false)
                                     : Problem.ofAdd(failure).response(),
                             eventLoop);
         }
-        return counter.addOnceAsync(amount, key)
+        return newCounters
+                .add(counter, () -> counter.addOnceAsync(amount, key))
                 .handleAsync(
                         (result, failure) -> failure == null
                                 ? added(type, counter, result.total(), result.replayed())
@@ -246,35 +288,34 @@ final class CountController {
             })
     CompletionStage<HttpResponse<?>> counts(
             HttpRequest<?> request,
-            @QueryValue @Nullable @Parameter(description = "The name behind which the page begins") String after,
+            @QueryValue @Nullable @Parameter(description = "The name after which the page begins") String after,
             @QueryValue
                     @Nullable
                     @Parameter(description = "How many counters, 1 to 1000; 100 if it is not given")
                     @Schema(type = "integer", minimum = "1", maximum = "1000")
                     String limit) {
+        Query.allow(request, "after", "limit");
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
-        int size = limit == null ? USUAL_PAGE : limit.matches("[0-9]{1,4}") ? Integer.parseInt(limit) : 0;
-        if (size < 1 || size > MAX_PAGE) {
+        int size = limit == null ? DEFAULT_PAGE_SIZE : limit.matches("[0-9]{1,4}") ? Integer.parseInt(limit) : 0;
+        if (size < 1 || size > MAX_PAGE_SIZE) {
             throw new Problem.Refusal(
                     Problem.Type.BAD_PAGE,
-                    "limit must be a whole number from 1 to " + MAX_PAGE + ", but is '" + limit + "'");
+                    "limit: '" + limit + "' is invalid; expected a whole number from 1 to " + MAX_PAGE_SIZE);
         }
-        return snapshots.next().thenApply(counts -> page(type, counts, after, size));
+        return listing.names().thenApply(names -> page(type, names, after, size));
     }
 
-    private HttpResponse<?> page(MediaType type, SortedMap<String, Long> counts, @Nullable String after, int size) {
-        // Names have no control characters, so this is the first one behind.
-        SortedMap<String, Long> rest = after == null ? counts : counts.tailMap(after + '\0');
-        List<Page.Entry> entries = new ArrayList<>();
-        String next = null;
-        for (Map.Entry<String, Long> count : rest.entrySet()) {
-            if (entries.size() == size) {
-                next = "/counts?limit=" + size + "&after="
-                        + URLEncoder.encode(entries.get(size - 1).counter(), StandardCharsets.UTF_8);
-                break;
-            }
-            entries.add(new Page.Entry(count.getKey(), count.getValue()));
+    private HttpResponse<?> page(MediaType type, List<String> names, @Nullable String after, int size) {
+        int found = after == null ? -1 : Collections.binarySearch(names, after);
+        int from = found < 0 && after != null ? -found - 1 : found + 1;
+        int to = Math.min(names.size(), from + size);
+        List<Page.Entry> entries = new ArrayList<>(to - from);
+        for (String name : names.subList(from, to)) {
+            entries.add(new Page.Entry(name, store.counter(name).value()));
         }
+        String next = to == names.size() // relative, so that it is right under any prefix
+                ? null
+                : "counts?limit=" + size + "&after=" + URLEncoder.encode(names.get(to - 1), StandardCharsets.UTF_8);
         StoreIdentity identity = store.identity();
         MutableHttpResponse<?> response = type.equals(Negotiation.TEXT)
                 ? Negotiation.fresh(type, lines(entries))
@@ -286,7 +327,10 @@ final class CountController {
     private static String lines(List<Page.Entry> entries) {
         StringBuilder lines = new StringBuilder();
         for (Page.Entry entry : entries) {
-            lines.append(entry.count()).append('\t').append(entry.counter()).append('\n');
+            lines.append(entry.count())
+                    .append('\t')
+                    .append(Replica.escaped(entry.counter()))
+                    .append('\n');
         }
         return lines.toString();
     }
@@ -297,6 +341,7 @@ final class CountController {
                 type,
                 new Added(replica.instance(), counter.name(), total, identity.id(), identity.incarnation(), replayed),
                 total);
+        response.header(Demanded.HEADER, Demanded.encode(replica.instance()));
         return replayed ? response.header(IdempotencyKey.REPLAYED_HEADER, "true") : response;
     }
 
@@ -313,33 +358,23 @@ final class CountController {
     }
 
     /** Returns what to add. Read here rather than bound by the framework, which would cost each request much more. */
-    private static long amount(HttpParameters parameters) {
-        for (String name : parameters.names()) {
-            if (!name.equals(BY)) { // it may well have meant the amount
-                throw new Problem.Refusal(
-                        Problem.Type.BAD_REQUEST, "the only parameter is by, but there is one called '" + name + "'");
-            }
-        }
-        List<String> amounts = parameters.getAll(BY);
-        if (amounts.isEmpty()) {
+    private long amount(HttpRequest<?> request) {
+        String by = Query.one(request, BY, Problem.Type.BAD_AMOUNT);
+        Query.allow(request, BY);
+        if (by == null) {
             return 1;
         }
-        if (amounts.size() > 1) {
-            throw new Problem.Refusal(Problem.Type.BAD_AMOUNT, "by is given " + amounts.size() + " times");
-        }
-        String by = amounts.get(0);
         try {
             // The digits of other scripts are numbers too for parseLong, and so is one with a sign.
             long amount = by.chars().allMatch(c -> c >= '0' && c <= '9') ? Long.parseLong(by) : 0;
-            if (amount >= 1) {
+            if (amount >= 1 && amount <= maxAmount) {
                 return amount;
             }
         } catch (NumberFormatException e) {
             // Nothing, or too large: refused below.
         }
         throw new Problem.Refusal(
-                Problem.Type.BAD_AMOUNT,
-                "by must be a whole number from 1 to " + Long.MAX_VALUE + ", but is '" + by + "'");
+                Problem.Type.BAD_AMOUNT, "by: '" + by + "' is invalid; expected a whole number from 1 to " + maxAmount);
     }
 
     /** A body is refused rather than ignored: it may well say what to add. */

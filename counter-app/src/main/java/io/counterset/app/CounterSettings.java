@@ -17,6 +17,8 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,6 +31,11 @@ import org.jspecify.annotations.Nullable;
  * @param durability {@code counter.durability}: {@code sync} or a duration such as {@code 100ms}; default {@code sync}
  * @param maxPending {@code counter.max-pending}: how many increments may wait for the disk before more are refused with a 503,
  *     1 to 100,000; default 4,096, which with their connections take some 40 MB
+ * @param maxConnections {@code counter.max-connections}: how many connections are kept before a new one takes the place of an
+ *     idle one, 16 to 100,000; default 4,096
+ * @param create {@code counter.create}: which counters clients may create: up to a number in all, 0 to 1,000,000, or those of a
+ *     closed list; default 1,000
+ * @param maxAmount {@code counter.max-amount}: the largest amount of one request, 1 to 2^62; default 1,000,000
  * @param metrics {@code counter.metrics.counters}: the counters that appear by name among the metrics, separated by commas, at
  *     most 1,000; default: the main counter
  * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
@@ -43,9 +50,20 @@ record CounterSettings(
         Durability durability,
         IdempotencyWindow idempotency,
         int maxPending,
+        int maxConnections,
+        Create create,
+        long maxAmount,
         List<String> metrics,
         CountFileAhead countFileAhead,
         int port) {
+
+    /**
+     * Which counters clients may create.
+     *
+     * @param most how many counters this replica may have for a client to create another one
+     * @param names the only ones that clients may create; empty: any
+     */
+    record Create(int most, Set<String> names) {}
 
     private static final int MAX_NAME_BYTES = 128;
     private static final int MAX_METRICS = 1_000;
@@ -73,10 +91,13 @@ record CounterSettings(
                 source.instance(),
                 source.durability(),
                 source.idempotency(),
-                source.number("counter.max-pending", 4_096, 1, 100_000),
+                (int) source.number("counter.max-pending", 4_096, 1, 100_000),
+                (int) source.number("counter.max-connections", 4_096, 16, 100_000),
+                source.create(),
+                source.number("counter.max-amount", 1_000_000, 1, 1L << 62),
                 source.metrics(name),
                 source.countFileAhead(),
-                source.number("micronaut.server.port", 8080, 0, 65_535));
+                (int) source.number("micronaut.server.port", 8080, 0, 65_535));
     }
 
     /** A setting of the log, which is set up before the others are read: a property of the JVM, or from the environment. */
@@ -159,6 +180,23 @@ record CounterSettings(
             return names.isEmpty() ? List.of(main) : names;
         }
 
+        Create create() {
+            String text = text("counter.create").orElse("1000");
+            if (text.matches("[0-9]+")) {
+                return new Create((int) number("counter.create", 1_000, 0, 1_000_000), Set.of());
+            }
+            Set<String> names =
+                    Arrays.stream(text.split(",", -1)).map(String::strip).collect(Collectors.toSet());
+            if (names.size() > MAX_METRICS || !names.stream().allMatch(CounterSettings::isCounterName)) {
+                throw new BadSettingException(
+                        "counter.create",
+                        printable(text),
+                        "a number from 0 to 1000000, or up to " + MAX_METRICS
+                                + " names of counters, separated by commas");
+            }
+            return new Create(0, names);
+        }
+
         Durability durability() {
             String text = text("counter.durability").orElse("sync");
             if (text.equals("sync")) {
@@ -189,7 +227,7 @@ record CounterSettings(
         }
 
         IdempotencyWindow idempotency() {
-            int maxKeys = number("counter.idempotency.max-keys", 100_000, 1, 1_000_000);
+            int maxKeys = (int) number("counter.idempotency.max-keys", 100_000, 1, 1_000_000);
             String text = text("counter.idempotency.max-age").orElse("24h");
             Duration maxAge = duration(text);
             try {
@@ -203,13 +241,13 @@ record CounterSettings(
                     "counter.idempotency.max-age", printable(text), "a duration from 1s to 3650d such as 24h");
         }
 
-        int number(String setting, int otherwise, int least, int most) {
+        long number(String setting, long otherwise, long least, long most) {
             Optional<String> text = text(setting);
             if (text.isEmpty()) {
                 return otherwise;
             }
             try {
-                int number = Integer.parseInt(text.get());
+                long number = Long.parseLong(text.get());
                 if (number >= least && number <= most) {
                     return number;
                 }

@@ -84,6 +84,7 @@ final class HistoryController {
                             description = "The length of a bucket; minute if it is not given",
                             schema = @Schema(allowableValues = {"minute", "hour", "day"}))
                     String unit) {
+        Query.allow(request, "unit");
         MediaType type = Negotiation.best(request, Negotiation.JSON, CSV, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
         if (type.equals(Negotiation.HTML)) {

@@ -108,7 +108,7 @@ final class Page {
                 "notice", problem == null ? "" : notice(problem),
                 "report", report == null ? pendingReport() : report(report),
                 "history", history(history),
-                "demand", "");
+                "demand", Demanded.HEADER);
         return fill(template, values::get);
     }
 

@@ -6,8 +6,6 @@ import io.counterset.StoreIdentity;
 import io.counterset.k8s.Peers;
 import io.counterset.k8s.PeersReport;
 import io.counterset.k8s.Replica;
-import io.micronaut.http.HttpHeaders;
-import io.micronaut.http.HttpMethod;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.HttpStatus;
@@ -19,7 +17,6 @@ import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -66,7 +63,7 @@ final class PageController {
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
         MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
         boolean html = type.equals(Negotiation.HTML);
-        if (!isVisit(request)) {
+        if (!Visits.isVisit(request)) {
             return html
                     ? page(request, counter.value(), false, null)
                     : CompletableFuture.completedFuture(show(type, counter.value()));
@@ -122,20 +119,5 @@ final class PageController {
                                 .header("X-Content-Type-Options", "nosniff")
                                 .header("Referrer-Policy", "no-referrer"),
                         CountController.eventLoop(request));
-    }
-
-    /** Whether somebody looks: not for a HEAD, and not when a browser fetches ahead what may never be looked at. */
-    private static boolean isVisit(HttpRequest<?> request) {
-        HttpHeaders headers = request.getHeaders();
-        return request.getMethod() != HttpMethod.HEAD
-                && !mentions(headers, "Sec-Purpose", "prefetch")
-                && !mentions(headers, "Purpose", "prefetch")
-                && !mentions(headers, "X-Purpose", "preview")
-                && !mentions(headers, "X-Moz", "prefetch");
-    }
-
-    private static boolean mentions(HttpHeaders headers, String name, String word) {
-        String value = headers.get(name);
-        return value != null && value.toLowerCase(Locale.ROOT).contains(word);
     }
 }

@@ -27,9 +27,11 @@ final class PeersController {
     private final Peers peers;
     private final Replica replica;
     private final Page page;
+    private final NewCounters newCounters;
 
-    PeersController(Peers peers, Replica replica, Page page) {
+    PeersController(Peers peers, Replica replica, Page page, NewCounters newCounters) {
         this.page = page;
+        this.newCounters = newCounters;
         this.peers = peers;
         this.replica = replica;
     }
@@ -80,9 +82,15 @@ final class PeersController {
     }
 
     private CompletionStage<HttpResponse<?>> report(HttpRequest<?> request, String counter) {
+        Query.allow(request);
         MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
         CompletionStage<PeersReport> report;
         try {
+            if (!newCounters.isKnown(counter)) { // peers are not asked about names that a stranger invents
+                throw new Problem.Refusal(
+                        Problem.Type.UNKNOWN_COUNTER,
+                        "a replica reports counters that it has, or that its settings name; another replica may have it");
+            }
             report = peers.report(counter);
         } catch (IllegalArgumentException e) {
             throw new Problem.Refusal(Problem.Type.BAD_COUNTER_NAME, e.getMessage());

@@ -64,26 +64,34 @@ record Problem(
     /** The kinds of problem. Their names are part of the interface: they are never changed or given another meaning. */
     @Serdeable
     enum Type {
-        BAD_REQUEST("bad-request", 400, "The request cannot be understood"),
-        BAD_AMOUNT("bad-amount", 400, "The amount is not a whole number of 1 or more"),
-        BAD_COUNTER_NAME("bad-counter-name", 400, "That cannot be a counter's name"),
-        BAD_IDEMPOTENCY_KEY("bad-idempotency-key", 400, "The idempotency key is malformed"),
-        BAD_PAGE("bad-page", 400, "There is no such page"),
-        NOT_FOUND("not-found", 404, "There is nothing at this path"),
-        METHOD_NOT_ALLOWED("method-not-allowed", 405, "This path does not take this method"),
-        NOT_ACCEPTABLE("not-acceptable", 406, "None of the accepted media types is offered"),
+        BAD_REQUEST("bad-request", 400, "Bad request"),
+        BAD_AMOUNT("bad-amount", 400, "Invalid amount"),
+        BAD_COUNTER_NAME("bad-counter-name", 400, "Invalid counter name"),
+        BAD_IDEMPOTENCY_KEY("bad-idempotency-key", 400, "Invalid idempotency key"),
+        BAD_PAGE("bad-page", 400, "Invalid page"),
+        CROSS_ORIGIN("cross-origin", 403, "Cross-origin request refused"),
+        COUNTER_NOT_LISTED("counter-not-listed", 403, "Clients may not create this counter"),
+        NOT_FOUND("not-found", 404, "Not found"),
+        UNKNOWN_COUNTER("unknown-counter", 404, "This replica has no such counter"),
+        METHOD_NOT_ALLOWED("method-not-allowed", 405, "Method not allowed"),
+        NOT_ACCEPTABLE("not-acceptable", 406, "Not acceptable"),
+        REQUEST_TIMEOUT("request-timeout", 408, "The request took too long to arrive"),
         OVERFLOW("overflow", 409, "The count would pass its largest value"),
         TOO_LARGE("too-large", 413, "The request is too large"),
+        URI_TOO_LONG("uri-too-long", 414, "The request line is too long"),
         BODY_NOT_TAKEN("body-not-taken", 415, "This request takes no body"),
+        MISDIRECTED("misdirected", 421, "Another replica was demanded"),
         KEY_REUSED("idempotency-key-reused", 422, "The idempotency key was used for another increment"),
-        OUTCOME_UNKNOWN(
-                "outcome-unknown", 500, "The disk failed during the increment, which may or may not have happened"),
-        INTERNAL_ERROR("internal-error", 500, "Something went wrong in this replica"),
+        HEADERS_TOO_LARGE("headers-too-large", 431, "The headers are too large"),
+        OUTCOME_UNKNOWN("outcome-unknown", 500, "The increment may or may not have been counted"),
+        INTERNAL_ERROR("internal-error", 500, "Internal error"),
         BUSY("busy", 503, "Too many requests are waiting", 1),
         STOPPING("stopping", 503, "This replica is stopping", 1),
-        STORE_FAILED("store-failed", 503, "The disk has failed, and this replica has stopped counting"),
-        STORE_FULL("store-full", 507, "The disk has no room", 10),
-        TOO_MANY_COUNTERS("too-many-counters", 507, "This replica has as many counters as it may");
+        STORE_FAILED("store-failed", 503, "This replica has stopped counting"),
+        STORE_FULL("store-full", 507, "No space left on the disk", 10),
+        TOO_MANY_COUNTERS("too-many-counters", 507, "This replica may not have more counters");
+
+        private static final String PREFIX = "urn:counterset:problem:";
 
         private final String uri;
         private final int status;
@@ -95,10 +103,24 @@ record Problem(
         }
 
         Type(String name, int status, String title, int retryAfterSeconds) {
-            this.uri = "urn:counterset:problem:" + name;
+            this.uri = PREFIX + name;
             this.status = status;
             this.title = title;
             this.retryAfterSeconds = retryAfterSeconds;
+        }
+
+        /** Returns the type's own word, which the URI ends with. */
+        String word() {
+            return uri.substring(PREFIX.length());
+        }
+
+        String title() {
+            return title;
+        }
+
+        /** Returns whether it is the operator who can do something about it, rather than the client. */
+        boolean isOperators() {
+            return status >= 500 && this != STOPPING;
         }
 
         /** Returns the URI that stands for this type in a response. */
@@ -158,12 +180,26 @@ record Problem(
     static Problem ofAdd(Throwable failure) {
         if (failure instanceof CounterStoreException refused) {
             Type type = typeOf(refused);
-            return refused.outcome() == Outcome.NOT_APPLIED
-                    ? of(type, refused.getMessage())
-                    : outcomeUnknown(type, refused.getMessage());
+            String detail = detail(type);
+            return refused.outcome() == Outcome.NOT_APPLIED ? of(type, detail) : outcomeUnknown(type, detail);
         }
         LOG.error("an increment failed in an unexpected way", failure);
         return outcomeUnknown(Type.INTERNAL_ERROR, null);
+    }
+
+    /** Says what is meant, and nothing that another client sent: the exception's own message may name its counter, or a path. */
+    private static @Nullable String detail(Type type) {
+        return switch (type) {
+            case BUSY -> "nothing was added; retry in a moment";
+            case STORE_FULL -> "a new counter or key needs room; nothing was added, existing counters go on";
+            case TOO_MANY_COUNTERS -> "nothing was added; existing counters go on";
+            case KEY_REUSED -> "the key came before with another counter or amount; nothing was added";
+            case STORE_FAILED -> "the disk failed; nothing was added, and only a restart opens the store again";
+            case STOPPING -> "nothing was added; another replica may answer";
+            case OUTCOME_UNKNOWN -> "the disk failed during the increment; only a retry with the same key is safe";
+            case OVERFLOW -> "the count would pass its largest value; nothing was added";
+            default -> null;
+        };
     }
 
     private static Type typeOf(CounterStoreException refused) {
@@ -193,6 +229,9 @@ record Problem(
     MutableHttpResponse<Problem> fill(MutableHttpResponse<?> response) {
         if (type.retryAfterSeconds > 0) {
             response.header(HttpHeaders.RETRY_AFTER, Integer.toString(type.retryAfterSeconds));
+        }
+        if (type == Type.MISDIRECTED) { // a retry on another connection may reach another replica
+            response.header(HttpHeaders.CONNECTION, "close");
         }
         return response.status(status)
                 .header(HttpHeaders.CACHE_CONTROL, "no-store")

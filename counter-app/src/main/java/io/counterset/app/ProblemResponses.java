@@ -8,10 +8,14 @@ import io.micronaut.http.HttpResponse;
 import io.micronaut.http.HttpStatus;
 import io.micronaut.http.MutableHttpHeaders;
 import io.micronaut.http.MutableHttpResponse;
+import io.micronaut.http.codec.CodecException;
 import io.micronaut.http.server.exceptions.ExceptionHandler;
 import io.micronaut.http.server.exceptions.response.Error;
 import io.micronaut.http.server.exceptions.response.ErrorContext;
 import io.micronaut.http.server.exceptions.response.ErrorResponseProcessor;
+import io.micronaut.http.server.netty.NettyHttpRequest;
+import io.netty.handler.codec.http.TooLongHttpHeaderException;
+import io.netty.handler.codec.http.TooLongHttpLineException;
 import jakarta.inject.Singleton;
 import org.jspecify.annotations.Nullable;
 
@@ -33,7 +37,10 @@ final class ProblemResponses
         if (request.getMethod() == HttpMethod.OPTIONS && response.status() == HttpStatus.METHOD_NOT_ALLOWED) {
             return (MutableHttpResponse<Problem>) response; // a filter makes it the list of methods
         }
-        Problem.Type type = typeOf(response.status());
+        Problem.Type type = tooLong(request);
+        if (type == null) {
+            type = typeOf(response.status());
+        }
         if (context.getRootCause()
                 .filter(ConversionErrorException.class::isInstance)
                 .isPresent()) {
@@ -45,14 +52,27 @@ final class ProblemResponses
                     .ifPresent(methods -> headers.set(HttpHeaders.ALLOW, methods + "," + HttpMethod.OPTIONS));
         }
         if (type == Problem.Type.INTERNAL_ERROR
-                && (request.getMethod() == HttpMethod.POST || request.getPath().equals("/"))) {
-            return Problem.outcomeUnknown(type, null).fill(response); // it may have failed after it was counted
+                && context.getRootCause()
+                        .filter(CodecException.class::isInstance)
+                        .isPresent()) {
+            return Problem.outcomeUnknown(type, null).fill(response); // the answer failed, not what it was about
         }
         return Problem.of(type, detail(type, context)).fill(response);
     }
 
+    /** Returns which part of the request the decoder found too long, or null if none. */
+    private static Problem.@Nullable Type tooLong(HttpRequest<?> request) {
+        Throwable cause = request instanceof NettyHttpRequest<?> netty
+                ? netty.getNativeRequest().decoderResult().cause()
+                : null;
+        return cause instanceof TooLongHttpLineException
+                ? Problem.Type.URI_TOO_LONG
+                : cause instanceof TooLongHttpHeaderException ? Problem.Type.HEADERS_TOO_LARGE : null;
+    }
+
     private static Problem.Type typeOf(HttpStatus status) {
         return switch (status) {
+            case FORBIDDEN -> Problem.Type.CROSS_ORIGIN;
             case NOT_FOUND -> Problem.Type.NOT_FOUND;
             case METHOD_NOT_ALLOWED -> Problem.Type.METHOD_NOT_ALLOWED;
             case NOT_ACCEPTABLE -> Problem.Type.NOT_ACCEPTABLE;
@@ -68,6 +88,7 @@ final class ProblemResponses
                 context.getRequest().getMethodName() + " "
                         + context.getRequest().getPath();
             case INTERNAL_ERROR -> null; // the log has it
+            case URI_TOO_LONG, HEADERS_TOO_LARGE -> null; // the decoder's message says nothing more
             default ->
                 context.getErrors().stream().findFirst().map(Error::getMessage).orElse(null);
         };

@@ -11,25 +11,25 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import org.reactivestreams.Publisher;
 
-/** Ready as long as the store accepts increments and the process is not being stopped. Who is not ready still answers what it counted. */
+/** Ready while the store accepts increments and the process is not stopping. A replica that is not ready still serves its counts. */
 @Singleton
 @Readiness
 final class StoreHealth implements HealthIndicator {
 
     private final CounterStore store;
-    private final Drain drain;
+    private final Connections connections;
 
-    StoreHealth(CounterStore store, Drain drain) {
-        this.drain = drain;
+    StoreHealth(CounterStore store, Connections connections) {
+        this.connections = connections;
         this.store = store;
     }
 
     @Override
     public Publisher<HealthResult> getResult() {
-        boolean accepting = store.isAccepting() && !drain.isDraining();
+        boolean accepting = store.isAccepting() && !connections.isDraining();
         Map<String, Object> details = new LinkedHashMap<>();
         details.put("accepting", accepting);
-        store.failure().ifPresent(failure -> details.put("reason", failure.toString()));
+        store.failure().ifPresent(failure -> details.put("reason", "the disk failed; the log says how"));
         details.put("store", store.identity().id());
         details.put("incarnation", store.identity().incarnation());
         details.put("durability", store.durability().toString());

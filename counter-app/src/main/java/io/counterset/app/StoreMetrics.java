@@ -26,14 +26,20 @@ final class StoreMetrics implements MeterBinder {
     private final CounterStore store;
     private final CounterSettings settings;
     private final History history;
+    private final Refusals refusals;
+    private final Connections connections;
     private final BeanProvider<PrometheusMeterRegistry> prometheus;
 
     StoreMetrics(
             CounterStore store,
             CounterSettings settings,
             History history,
+            Refusals refusals,
+            Connections connections,
             BeanProvider<PrometheusMeterRegistry> prometheus) {
         this.history = history;
+        this.refusals = refusals;
+        this.connections = connections;
         this.prometheus = prometheus;
         this.store = store;
         this.settings = settings;
@@ -98,6 +104,18 @@ final class StoreMetrics implements MeterBinder {
                         settings.directory().resolve("counters.journal").toFile(),
                         File::length)
                 .description("Size of the journal; the next start needs as much free space")
+                .register(registry);
+        for (Problem.Type type : Problem.Type.values()) {
+            FunctionCounter.builder("counterset.refusals", refusals, r -> r.countOf(type))
+                    .description("Requests that were answered with a problem")
+                    .tag("type", type.word())
+                    .register(registry);
+        }
+        Gauge.builder("counterset.connections", connections, Connections::open)
+                .description("Connections that are open")
+                .register(registry);
+        FunctionCounter.builder("counterset.connections.closed", refusals, Refusals::closedConnections)
+                .description("Connections that were closed to make room for others")
                 .register(registry);
         Gauge.builder("counterset.build.info", () -> 1)
                 .description("The version that runs")

@@ -35,10 +35,10 @@ import org.slf4j.LoggerFactory;
 /**
  * The replicas of a counter, seen from this one: who they are, what each one counts, and how complete that picture is.
  *
- * <p>Peers are asked in rounds. A round asks every replica about one counter. Whoever wants a report while a round about the
- * same counter is waiting or running shares it, and rounds begin at least 250 ms apart whatever they are about: however many
- * clients ask, a peer is asked at most four times a second by this replica. Of more than 250 peers they begin more seldom, one
- * millisecond a peer apart: if every replica is watched, each still asks, and is asked, at most a thousand times a second.
+ * <p>Peers are asked in rounds. A round asks every replica about one counter. A report that is wanted while a round about the
+ * same counter is waiting or running shares it. Rounds about the main counter begin at least 250 ms apart, and so do rounds about
+ * all other counters together: however many clients ask, this replica asks a peer at most eight times a second, and other
+ * counters never delay the main one. With more than 250 peers rounds begin less often, one millisecond per peer apart.
  *
  * <p>Thread-safe; no method blocks. Made and closed by the application's context, where it needs a {@link Replica}; without one it
  * is not made.
@@ -79,7 +79,10 @@ public final class Peers implements AutoCloseable {
     /** The rounds that wait or run, by counter; guarded by itself. */
     private final Map<String, CompletableFuture<PeersReport>> rounds = new HashMap<>();
 
-    private long nextRound = System.nanoTime();
+    /** When the next round about the main counter, and about another one, may begin; guarded by {@link #rounds}. */
+    private long nextMain = System.nanoTime();
+
+    private long nextOther = nextMain;
     private volatile int listed;
     private boolean closed;
 
@@ -138,8 +141,8 @@ public final class Peers implements AutoCloseable {
      * Returns a report about one counter, at the latest when the deadline of the round has passed that this call begins or shares.
      * A counter that no replica ever added to is reported as 0 everywhere.
      *
-     * <p>The stage fails with {@link RejectedExecutionException}, and nobody is asked, if rounds about 16 other counters are
-     * waiting already or the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
+     * <p>The stage fails with {@link RejectedExecutionException}, and nobody is asked, if the counter is not the main one and
+     * rounds about 16 others are waiting already or the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
      * is in the report.
      *
      * @throws IllegalArgumentException if the name is not a counter's name
@@ -155,12 +158,21 @@ public final class Peers implements AutoCloseable {
             }
             if (closed) {
                 return refused("this replica no longer asks its peers: it is being stopped");
-            } else if (rounds.size() == MOST_ROUNDS) {
-                return refused("reports about " + MOST_ROUNDS + " other counters are wanted already");
+            }
+            boolean main = counter.equals(replica.mainCounter());
+            int others = rounds.size() - (rounds.containsKey(replica.mainCounter()) ? 1 : 0);
+            if (!main && others == MOST_ROUNDS) {
+                return refused("too many peer reports in progress (" + MOST_ROUNDS + ")");
             }
             long now = System.nanoTime();
-            long begin = nextRound - now > 0 ? nextRound : now;
-            nextRound = begin + Math.max(interval, interval * listed / PEERS_AN_INTERVAL);
+            long next = main ? nextMain : nextOther;
+            long begin = next - now > 0 ? next : now;
+            next = begin + Math.max(interval, interval * listed / PEERS_AN_INTERVAL);
+            if (main) {
+                nextMain = next;
+            } else {
+                nextOther = next;
+            }
             delay = begin - now;
             round = new CompletableFuture<>();
             rounds.put(counter, round);

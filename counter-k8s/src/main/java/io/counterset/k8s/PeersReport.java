@@ -236,7 +236,8 @@ public record PeersReport(
     public String headline() {
         long replaced = count(State.REPLACED);
         long rolledBack = count(State.ROLLED_BACK);
-        return counter + ": " + (complete ? "total " : "at least ") + total + ", " + answered + " of " + expected
+        return Replica.escaped(counter) + ": " + (complete ? "total " : "at least ") + total + ", " + answered + " of "
+                + expected
                 + (expected == 1 ? " replica" : " replicas") + " answered"
                 + (replaced + rolledBack > 0 ? "; " : "")
                 + (replaced > 0 ? replaced + " replaced" : "")

@@ -3,6 +3,7 @@ package io.counterset.k8s;
 import io.counterset.CounterStore;
 import io.counterset.StoreIdentity;
 import io.micronaut.serde.annotation.Serdeable;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.UUID;
 
@@ -56,6 +57,31 @@ public record Replica(String instance, CounterStore store, String mainCounter, i
                                 || Character.getType(c) == Character.LINE_SEPARATOR
                                 || Character.getType(c) == Character.PARAGRAPH_SEPARATOR
                                 || Character.getType(c) == Character.SURROGATE);
+    }
+
+    /**
+     * Returns a counter's name as a terminal or a table may show it: a backslash doubled, and characters that are invisible, break
+     * lines or turn the direction of the text as <code>\\u202E</code>.
+     */
+    public static String escaped(String name) {
+        if (name.chars().allMatch(c -> c >= ' ' && c < 0x7F && c != '\\')) {
+            return name;
+        }
+        StringBuilder shown = new StringBuilder();
+        name.codePoints().forEach(c -> {
+            switch (Character.getType(c)) {
+                case Character.CONTROL,
+                        Character.FORMAT,
+                        Character.LINE_SEPARATOR,
+                        Character.PARAGRAPH_SEPARATOR,
+                        Character.PRIVATE_USE,
+                        Character.UNASSIGNED,
+                        Character.SURROGATE ->
+                    shown.append(String.format(Locale.ROOT, c > 0xFFFF ? "\\U%08X" : "\\u%04X", c));
+                default -> shown.append(c == '\\' ? "\\\\" : Character.toString(c));
+            }
+        });
+        return shown.toString();
     }
 
     /**

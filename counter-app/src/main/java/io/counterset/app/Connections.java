@@ -1,0 +1,578 @@
+package io.counterset.app;
+
+import io.micronaut.context.event.BeanCreatedEvent;
+import io.micronaut.context.event.BeanCreatedEventListener;
+import io.micronaut.http.netty.channel.ChannelPipelineCustomizer;
+import io.micronaut.http.server.netty.NettyServerCustomizer;
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.Unpooled;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelDuplexHandler;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelFutureListener;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelPipeline;
+import io.netty.channel.ChannelPromise;
+import io.netty.channel.WriteBufferWaterMark;
+import io.netty.channel.socket.SocketChannel;
+import io.netty.handler.codec.DateFormatter;
+import io.netty.handler.codec.DecoderResult;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpObject;
+import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpResponse;
+import io.netty.handler.codec.http.HttpStatusClass;
+import io.netty.handler.codec.http.HttpUtil;
+import io.netty.handler.codec.http.HttpVersion;
+import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.handler.ssl.SslHandler;
+import io.netty.util.ReferenceCountUtil;
+import io.netty.util.concurrent.Future;
+import jakarta.annotation.PreDestroy;
+import jakarta.inject.Singleton;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayDeque;
+import java.util.Date;
+import java.util.Iterator;
+import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Bounds what a connection can cost, and empties all of them before the server stops. Thread-safe.
+ *
+ * <ul>
+ *   <li>A connection has one request in progress. What a client pipelines after it stays in its socket, but for one buffer.
+ *   <li>Nothing is read after a request that ends its connection: such a request could be counted and not be answered.
+ *   <li>A client has {@link #HEAD_SECONDS} to send the head of a request once it began, and {@link #STALL_SECONDS} to take
+ *       answers. A body that is still arriving when its request is answered ends the connection.
+ *   <li>There are at most {@code counter.max-connections}. A new one then takes the place of the one that is idle the longest.
+ * </ul>
+ *
+ * Closing a connection between two requests can lose a request that is in flight, and its sender cannot know whether it was
+ * counted. So while the server drains, every answer says that its connection ends with it.
+ */
+@Singleton
+final class Connections implements BeanCreatedEventListener<NettyServerCustomizer.Registry> {
+
+    /** How long the head of a request may take, in seconds. */
+    static final int HEAD_SECONDS = 10;
+
+    /** How long a client may leave answers unread before its connection is closed, in seconds. */
+    static final int STALL_SECONDS = 30;
+
+    /** How much is read and thrown away after the last answer of a connection, so that the client gets that answer. */
+    static final int MOST_DISCARDED_BYTES = 256 * 1024;
+
+    /** And for how long, in seconds. */
+    static final int DISCARD_SECONDS = 2;
+
+    /** So many bytes are decoded at a time: too few for more than 16 requests. */
+    private static final int SLICE = 256;
+
+    /** Answers that may wait to be sent before no more requests are taken from the connection, in bytes. */
+    private static final WriteBufferWaterMark UNSENT = new WriteBufferWaterMark(8 * 1024, 16 * 1024);
+
+    private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
+
+    private final Map<Channel, Connection> all = new ConcurrentHashMap<>();
+    private final AtomicInteger open = new AtomicInteger();
+    private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(task -> {
+        Thread made = new Thread(task, "counterset-connections");
+        made.setDaemon(true);
+        return made;
+    });
+    private final int most;
+    private final Refusals refusals;
+
+    /** Seconds since the start: precise enough for limits of seconds, and free to read for each request. */
+    private volatile int now;
+
+    private final long started = System.nanoTime();
+
+    private volatile boolean draining;
+
+    Connections(CounterSettings settings, Refusals refusals) {
+        this.most = settings.maxConnections();
+        this.refusals = refusals;
+        ScheduledFuture<?> unused = timer.scheduleAtFixedRate(this::tick, 1, 1, TimeUnit.SECONDS);
+    }
+
+    @Override
+    public NettyServerCustomizer.Registry onCreated(BeanCreatedEvent<NettyServerCustomizer.Registry> event) {
+        event.getBean().register(new Customizer(null));
+        return event.getBean();
+    }
+
+    /** Whether the process has been told to stop. */
+    boolean isDraining() {
+        return draining;
+    }
+
+    /** Begins, and returns once no connection is open or the time is over. */
+    void drain(Duration atMost) throws InterruptedException {
+        draining = true;
+        long until = System.nanoTime() + atMost.toNanos();
+        synchronized (open) {
+            for (long left = atMost.toMillis(); open.get() > 0 && left > 0; ) {
+                open.wait(left);
+                left = (until - System.nanoTime()) / 1_000_000;
+            }
+        }
+    }
+
+    /** Returns how many connections are open. */
+    int open() {
+        return open.get();
+    }
+
+    private void tick() {
+        try {
+            now = (int) ((System.nanoTime() - started) / 1_000_000_000);
+            refusals.tick();
+            all.values().forEach(Connection::checkTime);
+        } catch (RuntimeException e) {
+            LOG.error("checking the connections failed", e);
+        }
+    }
+
+    @PreDestroy
+    void close() {
+        timer.shutdownNow();
+    }
+
+    /** Makes room for a new connection, if there are too many: at the cost of the one that is idle the longest. */
+    private synchronized void evict(Connection newest) {
+        Connection victim = newest;
+        long longest = -1;
+        long time = System.nanoTime();
+        for (Connection connection : all.values()) {
+            long idle = time - connection.idleSince;
+            if (connection != newest && connection.isIdle && idle > longest) {
+                longest = idle;
+                victim = connection;
+            }
+        }
+        refusals.connectionClosed();
+        victim.isIdle = false; // so that the next one takes another
+        victim.channel.eventLoop().execute(victim::closeNow);
+    }
+
+    /** Written as bytes: there is no request that the server could answer. */
+    private static byte[] headTimeout() {
+        Problem.Type type = Problem.Type.REQUEST_TIMEOUT;
+        String body = "{\"type\":\"" + type + "\",\"title\":\"" + type.title()
+                + "\",\"status\":408,\"increment\":\"not-applied\"}";
+        return ("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nDate: "
+                        + DateFormatter.format(Date.from(Instant.now()))
+                        + "\r\nContent-Type: " + Problem.MEDIA_TYPE
+                        + "\r\nContent-Length: " + body.length() + "\r\n\r\n" + body)
+                .getBytes(StandardCharsets.US_ASCII);
+    }
+
+    private final class Customizer implements NettyServerCustomizer {
+
+        private final @Nullable Channel channel;
+
+        Customizer(@Nullable Channel channel) {
+            this.channel = channel;
+        }
+
+        @Override
+        public NettyServerCustomizer specializeForChannel(Channel made, ChannelRole role) {
+            return new Customizer(made);
+        }
+
+        @Override
+        public void onStreamPipelineBuilt() {
+            if (channel != null) {
+                Connection connection = new Connection(channel);
+                ChannelPipeline pipeline = channel.pipeline();
+                pipeline.addBefore(
+                        ChannelPipelineCustomizer.HANDLER_MICRONAUT_INBOUND, "counterset-requests", connection);
+                if (pipeline.get(ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC) != null) {
+                    pipeline.addBefore(
+                            ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC, "counterset-bytes", connection.bytes);
+                }
+            }
+        }
+    }
+
+    /**
+     * One connection: this handler sees requests and answers, {@link #bytes} what the decoder has yet to see. All but
+     * {@link #idleSince}, {@link #headSince} and {@link #stalledSince} belongs to the event loop.
+     */
+    private final class Connection extends ChannelDuplexHandler {
+
+        static final int BUSY = Integer.MAX_VALUE;
+
+        private final Channel channel;
+        private final Bytes bytes = new Bytes();
+        private final Queue<Object> decoded = new ArrayDeque<>(4);
+        private @Nullable ChannelHandlerContext context;
+
+        // Seconds as of now, or BUSY: a request that is late is found by the timer.
+        private volatile boolean isIdle = true;
+        private volatile long idleSince = System.nanoTime();
+        private volatile int headSince = BUSY;
+        private volatile int stalledSince = BUSY;
+
+        private boolean passing; // a request is passed on, but not yet its end
+        private boolean received = true; // all of the last request that is not empty
+        private boolean answered = true; // all of its answer is written
+        private boolean ending; // nothing after the last request is taken
+        private boolean delivering;
+        private boolean linger; // there may be unread bytes, which would reset the connection if it were closed
+
+        Connection(Channel channel) {
+            this.channel = channel;
+            channel.config().setWriteBufferWaterMark(UNSENT);
+        }
+
+        boolean mayTakeRequest() {
+            return (!received || answered) && channel.isWritable();
+        }
+
+        @Override
+        public void handlerAdded(ChannelHandlerContext context) {
+            this.context = context;
+            all.put(channel, this);
+            if (open.incrementAndGet() > most) {
+                evict(this);
+            }
+        }
+
+        @Override
+        public void handlerRemoved(ChannelHandlerContext context) {
+            all.remove(channel);
+            decoded.forEach(ReferenceCountUtil::release);
+            decoded.clear();
+            if (open.decrementAndGet() == 0) {
+                synchronized (open) {
+                    open.notifyAll();
+                }
+            }
+        }
+
+        /** Another thread's: only decides, and lets the event loop act. */
+        private void checkTime() {
+            int second = now;
+            if (second - headSince > HEAD_SECONDS && headSince != BUSY) {
+                channel.eventLoop().execute(() -> {
+                    if (headSince != BUSY && now - headSince > HEAD_SECONDS) {
+                        headSince = BUSY;
+                        ending = true;
+                        refusals.count(Problem.Type.REQUEST_TIMEOUT);
+                        bytes.endWith(headTimeout());
+                    }
+                });
+            } else if (stalledSince != BUSY && second - stalledSince > STALL_SECONDS) {
+                channel.eventLoop().execute(this::closeNow);
+            }
+        }
+
+        @Override
+        public void channelRead(ChannelHandlerContext context, Object message) {
+            if (message instanceof HttpRequest) {
+                headSince = BUSY;
+                isIdle = false;
+            }
+            decoded.add(message);
+            deliver();
+        }
+
+        /** Passes on what is decoded, up to the end of the one request that may be in progress. */
+        private void deliver() {
+            ChannelHandlerContext context = this.context;
+            if (delivering || context == null) {
+                return;
+            }
+            delivering = true;
+            try {
+                while (!decoded.isEmpty() && (passing || mayTakeRequest())) {
+                    Object message = decoded.remove();
+                    if (!passing && ending) {
+                        linger = true;
+                        ReferenceCountUtil.release(message);
+                        continue;
+                    }
+                    if (message instanceof HttpRequest request) {
+                        requireValid(request);
+                        passing = true;
+                        answered = false;
+                        boolean failed = request.decoderResult().isFailure();
+                        received = failed
+                                || (!HttpUtil.isTransferEncodingChunked(request)
+                                        && HttpUtil.getContentLength(request, 0L) == 0);
+                        passing = !failed; // the decoder gives nothing after a failure
+                        ending = !HttpUtil.isKeepAlive(request);
+                    }
+                    if (message instanceof HttpObject part
+                            && part.decoderResult().isFailure()) {
+                        ending = true;
+                        linger = true;
+                    }
+                    if (message instanceof LastHttpContent) {
+                        passing = false;
+                        received = true;
+                    }
+                    context.fireChannelRead(message);
+                }
+            } finally {
+                delivering = false;
+            }
+        }
+
+        /** Marks as bad what the decoder and the framework let pass although RFC 9110 and 9112 forbid it. */
+        private static void requireValid(HttpRequest request) {
+            if (request.decoderResult().isFailure()) {
+                return;
+            }
+            HttpVersion version = request.protocolVersion();
+            if (version.majorVersion() != 1) { // RFC 9112, section 2.3
+                request.setProtocolVersion(HttpVersion.HTTP_1_1);
+                bad(request, "the version of HTTP is not 1.1 or 1.0");
+            }
+            Iterator<String> hosts = request.headers().valueStringIterator(HttpHeaderNames.HOST);
+            boolean one = hosts.hasNext() && hosts.next() != null && !hosts.hasNext();
+            if (!one && version.minorVersion() > 0) { // RFC 9112, section 3.2
+                bad(request, "a request has one Host");
+            }
+            String method = request.method().name();
+            for (int i = 0; i < method.length(); i++) { // RFC 9110, section 9.1: "post" is another method than POST
+                if (method.charAt(i) >= 'a' && method.charAt(i) <= 'z') {
+                    bad(request, "methods are written in capitals");
+                }
+            }
+        }
+
+        private static void bad(HttpRequest request, String reason) {
+            request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException(reason)));
+        }
+
+        private void idle() {
+            idleSince = System.nanoTime();
+            isIdle = true;
+        }
+
+        /** Goes on with what waited for the last answer. */
+        private void resume() {
+            ChannelHandlerContext context = this.context;
+            if (delivering || context == null) {
+                return;
+            }
+            if (!decoded.isEmpty()) {
+                deliver();
+                context.fireChannelReadComplete();
+            }
+            if (mayTakeRequest() && decoded.isEmpty()) {
+                bytes.resume();
+            }
+        }
+
+        @Override
+        public void channelWritabilityChanged(ChannelHandlerContext context) throws Exception {
+            stalledSince = channel.isWritable() ? BUSY : now;
+            super.channelWritabilityChanged(context);
+            resume();
+        }
+
+        @Override
+        public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) throws Exception {
+            if (message instanceof HttpResponse response
+                    && response.status().codeClass() == HttpStatusClass.INFORMATIONAL) {
+                super.write(context, message, promise);
+                return;
+            }
+            boolean close = false;
+            if (message instanceof HttpResponse response) {
+                if (draining || !received || ending) {
+                    response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+                }
+                if (!received) {
+                    linger = true;
+                }
+                if (!response.headers().contains(HttpHeaderNames.DATE)) { // the decoder's failures have none
+                    response.headers().set(HttpHeaderNames.DATE, DateFormatter.format(Date.from(Instant.now())));
+                }
+                if (!HttpUtil.isKeepAlive(response)) {
+                    ending = true;
+                }
+            }
+            if (message instanceof LastHttpContent) {
+                answered = true;
+                close = ending;
+            }
+            if (!close) {
+                super.write(context, message, promise);
+                if (answered) {
+                    idle();
+                    resume();
+                }
+                return;
+            }
+            super.write(context, message, promise.unvoid().addListener(sent -> end()));
+        }
+
+        @Override
+        public void close(ChannelHandlerContext context, ChannelPromise promise) throws Exception {
+            if (ending && answered && linger) {
+                promise.setSuccess(); // end() does it once the client has had the time to read the answer
+            } else {
+                super.close(context, promise);
+            }
+        }
+
+        private void closeNow() {
+            linger = false;
+            ChannelFuture unused = channel.close(); // a connection that cannot be closed is closed already
+        }
+
+        /** Closes the connection after its last answer. With bytes of the client unread that would destroy the answer. */
+        private void end() {
+            if (!linger
+                    || !(channel instanceof SocketChannel socket)
+                    || channel.pipeline().get(SslHandler.class) != null) {
+                closeNow();
+                return;
+            }
+            bytes.discard(socket);
+        }
+
+        @Override
+        public void exceptionCaught(ChannelHandlerContext context, Throwable cause) throws Exception {
+            if (cause instanceof IOException) {
+                LOG.debug("a connection failed", cause); // the client's affair
+                closeNow();
+            } else {
+                super.exceptionCaught(context, cause);
+            }
+        }
+
+        /** Gives the decoder few bytes at a time, and none while a request is in progress. */
+        private final class Bytes extends ChannelDuplexHandler {
+
+            private final Queue<ByteBuf> held = new ArrayDeque<>(4);
+            private @Nullable ChannelHandlerContext context;
+            private boolean wanted; // the server asked for more
+            private boolean discarding;
+            private int discarded;
+
+            @Override
+            public void handlerAdded(ChannelHandlerContext context) {
+                this.context = context;
+            }
+
+            @Override
+            public void handlerRemoved(ChannelHandlerContext context) {
+                held.forEach(ReferenceCountUtil::release);
+                held.clear();
+            }
+
+            @Override
+            public void read(ChannelHandlerContext context) {
+                wanted = true;
+                if (held.isEmpty()) {
+                    if (mayTakeRequest() && !(ending && received)) {
+                        wanted = false;
+                        context.read();
+                    }
+                } else if (mayTakeRequest()) {
+                    channel.eventLoop().execute(this::resume); // not from within: it may be at the decoder's work
+                }
+            }
+
+            @Override
+            public void channelRead(ChannelHandlerContext context, Object message) {
+                if (!(message instanceof ByteBuf buffer)) {
+                    context.fireChannelRead(message);
+                } else if (discarding || (ending && received)) {
+                    discarded += buffer.readableBytes();
+                    linger = true;
+                    buffer.release();
+                } else {
+                    held.add(buffer);
+                    feed(context);
+                }
+            }
+
+            @Override
+            public void channelReadComplete(ChannelHandlerContext context) {
+                if (discarding) {
+                    if (discarded > MOST_DISCARDED_BYTES) {
+                        closeNow();
+                    } else {
+                        context.read();
+                    }
+                } else {
+                    context.fireChannelReadComplete();
+                }
+            }
+
+            private void feed(ChannelHandlerContext context) {
+                while (!held.isEmpty() && mayTakeRequest() && decoded.isEmpty()) {
+                    ByteBuf buffer = held.element();
+                    if (ending && received) {
+                        linger = true;
+                        held.remove().release();
+                        continue;
+                    }
+                    if (received && headSince == BUSY) {
+                        headSince = now;
+                    }
+                    if (buffer.readableBytes() <= SLICE) {
+                        context.fireChannelRead(held.remove());
+                    } else {
+                        context.fireChannelRead(buffer.readRetainedSlice(SLICE));
+                    }
+                }
+            }
+
+            void resume() {
+                ChannelHandlerContext context = this.context;
+                if (context == null || discarding) {
+                    return;
+                }
+                if (!held.isEmpty()) {
+                    feed(context);
+                    context.fireChannelReadComplete();
+                } else if (wanted && !(ending && received)) {
+                    wanted = false;
+                    context.read();
+                }
+            }
+
+            /** Sends an answer that is no answer to a request, and closes the connection. */
+            void endWith(byte[] answer) {
+                ChannelHandlerContext context = this.context;
+                if (context != null) {
+                    ChannelFuture unused = context.writeAndFlush(Unpooled.wrappedBuffer(answer))
+                            .addListener(ChannelFutureListener.CLOSE);
+                }
+            }
+
+            /** Says that nothing more comes, and takes what the client still sends: for a while, and not without end. */
+            void discard(SocketChannel socket) {
+                ChannelHandlerContext context = this.context;
+                if (context == null || discarding) {
+                    return;
+                }
+                discarding = true;
+                Future<?> unused = channel.eventLoop().schedule(() -> closeNow(), DISCARD_SECONDS, TimeUnit.SECONDS);
+                ChannelFuture unusedEither = socket.shutdownOutput().addListener(done -> context.read());
+            }
+        }
+    }
+}

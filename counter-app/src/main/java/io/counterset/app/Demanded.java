@@ -1,0 +1,40 @@
+package io.counterset.app;
+
+import io.micronaut.http.HttpRequest;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * The header by which a request demands the replica that it is for, and an answer names the one that it is from. A load balancer
+ * may take a retry to another replica, which does not know the idempotency key and would count again; with this header it refuses
+ * instead, and the client retries until it reaches the right one.
+ */
+final class Demanded {
+
+    static final String HEADER = "Counterset-Instance";
+    static final String RESPONSE = "The replica that answered";
+    static final String DESCRIPTION =
+            "The replica that this request is for, as an earlier answer named it. Any other replica"
+                    + " answers 421 and adds nothing, so a retry with an Idempotency-Key is safe behind any load balancer:"
+                    + " repeat it until it reaches that replica";
+
+    private Demanded() {}
+
+    /**
+     * Requires that the request is for {@code instance}, or for any replica.
+     *
+     * @throws Problem.Refusal if it is for another one
+     */
+    static void require(HttpRequest<?> request, String instance) {
+        String demanded = request.getHeaders().get(HEADER);
+        if (demanded != null && !demanded.equals(encode(instance))) {
+            throw new Problem.Refusal(
+                    Problem.Type.MISDIRECTED, "nothing was added; retry on a new connection to reach another replica");
+        }
+    }
+
+    /** Returns the name as it stands in a header: percent-encoded where it is not a plain host name. */
+    static String encode(String instance) {
+        return URLEncoder.encode(instance, StandardCharsets.UTF_8).replace("+", "%20");
+    }
+}

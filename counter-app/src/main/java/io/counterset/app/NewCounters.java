@@ -1,0 +1,72 @@
+package io.counterset.app;
+
+import io.counterset.Counter;
+import io.counterset.CounterStore;
+import jakarta.inject.Singleton;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.function.Supplier;
+
+/**
+ * Decides which counters clients may create. A counter takes memory and room on the disk for good, so a stranger who could
+ * create them without end would stop this replica for good. Thread-safe; does not block on the disk.
+ */
+@Singleton
+final class NewCounters {
+
+    private final CounterStore store;
+    private final CounterSettings.Create allowed;
+    private final Set<String> configured;
+
+    /** Counters created since the start, whose first add may not be durable yet. At most {@code counter.create}. */
+    private final Set<String> created = new HashSet<>();
+
+    NewCounters(CounterStore store, CounterSettings settings) {
+        this.store = store;
+        this.allowed = settings.create();
+        this.configured = new HashSet<>(settings.metrics());
+        this.configured.add(settings.name());
+        this.configured.addAll(allowed.names());
+    }
+
+    /**
+     * Runs {@code add}, which must add to {@code counter} without waiting for the disk.
+     *
+     * @throws Problem.Refusal if that would create a counter and may not; nothing was added
+     */
+    <T> T add(Counter counter, Supplier<T> add) {
+        return counter.value() > 0 ? add.get() : create(counter.name(), add);
+    }
+
+    /** Counters are counted and created under one lock, so that concurrent requests cannot pass the limit. */
+    private synchronized <T> T create(String name, Supplier<T> add) {
+        if (configured.contains(name) || created.contains(name)) {
+            return add.get();
+        }
+        if (!allowed.names().isEmpty()) {
+            throw new Problem.Refusal(
+                    Problem.Type.COUNTER_NOT_LISTED, "counter.create lists the counters that clients may create");
+        }
+        long before = store.statistics().counters();
+        if (before >= allowed.most()) {
+            throw new Problem.Refusal(
+                    Problem.Type.TOO_MANY_COUNTERS,
+                    "counter.create allows " + allowed.most() + " counters; existing ones go on counting");
+        }
+        T result = add.get();
+        if (store.statistics().counters() > before) {
+            created.add(name);
+        }
+        return result;
+    }
+
+    /** Returns whether this replica has the counter, or is configured to have it. */
+    boolean isKnown(String name) {
+        if (store.counter(name).value() > 0 || configured.contains(name)) {
+            return true;
+        }
+        synchronized (this) {
+            return created.contains(name);
+        }
+    }
+}

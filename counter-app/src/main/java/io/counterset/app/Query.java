@@ -1,0 +1,46 @@
+package io.counterset.app;
+
+import io.micronaut.http.HttpRequest;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/** Reads the query of a request. A parameter that is not known is refused: it may well have meant one that is. */
+final class Query {
+
+    private Query() {}
+
+    /**
+     * Requires that the query has no parameters but {@code known} ones, each at most once.
+     *
+     * @throws Problem.Refusal if it has
+     */
+    static void allow(HttpRequest<?> request, String... known) {
+        Set<String> names = request.getParameters().names();
+        for (String name : names) {
+            if (!Arrays.asList(known).contains(name)) {
+                throw new Problem.Refusal(
+                        Problem.Type.BAD_REQUEST,
+                        "'" + name + "' is not a parameter of this path; expected "
+                                + (known.length == 0 ? "none" : String.join(", ", known)));
+            }
+        }
+        for (String name : names) {
+            one(request, name, Problem.Type.BAD_REQUEST);
+        }
+    }
+
+    /**
+     * Returns the value of a parameter, or null if the query does not have it.
+     *
+     * @throws Problem.Refusal of type {@code repeated} if it comes more than once
+     */
+    static @Nullable String one(HttpRequest<?> request, String name, Problem.Type repeated) {
+        List<String> values = request.getParameters().getAll(name);
+        if (values.size() > 1) {
+            throw new Problem.Refusal(repeated, name + " is given " + values.size() + " times; expected once");
+        }
+        return values.isEmpty() ? null : values.get(0);
+    }
+}

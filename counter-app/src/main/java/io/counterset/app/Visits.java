@@ -1,0 +1,66 @@
+package io.counterset.app;
+
+import io.micronaut.http.HttpHeaders;
+import io.micronaut.http.HttpMethod;
+import io.micronaut.http.HttpRequest;
+import io.micronaut.http.HttpResponse;
+import io.micronaut.http.MediaType;
+import io.micronaut.http.annotation.Controller;
+import io.micronaut.http.annotation.Get;
+import io.micronaut.http.annotation.Produces;
+import io.swagger.v3.oas.annotations.Hidden;
+import java.util.List;
+import java.util.Locale;
+
+/** What counts as a visit to {@code /}, and what crawlers are told. docs/http.md has the rule in words. */
+@Hidden
+@Controller
+final class Visits {
+
+    /** Parts of the names of clients that look without a visitor: checks of load balancers, and declared bots. */
+    private static final List<String> MACHINES = List.of(
+            "bot",
+            "crawl",
+            "spider",
+            "slurp",
+            "health", // ELB-HealthChecker, Amazon-Route53-Health-Check-Service
+            "googlehc",
+            "kube-probe",
+            "load balancer agent",
+            "probe",
+            "monitor",
+            "uptime",
+            "facebookexternalhit",
+            "prometheus/");
+
+    /**
+     * Returns whether a person, or a program of theirs, asks to see the count: not a {@code HEAD}, not what a browser fetches ahead,
+     * not what another site makes a browser fetch, no load balancer's check and no declared bot.
+     */
+    static boolean isVisit(HttpRequest<?> request) {
+        HttpHeaders headers = request.getHeaders();
+        return request.getMethod() != HttpMethod.HEAD
+                && !value(headers, "Sec-Fetch-Site").equals("cross-site")
+                && !value(headers, "Sec-Purpose").contains("prefetch")
+                && !value(headers, "Purpose").contains("prefetch")
+                && !value(headers, "X-Purpose").contains("preview")
+                && !value(headers, "X-Moz").contains("prefetch")
+                && !isMachine(value(headers, HttpHeaders.USER_AGENT));
+    }
+
+    private static boolean isMachine(String client) {
+        return MACHINES.stream().anyMatch(client::contains);
+    }
+
+    private static String value(HttpHeaders headers, String name) {
+        String value = headers.get(name);
+        return value == null ? "" : value.toLowerCase(Locale.ROOT);
+    }
+
+    /** Asks crawlers to stay away: a page that counts its visitors has nothing to index. */
+    @Get("/robots.txt")
+    @Produces(MediaType.ALL)
+    HttpResponse<String> robots() {
+        return HttpResponse.ok("User-agent: *\nDisallow: /\n").contentType(Negotiation.TEXT);
+    }
+}
