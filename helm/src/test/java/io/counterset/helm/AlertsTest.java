@@ -79,7 +79,7 @@ class AlertsTest {
     private static Map<String, String> with(Object... changes) {
         Map<String, String> series = healthy(RELEASE);
         for (int i = 0; i < changes.length; i += 2) {
-            String[] key = ((String) changes[i]).split(" ");
+            String[] key = ((String) changes[i]).split(" ", -1);
             Object value = changes[i + 1];
             List<String> changed = series.keySet().stream()
                     .filter(s -> s.contains(key[0]))
@@ -197,7 +197,7 @@ class AlertsTest {
                 .put("eval_time", "60m");
         ArrayNode samples = expected.putArray("exp_samples");
         for (String firing : scenario.firing) {
-            String[] alert = firing.split(" ");
+            String[] alert = firing.split(" ", -1);
             samples.addObject()
                     .put("labels", "{alertname=\"%s\", statefulset=\"%s\"}".formatted(alert[0], alert[1]))
                     .put("value", 1);
@@ -215,7 +215,7 @@ class AlertsTest {
 
         assertThat(scenarios().stream()
                         .flatMap(s -> s.firing.stream())
-                        .map(f -> f.split(" ")[0])
+                        .map(f -> f.split(" ", -1)[0])
                         .collect(Collectors.toSet()))
                 .containsExactlyInAnyOrderElementsOf(rules.findValuesAsText("alert"));
     }

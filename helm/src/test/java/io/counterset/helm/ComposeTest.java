@@ -48,7 +48,7 @@ class ComposeTest {
         COMPOSE.path("services")
                 .forEach(replica -> assertThat(replica.at("/environment/COUNTER_PEERS_ADDRESSES")
                                 .asText()
-                                .split(","))
+                                .split(",", -1))
                         .containsExactlyInAnyOrderElementsOf(addresses));
     }
 

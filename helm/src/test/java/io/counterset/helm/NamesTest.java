@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -93,13 +94,13 @@ class NamesTest {
     private static List<String> shape(Chart.Objects objects) {
         List<String> shape = new ArrayList<>();
         objects.all().stream().map(o -> o.path("kind").asText()).sorted().forEach(shape::add);
-        TreeSet<String> places = new TreeSet<>();
+        Set<String> places = new TreeSet<>();
         objects.all().forEach(o -> walk(o.path("kind").asText(), o, places));
         shape.addAll(places);
         return shape;
     }
 
-    private static void walk(String place, JsonNode node, TreeSet<String> places) {
+    private static void walk(String place, JsonNode node, Set<String> places) {
         places.add(place + " " + node.getNodeType());
         node.properties()
                 .forEach((Map.Entry<String, JsonNode> e) -> walk(place + "/" + e.getKey(), e.getValue(), places));
