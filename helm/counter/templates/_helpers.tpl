@@ -253,6 +253,9 @@ settings back with the image.
   "COUNTER_MAX_PENDING" .Values.counter.maxPending
   "COUNTER_IDEMPOTENCY_MAX_KEYS" .Values.counter.idempotency.maxKeys
   "COUNTER_IDEMPOTENCY_MAX_AGE" .Values.counter.idempotency.maxAge
+  "COUNTER_CREATE" (ternary (join "," .Values.counter.create) .Values.counter.create (kindIs "slice" .Values.counter.create))
+  "COUNTER_MAX_AMOUNT" .Values.counter.maxAmount
+  "COUNTER_MAX_CONNECTIONS" .Values.counter.maxConnections
   "COUNTER_COUNT_FILE_AHEAD" .Values.counter.countFileAhead
   "COUNTER_PEERS_TIMEOUT" .Values.peers.timeout
   "COUNTER_PEERS_DEADLINE" .Values.peers.deadline

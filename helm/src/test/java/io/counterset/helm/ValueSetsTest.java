@@ -26,8 +26,11 @@ class ValueSetsTest {
     private static final String RELEASE = "app-python";
 
     /** Set by the cluster, by the peers source that the chart does not offer, or by the place where the volume is mounted. */
-    private static final Set<String> NOT_VALUES =
-            Set.of("COUNTER_PEERS_ADDRESSES", "COUNTER_PEERS_DIRECTORY", "MICRONAUT_SERVER_HOST");
+    private static final Set<String> NOT_VALUES = Set.of(
+            "COUNTER_PEERS_ADDRESSES",
+            "COUNTER_PEERS_DIRECTORY",
+            "MICRONAUT_SERVER_HOST",
+            "MICRONAUT_SERVER_IDLE_TIMEOUT");
 
     /** The lists of what the service can be told: variables as they are, and names below {@code counter.peers.}. */
     private static final Pattern SETTING = Pattern.compile("(?m)^\\| `((?:COUNTER|MICRONAUT)_[A-Z_]+)` \\|");
