@@ -243,8 +243,8 @@ final class Journal implements Closeable {
 
         Contents read(IdempotencyWindow window) throws IOException {
             StoreIdentity identity = readHeader();
-            byte[] first = readBatch(BLOCK, true);
-            byte[] other = readBatch(BLOCK + half, true);
+            byte[] first = readHead(BLOCK, BLOCK + half);
+            byte[] other = readHead(BLOCK + half, BLOCK);
             if (first == null && other == null) {
                 throw corrupt(BLOCK, "a full batch at the head of one half", "none, here or at byte " + (BLOCK + half));
             }
@@ -282,7 +282,7 @@ final class Journal implements Closeable {
             long size = region.size();
             byte[] b = new byte[BLOCK];
             int present = (int) Math.min(BLOCK, size);
-            region.read(0, b, 0, present);
+            readBlocks(0, b, 0, present, -1);
             if (present < 8 || (long) LONG.get(b, 0) != MAGIC) {
                 throw new ForeignFileException(
                         file, present == 0 ? "nothing, being empty" : hex(b, Math.min(8, present)));
@@ -319,11 +319,35 @@ final class Journal implements Closeable {
             return text.toString();
         }
 
+        /**
+         * Returns the intact full batch at the head of a half, or null. If it cannot be read, it must be older than the
+         * other half's, since only then nothing depends on it.
+         */
+        private byte @Nullable [] readHead(long position, long ofOther) throws IOException {
+            try {
+                return readBatch(position, true);
+            } catch (UnreadableException e) {
+                byte[] other = e.claimed < 0 ? null : readBatch(ofOther, true);
+                if (other != null && e.claimed < Batch.sequence(other, 0)) {
+                    return null;
+                }
+                throw e;
+            }
+        }
+
+        private void readBlocks(long position, byte[] target, int offset, int length, long claimed) throws IOException {
+            try {
+                region.read(position, target, offset, length);
+            } catch (IOException e) {
+                throw new UnreadableException(file, position, length, claimed, e);
+            }
+        }
+
         /** Returns the intact batch that begins at {@code position}, or null. Only the head of a half may be full. */
         private byte @Nullable [] readBatch(long position, boolean full) throws IOException {
             long room = BLOCK + (position < BLOCK + half ? half : 2 * half) - position;
             byte[] block = new byte[BLOCK];
-            region.read(position, block, 0, BLOCK);
+            readBlocks(position, block, 0, BLOCK, -1);
             if (!Batch.looksLikeBatch(block, 0, id)) {
                 return null;
             }
@@ -333,7 +357,7 @@ final class Journal implements Closeable {
             }
             if (length > BLOCK) {
                 block = Arrays.copyOf(block, length);
-                region.read(position + BLOCK, block, BLOCK, length - BLOCK);
+                readBlocks(position + BLOCK, block, BLOCK, length - BLOCK, Batch.sequence(block, 0));
             }
             return Batch.checksumHolds(block) ? block : null;
         }
@@ -350,13 +374,13 @@ final class Journal implements Closeable {
             byte[] piece = new byte[(int) Math.min(PIECE, 2 * half)];
             for (long at = BLOCK; at < end; at += piece.length) {
                 int length = (int) Math.min(piece.length, end - at);
-                region.read(at, piece, 0, length);
+                readOrSkip(at, piece, length);
                 for (int i = 0; i < length; i += BLOCK) {
                     if (!Batch.looksLikeBatch(piece, i, id) || Batch.sequence(piece, i) <= sequence) {
                         continue;
                     }
                     long position = at + i;
-                    boolean intact = readBatch(position, true) != null || readBatch(position, false) != null;
+                    boolean intact = isIntact(position);
                     if (intact || Batch.sequence(piece, i) > sequence + 1) {
                         throw corrupt(
                                 breakAt,
@@ -369,6 +393,50 @@ final class Journal implements Closeable {
                 }
             }
             return torn;
+        }
+
+        /** Fills {@code piece}; a block that cannot be read is left out, since no batch depends on it. */
+        private void readOrSkip(long at, byte[] piece, int length) {
+            try {
+                region.read(at, piece, 0, length);
+            } catch (IOException whole) {
+                for (int i = 0; i < length; i += BLOCK) {
+                    try {
+                        region.read(at + i, piece, i, BLOCK);
+                    } catch (IOException one) {
+                        Arrays.fill(piece, i, i + BLOCK, (byte) 0);
+                    }
+                }
+            }
+        }
+
+        private boolean isIntact(long position) {
+            try {
+                return readBatch(position, true) != null || readBatch(position, false) != null;
+            } catch (IOException e) {
+                return false;
+            }
+        }
+    }
+
+    /** Part of the file cannot be read. */
+    private static final class UnreadableException extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        /** The sequence of the batch of which the beginning could be read, or -1. */
+        private final long claimed;
+
+        UnreadableException(String file, long position, int length, long claimed, IOException cause) {
+            super(
+                    String.format(
+                            Locale.ROOT,
+                            "%s cannot be read at byte %,d (%,d bytes): %s",
+                            file,
+                            position,
+                            length,
+                            cause),
+                    cause);
+            this.claimed = claimed;
         }
     }
 }

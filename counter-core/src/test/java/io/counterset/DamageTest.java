@@ -1,6 +1,7 @@
 package io.counterset;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.counterset.CounterStoreException.CorruptJournalException;
 import io.counterset.CounterStoreException.ForeignFileException;
@@ -113,16 +114,20 @@ class DamageTest {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, image);
         try {
-            Journal.Contents contents = Journal.read(disk.mount(), WINDOW);
-            Map<String, Long> totals = new TreeMap<>();
-            contents.cells().values().forEach(cell -> totals.put(cell.name, cell.durable()));
-            List<String> keys = contents.keys().list().stream()
-                    .map(e -> e.key() + " " + e.cell().name + " " + e.amount() + " " + e.total() + " " + e.appliedAt())
-                    .toList();
-            return new Said(contents.identity(), totals, keys);
+            return said(disk);
         } catch (IOException e) {
             throw new AssertionError(e);
         }
+    }
+
+    private static Said said(SimulatedDisk disk) throws IOException {
+        Journal.Contents contents = Journal.read(disk.mount(), WINDOW);
+        Map<String, Long> totals = new TreeMap<>();
+        contents.cells().values().forEach(cell -> totals.put(cell.name, cell.durable()));
+        List<String> keys = contents.keys().list().stream()
+                .map(e -> e.key() + " " + e.cell().name + " " + e.amount() + " " + e.total() + " " + e.appliedAt())
+                .toList();
+        return new Said(contents.identity(), totals, keys);
     }
 
     private int right;
@@ -261,6 +266,97 @@ class DamageTest {
     @Test
     void damageToTheLastTwoBatchesIsFound() {
         blocksSwappedAndDuplicated(Journals.OF_LONG_BATCHES);
+    }
+
+    @Test
+    void damageIsFoundHoweverFarBehindItItsProofIs() {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        CounterStore store = CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .minHalf(2 << 20)
+                .withoutThreads()
+                .open();
+        int commits = 300; // of a block each: more than a mebibyte
+        for (int i = 0; i < commits; i++) {
+            store.counter("c").increment();
+        }
+        byte[] image = disk.content(Journal.FILE);
+        assertThat(image).isNotNull();
+        if (image != null) {
+            Arrays.fill(image, 3 * BLOCK, (1 + commits) * BLOCK, (byte) 0);
+            assertThatThrownBy(() -> read(image))
+                    .isInstanceOf(CorruptJournalException.class)
+                    .hasMessageContaining("though batch");
+        }
+    }
+
+    @Test
+    void aTornBatchIsReported() throws IOException {
+        byte[] image = Journals.ENDING_WITH_A_BATCH.image();
+        assertThat(discarded(image)).isZero();
+        for (int block = 0; block < image.length / BLOCK; block++) {
+            if (Journals.ENDING_WITH_A_BATCH.isOfLastBatch(block)) {
+                image[block * BLOCK + Batch.HEADER + 5] ^= 1;
+                assertThat(discarded(image)).isEqualTo(1);
+            }
+        }
+    }
+
+    private static int discarded(byte[] image) throws IOException {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        disk.put(Journal.FILE, image);
+        return Journal.read(disk.mount(), WINDOW).discardedBatches();
+    }
+
+    @Test
+    void aTotalThatGoesBackIsDamage() throws IOException {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        Storage storage = disk.mount();
+        try (Journal journal =
+                Journal.prepare(storage, new StoreIdentity(java.util.UUID.randomUUID(), 1), 4 * BLOCK, 0)) {
+            Counter counter = new Counter("c", 1, 0);
+            for (long total : new long[] {5, 3}) {
+                Batch batch = new Batch();
+                batch.clear(total == 5);
+                batch.add(counter, total);
+                journal.append(batch);
+            }
+            journal.activate();
+        }
+        assertThatThrownBy(() -> Journal.read(storage, WINDOW))
+                .isInstanceOf(CorruptJournalException.class)
+                .hasMessageContaining("a count of 5 or more for c");
+    }
+
+    // ---- reads that cannot be done, or give something else ----
+
+    /** Reads a journal of which one block cannot be read. */
+    private static Said readWithout(byte[] image, int block) throws IOException {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        disk.put(Journal.FILE, image);
+        disk.unreadable(block);
+        return said(disk);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aBlockThatCannotBeReadIsNamedIfItMattersAndElsePassedOver(Journals journal) {
+        byte[] image = journal.image();
+        int passedOver = 0;
+        int named = 0;
+        for (int block = 0; block < image.length / BLOCK; block++) {
+            try {
+                Said said = readWithout(image, block);
+                assertThat(said).as("without block %d", block).isEqualTo(journal.last());
+                passedOver++;
+            } catch (IOException e) {
+                assertThat(e).hasMessageContaining("cannot be read at byte");
+                named++;
+            }
+        }
+        System.out.printf("  %s: without a block, %d right, %d refused%n", journal, passedOver, named);
+        assertThat(named).as("header and batches").isPositive();
+        assertThat(passedOver).as("what no batch needs").isPositive();
     }
 
     @Test

@@ -421,6 +421,42 @@ class HandOverTest {
     }
 
     @Test
+    void aCounterThatIsBeingLinkedHoldsOthersUntilItIs() throws Exception {
+        Counter counter = new Counter("c", 1, 0);
+        assertThat(counter.mark()).isTrue();
+        AtomicBoolean linked = new AtomicBoolean();
+        CountDownLatch began = new CountDownLatch(1);
+        Future<Boolean> other = threads.submit(() -> {
+            began.countDown();
+            assertThat(counter.mark()).as("has to link it too").isFalse();
+            return linked.get();
+        });
+        assertThat(began.await(SECONDS, TimeUnit.SECONDS)).isTrue();
+        long until = System.nanoTime() + 50_000_000;
+        while (System.nanoTime() < until && !other.isDone()) {
+            Thread.onSpinWait();
+        }
+        linked.set(true);
+        counter.marked();
+        assertThat(other.get(SECONDS, TimeUnit.SECONDS))
+                .as("returned once it was linked")
+                .isTrue();
+    }
+
+    @Test
+    void aPeriodicAddIsOnTheDeviceLongBeforeTenPeriods() throws Exception {
+        try (CounterStore store = open(disk, Durability.periodic(java.time.Duration.ofMillis(500)))) {
+            Counter counter = store.counter("c");
+            counter.increment();
+            long until = System.nanoTime() + 4_500_000_000L;
+            while (counter.value() == 0 && System.nanoTime() < until) {
+                Thread.yield();
+            }
+            assertThat(counter.value()).isEqualTo(1);
+        }
+    }
+
+    @Test
     void closingReleasesWhoeverWaitsForALargerJournal() throws Exception {
         AtomicLong nanos = new AtomicLong(); // time flies: growing is due again at every look
         CountDownLatch growing = new CountDownLatch(1);

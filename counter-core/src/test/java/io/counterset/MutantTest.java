@@ -312,6 +312,52 @@ class MutantTest {
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
                 tested(
+                        "the search beyond the end reads the first mebibyte only",
+                        DamageTest.class,
+                        "damageIsFoundHoweverFarBehindItItsProofIs",
+                        new Mutant()
+                                .change(
+                                        Journal.class,
+                                        "for (long at = BLOCK; at < end; at += piece.length) {\n                int length",
+                                        "for (long at = BLOCK; at <= BLOCK; at += piece.length) {\n                int length")),
+                tested(
+                        "a torn batch is not reported",
+                        DamageTest.class,
+                        "aTornBatchIsReported",
+                        new Mutant().change(Journal.class, "                    torn = 1;\n", "")),
+                tested(
+                        "totals may go back when read",
+                        DamageTest.class,
+                        "aTotalThatGoesBackIsDamage",
+                        new Mutant().change(Batch.class, "in.require(value >= before,", "in.require(value >= 1,")),
+                tested(
+                        "a half-linked counter counts as linked",
+                        HandOverTest.class,
+                        "aCounterThatIsBeingLinkedHoldsOthersUntilItIs",
+                        new Mutant()
+                                .change(
+                                        Counter.class,
+                                        "        awaitLink();\n        // Linked,",
+                                        "        // Linked,")),
+                tested(
+                        "periodic commits come ten times too late",
+                        HandOverTest.class,
+                        "aPeriodicAddIsOnTheDeviceLongBeforeTenPeriods",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "durability.period().map(period -> period.toNanos())",
+                                        "durability.period().map(period -> 10 * period.toNanos())")),
+                tested(
+                        "any failure to look for a file counts as its absence",
+                        RealStorageTest.class,
+                        "aFileThatCannotBeLookedForIsNotAbsent",
+                        new Mutant()
+                                .change(
+                                        DirectoryStorage.class,
+                                        "catch (NoSuchFileException e) { // any other failure is one",
+                                        "catch (IOException e) { // any other failure is one")),
+                tested(
                         "the file of a larger journal stays open when naming it fails",
                         RoomTest.class,
                         "aLargerJournalThatMayOrMayNotHaveItsNameIsFinal",

@@ -1,6 +1,7 @@
 package io.counterset;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import java.io.IOException;
@@ -40,6 +41,16 @@ class RealStorageTest {
                 }
             }
         }
+    }
+
+    @Test
+    void aFileThatCannotBeLookedForIsNotAbsent() throws Exception {
+        inAFolder(folder -> {
+            try (Storage storage = DirectoryStorage.open(folder)) {
+                assertThat(storage.exists("absent")).isFalse();
+                assertThatThrownBy(() -> storage.exists("n".repeat(300))).isInstanceOf(IOException.class);
+            }
+        });
     }
 
     // ---- descriptors ----

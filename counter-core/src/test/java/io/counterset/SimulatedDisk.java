@@ -147,6 +147,7 @@ final class SimulatedDisk {
     private long failures;
     private long journalFailures;
     private int readsUntilFailure = -1;
+    private long unreadable = -1;
     private boolean off;
     private @Nullable Mount mounted;
 
@@ -164,6 +165,11 @@ final class SimulatedDisk {
     /** Lets the n-th read from now on fail; -1 for none. */
     synchronized void failRead(int n) {
         readsUntilFailure = n;
+    }
+
+    /** Lets every read of that block of any file fail; -1 for none. */
+    synchronized void unreadable(long block) {
+        unreadable = block;
     }
 
     /** Sets the room for all files together, in blocks. */
@@ -706,6 +712,10 @@ final class SimulatedDisk {
                 if (readsUntilFailure >= 0 && readsUntilFailure-- == 0) {
                     failures++;
                     throw new IOException("Input/output error (simulated read)");
+                }
+                if (unreadable >= position / BLOCK && unreadable * BLOCK < position + length) {
+                    failures++;
+                    throw new IOException("Input/output error (simulated block)");
                 }
                 if (position < 0 || position + length > inode.size) {
                     throw new IllegalArgumentException(
