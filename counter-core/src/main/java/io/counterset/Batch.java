@@ -7,7 +7,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.IdentityHashMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.zip.CRC32C;
@@ -187,13 +187,16 @@ final class Batch {
         if (keys.isEmpty()) {
             return Map.of();
         }
-        Map<Counter, Integer> places = new IdentityHashMap<>();
+        Map<Counter, Integer> places = new HashMap<>(); // a counter equals only itself
         for (RememberedKeys.Entry entry : keys) {
             places.put(entry.cell(), -1);
         }
         for (int i = 0; i < size; i++) {
             int place = i;
-            places.computeIfPresent(cells[i], (itself, unknown) -> place);
+            Counter cell = cells[i];
+            if (cell != null) {
+                places.computeIfPresent(cell, (itself, unknown) -> place);
+            }
         }
         return places;
     }

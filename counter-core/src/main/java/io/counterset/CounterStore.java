@@ -676,7 +676,7 @@ public final class CounterStore implements AutoCloseable {
                 if (store == null) {
                     try (opened) {
                         if (opening != null) {
-                            opening.room.journal().close();
+                            opening.room.close();
                         }
                     } catch (IOException e) {
                         // The failure to open is what the caller has to know.

@@ -180,12 +180,13 @@ final class Journal implements Closeable {
         if (at + length > start(target) + half) {
             throw new IllegalStateException("a batch of " + length + " bytes does not fit at " + at);
         }
-        byte[] encoded = batch.encode(buffer, id, sequence + 1);
+        long next = sequence + 1;
+        byte[] encoded = batch.encode(buffer, id, next);
         if (encoded.length <= PIECE) {
             buffer = encoded;
         }
         region.commit(at, encoded, 0, (int) length);
-        sequence++;
+        sequence = next;
         second = target;
         position = at + length;
     }

@@ -238,12 +238,20 @@ final class Room {
         } catch (IOException | RuntimeException | Error e) { // the journal in use is untouched
             fail(e, true);
         } finally {
-            ledger.lock.lock();
-            attempts++;
-            attempted.signalAll();
-            ledger.lock.unlock();
+            endAttempt();
         }
         return wanted ? RETRY_NANOS : Housekeeper.Task.WHEN_WOKEN;
+    }
+
+    private void endAttempt() {
+        ledger.lock.lock();
+        try {
+            long before = attempts;
+            attempts = before + 1;
+            attempted.signalAll();
+        } finally {
+            ledger.lock.unlock();
+        }
     }
 
     private void grow(GroupCommit commits) throws IOException {
@@ -355,10 +363,14 @@ final class Room {
     }
 
     private void closeRetired() {
+        Journal old;
         ledger.lock.lock();
-        Journal old = retired;
-        retired = null;
-        ledger.lock.unlock();
+        try {
+            old = retired;
+            retired = null;
+        } finally {
+            ledger.lock.unlock();
+        }
         if (old != null) {
             try {
                 old.close(); // which frees its blocks, and may take a while
