@@ -260,7 +260,8 @@ final class DirectoryStorage implements Storage {
                 throw new StoreLockedException(given, false, content.split(" ", 2)[0]);
             }
             String content = ProcessHandle.current().pid() + " " + UUID.randomUUID() + "\n";
-            file.write(content.getBytes(StandardCharsets.US_ASCII)); // over what was there, so that a full disk has room for it
+            file.write(content.getBytes(
+                    StandardCharsets.US_ASCII)); // over what was there, so that a full disk has room for it
             file.setLength(content.length());
             Lock held = new Lock(file, identity(path), content);
             locked = true;

@@ -1,11 +1,17 @@
 package io.counterset;
 
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.SplittableRandom;
+import java.util.WeakHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -56,6 +62,12 @@ final class Schedule {
 
     private static final int MOST_STEPS = 100_000;
 
+    /** Which thread holds a lock, and how many times. */
+    private record Hold(Task owner, int times) {}
+
+    /** The conditions of the engine, with their locks. */
+    private static final Map<Condition, ReentrantLock> CONDITIONS = Collections.synchronizedMap(new WeakHashMap<>());
+
     private static final ThreadLocal<Task> MINE = new ThreadLocal<>();
 
     private final SplittableRandom random;
@@ -63,7 +75,7 @@ final class Schedule {
     private final long cutAt;
     private final Runnable cutPower;
     private final List<Task> tasks = new ArrayList<>();
-    private final List<ReentrantLock> held = new ArrayList<>();
+    private final Map<ReentrantLock, Hold> held = new IdentityHashMap<>();
     private final CountDownLatch over = new CountDownLatch(1);
     private volatile boolean ending;
     private volatile @Nullable Throwable failure;
@@ -207,7 +219,7 @@ final class Schedule {
         return !task.done
                 && (!task.parked || task.permit)
                 && (awaited == null
-                        || (awaited instanceof ReentrantLock lock && !held.contains(lock))
+                        || (awaited instanceof ReentrantLock lock && !held.containsKey(lock))
                         || (awaited instanceof CountDownLatch latch && latch.getCount() == 0)
                         || (awaited instanceof Task other && other.done));
     }
@@ -313,8 +325,13 @@ final class Schedule {
         if (task == null) {
             lock.lock();
         } else {
-            await((Object) lock);
-            task.schedule().held.add(lock); // no lock of the engine is taken twice by one thread
+            Map<ReentrantLock, Hold> held = task.schedule().held;
+            Hold hold = held.get(lock);
+            if (hold == null || hold.owner() != task) {
+                await((Object) lock);
+                hold = new Hold(task, 0);
+            }
+            held.put(lock, new Hold(task, hold.times() + 1));
         }
     }
 
@@ -323,8 +340,41 @@ final class Schedule {
         if (task == null) {
             lock.unlock();
         } else {
-            task.schedule().held.remove(lock);
+            task.schedule()
+                    .held
+                    .computeIfPresent(lock, (l, hold) -> hold.times() == 1 ? null : new Hold(task, hold.times() - 1));
             step();
+        }
+    }
+
+    static Condition newCondition(ReentrantLock lock) {
+        Condition condition = lock.newCondition();
+        CONDITIONS.put(condition, lock);
+        return condition;
+    }
+
+    static void awaitUninterruptibly(Condition condition) {
+        Task task = MINE.get();
+        if (task == null) {
+            condition.awaitUninterruptibly();
+            return;
+        }
+        ReentrantLock lock = Objects.requireNonNull(CONDITIONS.get(condition));
+        Hold hold = Objects.requireNonNull(task.schedule().held.remove(lock));
+        await((Object) condition);
+        task.schedule().held.put(lock, hold);
+    }
+
+    static void signalAll(Condition condition) {
+        Task mine = MINE.get();
+        if (mine == null) {
+            condition.signalAll();
+            return;
+        }
+        for (Task task : mine.schedule().tasks) {
+            if (task.awaits == condition) {
+                task.awaits = CONDITIONS.get(condition);
+            }
         }
     }
 
@@ -431,7 +481,12 @@ final class Schedule {
                 case "Thread.start", "Thread.isAlive", "Thread.join" ->
                     super.visitMethodInsn(
                             Opcodes.INVOKESTATIC, ITSELF, name, type.replace("(", "(Ljava/lang/Thread;"), false);
-                case "ReentrantLock.lock", "ReentrantLock.unlock", "CountDownLatch.await" ->
+                case "ReentrantLock.lock",
+                        "ReentrantLock.unlock",
+                        "ReentrantLock.newCondition",
+                        "Condition.awaitUninterruptibly",
+                        "Condition.signalAll",
+                        "CountDownLatch.await" ->
                     super.visitMethodInsn(
                             Opcodes.INVOKESTATIC, ITSELF, name, type.replace("(", "(L" + owner + ";"), false);
                 default -> {
