@@ -139,11 +139,13 @@ class ForeignCodeTest {
     void aDependentActionThatNeverReturnsHoldsUpNeitherClosingNorOtherFutures() throws Exception {
         CountDownLatch never = new CountDownLatch(1);
         for (boolean direct : new boolean[] {false, true}) {
-            CounterStore.Builder builder = builder().storage(new Gate(disk.mount()));
+            Gate held = new Gate(disk.mount());
+            CounterStore.Builder builder = builder().storage(held);
             CounterStore store =
                     direct ? builder.completionExecutor(Runnable::run).open() : builder.open();
             Counter counter = store.counter("c");
             CountDownLatch stuck = new CountDownLatch(1);
+            held.hold(); // or the future could be complete already, and this thread would run the action
             var unused = counter.addAsync(1).thenRun(() -> {
                 stuck.countDown();
                 try {
@@ -152,6 +154,7 @@ class ForeignCodeTest {
                     Thread.currentThread().interrupt();
                 }
             });
+            held.letGo();
             assertThat(stuck.await(SECONDS, TimeUnit.SECONDS)).isTrue();
             List<CompletableFuture<Long>> others = new ArrayList<>();
             for (int i = 0; i < 10; i++) {
