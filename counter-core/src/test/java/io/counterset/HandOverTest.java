@@ -450,7 +450,7 @@ class HandOverTest {
             counter.increment();
             long until = System.nanoTime() + 4_500_000_000L;
             while (counter.value() == 0 && System.nanoTime() < until) {
-                Thread.yield();
+                Thread.onSpinWait();
             }
             assertThat(counter.value()).isEqualTo(1);
         }

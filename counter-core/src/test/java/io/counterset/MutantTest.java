@@ -83,8 +83,8 @@ class MutantTest {
                                         "at += Batch.packed(Batch.length(batch, 0));")
                                 .change(
                                         Journal.class,
-                                        "region.read(position, block, 0, BLOCK);",
-                                        "region.read(position, block, 0, (int) Math.min(BLOCK, room));")),
+                                        "readBlocks(position, block, 0, BLOCK, -1);",
+                                        "readBlocks(position, block, 0, (int) Math.min(BLOCK, room), -1);")),
                 simulated(
                         "keys are written apart from the values that include them",
                         "applied a second time",

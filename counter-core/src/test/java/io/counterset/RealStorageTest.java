@@ -162,7 +162,8 @@ class RealStorageTest {
                     strace.destroyForcibly();
                 }
             }
-            String there = Pattern.quote(folder.getParent().toString());
+            String there = Pattern.quote(
+                    java.util.Objects.requireNonNull(folder.getParent()).toString());
             return content(output)
                     .lines()
                     .filter(line ->
