@@ -88,6 +88,19 @@ public final class CounterStore implements AutoCloseable {
         return builder(directory).open();
     }
 
+    /**
+     * Reads what {@code directory} holds, without locking or changing anything: it may be in use, a copy, or damaged. Of
+     * a store in use it shows a state that the store had while it was read. Takes time and memory as opening does.
+     *
+     * @throws DirectoryUnusableException if there is no journal, or it cannot be read; the cause is a {@link
+     *     java.nio.file.NoSuchFileException} if there is none
+     * @throws ForeignFileException if the file of that name is not a journal
+     * @throws UnsupportedFormatException if it is of a newer version
+     */
+    public static StoreInspection inspect(Path directory) {
+        return StoreInspection.of(directory);
+    }
+
     /** Returns a builder for the store in {@code directory}, to set what differs from the defaults. */
     public static Builder builder(Path directory) {
         return new Builder(directory);
@@ -446,6 +459,27 @@ public final class CounterStore implements AutoCloseable {
         @Override
         public boolean isDirty() {
             return ledger.isDirty();
+        }
+    }
+
+    /**
+     * Writes a consistent copy of the store into another directory: what was durable at one moment, the idempotency keys
+     * included, under the same identity. Counting goes on; adds wait while the numbers are copied in memory. When this
+     * returns, the copy is on the device. Works on a failed or closed store too. Blocks; any thread may call.
+     *
+     * <p>Open the copy only in place of this store: two stores of one identity are taken for one by whoever compares them.
+     *
+     * @param target a directory without a store; created if need be
+     * @throws DirectoryUnusableException if there is a store already, or the directory cannot be written
+     * @throws StoreFullException if there is no room
+     * @throws StoreLockedException if {@code target} is in use
+     */
+    public void backup(Path target) {
+        Ledger.Copy copy = ledger.copy();
+        try (DirectoryStorage copied = DirectoryStorage.open(target)) {
+            Journal.write(copied, identity, 0, copy.counters(), copy.keys());
+        } catch (IOException e) {
+            throw DirectoryStorage.unusable(target, e);
         }
     }
 

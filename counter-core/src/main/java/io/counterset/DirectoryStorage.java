@@ -378,6 +378,11 @@ final class DirectoryStorage implements Storage {
         if (name.equals(Journal.FILE)) {
             refuseLink(path, "since opening the store replaces it");
         }
+        return readOnly(path);
+    }
+
+    /** Opens a file of any directory for reading. */
+    static Region readOnly(Path path) throws IOException {
         if (Files.isDirectory(path)) {
             throw new Refusal(path + " is a directory; it must be a file");
         }

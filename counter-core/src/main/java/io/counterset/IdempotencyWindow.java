@@ -16,6 +16,9 @@ public record IdempotencyWindow(int maxKeys, Duration maxAge) {
     /** Holds what {@link CounterStore.Builder#idempotencyWindow} documents as the default: 100,000 keys, 24 hours. */
     static final IdempotencyWindow DEFAULT = new IdempotencyWindow(100_000, Duration.ofHours(24));
 
+    /** Drops no key that a journal can have. */
+    static final IdempotencyWindow LARGEST = new IdempotencyWindow(1_000_000, Duration.ofDays(3650));
+
     /**
      * Checks the bounds.
      *

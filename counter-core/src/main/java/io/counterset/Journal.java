@@ -8,9 +8,16 @@ import java.io.IOException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
+import java.nio.file.FileAlreadyExistsException;
 import java.security.SecureRandom;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.zip.CRC32C;
@@ -191,6 +198,37 @@ final class Journal implements Closeable {
         position = at + length;
     }
 
+    /**
+     * Writes a journal with this content, where there is none, and syncs it.
+     *
+     * @throws FileAlreadyExistsException if there is one; nothing was changed
+     */
+    static void write(
+            Storage storage,
+            StoreIdentity identity,
+            long sequence,
+            Collection<Counter> counters,
+            List<RememberedKeys.Entry> keys)
+            throws IOException {
+        if (storage.exists(FILE)) {
+            throw new FileAlreadyExistsException(
+                    storage.locate(FILE),
+                    null,
+                    "a store is there already; choose a new directory; nothing was changed");
+        }
+        Batch batch = new Batch();
+        batch.clear(true);
+        batch.keys(keys);
+        for (Counter counter : counters) {
+            batch.add(counter, counter.durable());
+        }
+        long half = Math.max(MIN_HALF, Batch.roundUp(2 * batch.paddedLength()));
+        try (Journal journal = prepare(storage, identity, half, sequence)) {
+            journal.append(batch);
+            journal.activate();
+        }
+    }
+
     /** Gives the file its name, for good. From here on it is the journal. */
     void activate() throws IOException {
         storage.replace(NEW_FILE, FILE);
@@ -231,11 +269,30 @@ final class Journal implements Closeable {
         }
     }
 
+    /** Reads all of a file's intact batches, changing nothing. Each is a state that the store was in. */
+    static Salvage salvage(Storage storage) throws IOException {
+        try (Storage.Region region = storage.open(FILE)) {
+            return new Reader(storage.locate(FILE), region).salvage();
+        }
+    }
+
+    /**
+     * What is intact of a damaged journal.
+     *
+     * @param contents the largest totals found
+     * @param identityKnown whether the header is intact; otherwise the identity is a new one
+     * @param damaged what is not intact, a line each
+     */
+    record Salvage(Contents contents, boolean identityKnown, List<String> damaged) {}
+
     private static final class Reader {
         private final String file;
         private final Storage.Region region;
         private long id;
         private long half;
+        private boolean second; // which half is followed
+        private long at; // where the next batch would be
+        private long sequence; // of the last batch
 
         Reader(String file, Storage.Region region) {
             this.file = file;
@@ -249,19 +306,20 @@ final class Journal implements Closeable {
             if (first == null && other == null) {
                 throw corrupt(BLOCK, "a full batch at the head of one half", "none, here or at byte " + (BLOCK + half));
             }
-            boolean second = first == null || (other != null && Batch.sequence(other, 0) > Batch.sequence(first, 0));
+            second = first == null || (other != null && Batch.sequence(other, 0) > Batch.sequence(first, 0));
             byte[] batch = second ? other : first;
-            long at = BLOCK + (second ? half : 0);
-            long end = at + half;
-            long sequence = 0;
+            at = BLOCK + (second ? half : 0);
             int counters = batch == null ? 0 : Batch.counters(batch);
             Contents contents = new Contents(
-                    identity,
-                    sequence,
-                    new ConcurrentHashMap<>(Math.max(16, counters)),
-                    new RememberedKeys(window),
-                    0,
-                    0);
+                    identity, 0, new ConcurrentHashMap<>(Math.max(16, counters)), new RememberedKeys(window), 0, 0);
+            follow(batch, contents);
+            int discarded = scanBeyond(contents);
+            return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded, BLOCK + 2 * half);
+        }
+
+        /** Applies the batch and those that follow it in its half. */
+        private void follow(byte @Nullable [] batch, Contents contents) throws IOException {
+            long end = BLOCK + (second ? 2 * half : half);
             while (batch != null) {
                 Batch.apply(batch, contents, file, at);
                 sequence = Batch.sequence(batch, 0);
@@ -271,8 +329,23 @@ final class Journal implements Closeable {
                     batch = null;
                 }
             }
-            int discarded = scanBeyond(sequence, at < end ? at : BLOCK + (second ? 0 : half));
-            return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded, BLOCK + 2 * half);
+        }
+
+        /** Applies what a store that has the file open has written since the sequence was followed, up to that batch. */
+        private boolean reaches(long wanted, Contents contents) throws IOException {
+            byte[] next = at < BLOCK + (second ? 2 * half : half) ? readBatch(at, false) : null;
+            if (next == null) {
+                long otherHalf = BLOCK + (second ? 0 : half);
+                next = isIntact(otherHalf) ? readBatch(otherHalf, true) : null;
+                if (next != null && Batch.sequence(next, 0) == sequence + 1) {
+                    second = !second;
+                    at = otherHalf;
+                }
+            }
+            if (next != null && Batch.sequence(next, 0) == sequence + 1) {
+                follow(next, contents);
+            }
+            return sequence >= wanted;
         }
 
         private CorruptJournalException corrupt(long offset, String expected, String found) {
@@ -364,23 +437,27 @@ final class Journal implements Closeable {
         }
 
         /**
-         * Makes sure that the sequence ends where it seems to.
+         * Makes sure that the sequence ends where it seems to, or where a store that has the file open has brought it
+         * meanwhile.
          *
-         * @param breakAt where the next batch would have been
          * @return 1 if there is a torn batch there, else 0
          */
-        private int scanBeyond(long sequence, long breakAt) throws IOException {
+        private int scanBeyond(Contents contents) throws IOException {
             int torn = 0;
+            long breakAt = at < BLOCK + (second ? 2 * half : half) ? at : BLOCK + (second ? 0 : half);
             long end = BLOCK + 2 * half;
             byte[] piece = new byte[(int) Math.min(PIECE, 2 * half)];
-            for (long at = BLOCK; at < end; at += piece.length) {
-                int length = (int) Math.min(piece.length, end - at);
-                readOrSkip(at, piece, length);
+            for (long start = BLOCK; start < end; start += piece.length) {
+                int length = (int) Math.min(piece.length, end - start);
+                readOrSkip(start, piece, length);
                 for (int i = 0; i < length; i += BLOCK) {
                     if (!Batch.looksLikeBatch(piece, i, id) || Batch.sequence(piece, i) <= sequence) {
                         continue;
                     }
-                    long position = at + i;
+                    long position = start + i;
+                    if (reaches(Batch.sequence(piece, i), contents)) {
+                        continue;
+                    }
                     boolean intact = isIntact(position);
                     if (intact || Batch.sequence(piece, i) > sequence + 1) {
                         throw corrupt(
@@ -417,6 +494,94 @@ final class Journal implements Closeable {
             } catch (IOException e) {
                 return false;
             }
+        }
+
+        /** Reads what is intact, whatever is not. */
+        Salvage salvage() throws IOException {
+            @Nullable StoreIdentity identity;
+            try {
+                identity = readHeader();
+            } catch (CorruptJournalException e) {
+                identity = null;
+                id = id == 0 ? idOfTheBatches() : id;
+            }
+            SortedMap<Long, Long> intact = new TreeMap<>(); // sequence to position
+            List<String> damaged = new ArrayList<>();
+            List<String> gaps = new ArrayList<>();
+            long size = region.size();
+            if (half < BLOCK || half % BLOCK != 0) {
+                half = Math.max(0, (size - BLOCK) / 2 / BLOCK * BLOCK);
+            }
+            long last = Math.min(size, BLOCK + 2 * half) - BLOCK;
+            for (long position = BLOCK; position <= last; position += BLOCK) {
+                byte[] block = block(position);
+                if (!Batch.looksLikeBatch(block, 0, id)) {
+                    continue;
+                }
+                if (isIntact(position, size)) {
+                    intact.put(Batch.sequence(block, 0), position);
+                } else {
+                    damaged.add(String.format(
+                            Locale.ROOT, "batch %d at byte %,d is not intact", Batch.sequence(block, 0), position));
+                }
+            }
+            Contents contents = new Contents(
+                    identity == null ? new StoreIdentity(UUID.randomUUID(), 0) : identity,
+                    intact.isEmpty() ? 0 : intact.lastKey(),
+                    new ConcurrentHashMap<>(),
+                    new RememberedKeys(IdempotencyWindow.LARGEST),
+                    0,
+                    size);
+            long before = -1; // from the newest full batch on, none may be missing
+            for (Map.Entry<Long, Long> batch : intact.entrySet()) {
+                try {
+                    Batch.apply(read(batch.getValue()), contents, file, batch.getValue());
+                } catch (CorruptJournalException e) {
+                    damaged.add(String.valueOf(e.getMessage()));
+                }
+                if (isFull(batch.getValue())) {
+                    gaps.clear();
+                } else if (batch.getKey() != before + 1) {
+                    gaps.add("batches " + (before + 1) + " to " + (batch.getKey() - 1)
+                            + " are missing; what they added is included where a later batch has the same counter");
+                }
+                before = batch.getKey();
+            }
+            damaged.addAll(gaps);
+            return new Salvage(contents, identity != null, damaged);
+        }
+
+        private long idOfTheBatches() throws IOException {
+            long size = region.size();
+            for (long position = BLOCK; position + BLOCK <= size; position += BLOCK) {
+                byte[] block = block(position);
+                long candidate = (long) LONG.get(block, 8);
+                if (Batch.looksLikeBatch(block, 0, candidate) && isIntact(position, size)) {
+                    return candidate;
+                }
+            }
+            return 0;
+        }
+
+        private boolean isIntact(long position, long size) throws IOException {
+            int length = Batch.length(block(position), 0);
+            return length >= Batch.HEADER && length <= size - position && Batch.checksumHolds(read(position));
+        }
+
+        private boolean isFull(long position) throws IOException {
+            return Batch.isFull(block(position));
+        }
+
+        private byte[] block(long position) throws IOException {
+            byte[] b = new byte[BLOCK];
+            region.read(position, b, 0, BLOCK);
+            return b;
+        }
+
+        private byte[] read(long position) throws IOException {
+            byte[] batch = new byte[Batch.length(block(position), 0)];
+            region.read(position, batch, 0, batch.length);
+            return batch;
         }
     }
 

@@ -5,9 +5,11 @@ import io.counterset.CounterStoreException.StoreFullException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -337,6 +339,43 @@ final class Ledger {
             }
         }
         return snapshot;
+    }
+
+    /** A copy of what is durable, as of one moment, that shares nothing with the ledger. */
+    record Copy(List<Counter> counters, List<RememberedKeys.Entry> keys) {}
+
+    /** Copies what is durable, as of one moment. Adds wait while the numbers are copied. */
+    Copy copy() {
+        Counter[] all;
+        long[] values;
+        List<RememberedKeys.Entry> durableKeys;
+        lock.lock();
+        try {
+            all = cells.values().toArray(new Counter[0]);
+            values = new long[all.length];
+            for (int i = 0; i < all.length; i++) {
+                values[i] = all[i].durable();
+            }
+            durableKeys = keys.list();
+            durableKeys.removeIf(entry -> entry.cell().durable() < entry.total());
+        } finally {
+            lock.unlock();
+        }
+        Map<String, Counter> copies = new HashMap<>();
+        for (int i = 0; i < all.length; i++) {
+            if (values[i] > 0) {
+                copies.put(all[i].name, new Counter(all[i].name, all[i].nameLength, values[i]));
+            }
+        }
+        List<RememberedKeys.Entry> entries = new ArrayList<>(durableKeys.size());
+        for (RememberedKeys.Entry entry : durableKeys) {
+            Counter counter = copies.get(entry.cell().name);
+            if (counter != null) {
+                entries.add(new RememberedKeys.Entry(
+                        entry.key(), entry.keyLength(), counter, entry.amount(), entry.total(), entry.appliedAt()));
+            }
+        }
+        return new Copy(List.copyOf(copies.values()), entries);
     }
 
     /** How many counters there are. */

@@ -242,7 +242,7 @@ class MutantTest {
                         "            int discarded = scanBeyond(",
                         "            atSecond = second;\n"
                                 + "            Journal.at = at;\n"
-                                + "            Journal.end = end;\n"
+                                + "            Journal.end = BLOCK + (second ? 2 * half : half);\n"
                                 + "            itsId = id;\n"
                                 + "            itsHalf = half;\n"
                                 + "            int discarded = scanBeyond(")
@@ -318,8 +318,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Journal.class,
-                                        "for (long at = BLOCK; at < end; at += piece.length) {\n                int length",
-                                        "for (long at = BLOCK; at <= BLOCK; at += piece.length) {\n                int length")),
+                                        "for (long start = BLOCK; start < end; start += piece.length) {\n                int length",
+                                        "for (long start = BLOCK; start <= BLOCK; start += piece.length) {\n                int length")),
                 tested(
                         "a torn batch is not reported",
                         DamageTest.class,

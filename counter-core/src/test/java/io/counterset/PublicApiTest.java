@@ -66,6 +66,7 @@ class PublicApiTest {
                         "CounterStoreException",
                         "Durability",
                         "IdempotencyWindow",
+                        "StoreInspection",
                         "StoreIdentity",
                         "StoreStatistics");
     }

@@ -1,0 +1,217 @@
+package io.counterset;
+
+import io.counterset.CounterStoreException.DirectoryUnusableException;
+import java.io.BufferedReader;
+import java.io.BufferedWriter;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.OutputStreamWriter;
+import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+
+/** {@code java -jar counter-core.jar}: looks at what lies on a disk, without a service. Each status has one meaning. */
+final class CommandLine {
+
+    static final int DONE = 0;
+    static final int DAMAGED = 1;
+    static final int WRONG_USAGE = 2;
+    static final int NO_STORE = 3;
+    static final int FAILED = 4;
+
+    private static final String HELP = """
+            Looks at a directory of Counterset's counters; it may be in use.
+
+            java -jar counter-core.jar inspect DIR [--json]   prints what it holds: identity, counters, damage
+            java -jar counter-core.jar verify DIR [--json]    only says whether it is intact
+            java -jar counter-core.jar export DIR             prints counters and idempotency keys, as lines of JSON
+            java -jar counter-core.jar import NEW             reads such lines, and makes a store of them in a new directory
+            java -jar counter-core.jar salvage DIR NEW        writes what is intact into a new directory, and lists what is not
+
+            Status: 0 done, intact; 1 the journal is damaged; 2 wrong usage; 3 no store there; 4 another failure.
+            """;
+
+    private final InputStream in;
+    private final PrintWriter out;
+    private final PrintStream err;
+
+    CommandLine(InputStream in, PrintStream out, PrintStream err) {
+        this.in = in;
+        this.out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(out, StandardCharsets.UTF_8)));
+        this.err = err;
+    }
+
+    public static void main(String[] arguments) {
+        System.exit(new CommandLine(System.in, System.out, System.err).run(arguments));
+    }
+
+    /** Does what the arguments say and returns the status. */
+    int run(String... arguments) {
+        int status = execute(new ArrayList<>(Arrays.asList(arguments)));
+        out.flush();
+        if (out.checkError() && status == DONE) {
+            err.println("the output could not be written");
+            return FAILED;
+        }
+        return status;
+    }
+
+    private int execute(List<String> arguments) {
+        boolean json = arguments.remove("--json");
+        String command = arguments.isEmpty() ? "" : arguments.get(0);
+        int paths = command.equals("salvage") ? 2 : 1;
+        if (List.of("help", "--help", "-h").contains(command)) {
+            out.print(HELP);
+            return DONE;
+        }
+        boolean known =
+                List.of("inspect", "verify", "export", "import", "salvage").contains(command);
+        boolean mayBeJson = List.of("inspect", "verify", "export").contains(command);
+        if (!known || arguments.size() != 1 + paths || (json && !mayBeJson)) {
+            err.print(HELP);
+            return WRONG_USAGE;
+        }
+        try {
+            Path directory = Path.of(arguments.get(1));
+            return switch (command) {
+                case "inspect" -> inspect(directory, json, true);
+                case "verify" -> inspect(directory, json, false);
+                case "export" -> export(directory);
+                case "import" -> importTo(directory);
+                default -> salvage(directory, Path.of(arguments.get(2)));
+            };
+        } catch (DirectoryUnusableException e) {
+            err.println(e.getMessage());
+            return e.getCause() instanceof NoSuchFileException ? NO_STORE : FAILED;
+        } catch (CounterStoreException | IOException | InvalidPathException e) {
+            err.println(e.getMessage());
+            return FAILED;
+        }
+    }
+
+    // ---- the commands ----
+
+    private static StoreInspection read(Path directory) {
+        return CounterStore.inspect(directory);
+    }
+
+    private int inspect(Path directory, boolean json, boolean counters) {
+        StoreInspection store = read(directory);
+        String state = store.damage().isPresent() ? "damaged" : store.isTorn() ? "torn" : "intact";
+        if (json) {
+            out.println("{\"file\":" + Export.quoted(store.file().toString()) + ",\"state\":\"" + state + "\""
+                    + store.identity()
+                            .map(identity ->
+                                    ",\"store\":\"" + identity.id() + "\",\"incarnation\":" + identity.incarnation())
+                            .orElse("")
+                    + ",\"sequence\":" + store.sequence() + ",\"counters\":"
+                    + store.counters().size() + ",\"keys\":" + store.keys()
+                    + store.damage()
+                            .map(damage -> ",\"damagedAt\":" + damage.offset() + ",\"expected\":"
+                                    + Export.quoted(damage.expected()) + ",\"found\":"
+                                    + Export.quoted(damage.found()))
+                            .orElse("")
+                    + "}");
+            store.damaged().forEach(line -> out.println("{\"damaged\":" + Export.quoted(line) + "}"));
+            if (counters) {
+                store.counters()
+                        .forEach((name, total) ->
+                                out.println("{\"counter\":" + Export.quoted(name) + ",\"total\":" + total + "}"));
+            }
+        } else {
+            out.printf(Locale.ROOT, "%s (%,d bytes) is %s%n", store.file(), store.fileBytes(), state);
+            if (store.isTorn()) {
+                out.println("  a batch was begun and is not complete: torn by a crash, or being written just now;"
+                        + " nothing acknowledged is missing");
+            }
+            store.damage()
+                    .ifPresent(damage -> out.printf(
+                            Locale.ROOT,
+                            "  at byte %,d: expected %s, found %s%n",
+                            damage.offset(),
+                            damage.expected(),
+                            damage.found()));
+            store.damaged().forEach(line -> out.println("  " + line));
+            if (counters) {
+                describe(store);
+            }
+        }
+        return store.damage().isPresent() ? DAMAGED : DONE;
+    }
+
+    private void describe(StoreInspection store) {
+        out.println("store        "
+                + store.identity().map(identity -> identity.id().toString()).orElse("unknown, the header is damaged"));
+        store.identity().ifPresent(identity -> out.println("incarnation  " + identity.incarnation()));
+        out.println("sequence     " + store.sequence());
+        out.println("keys         " + store.keys());
+        out.println("counters     " + store.counters().size());
+        store.counters().forEach((name, total) -> out.printf(Locale.ROOT, "%20d  %s%n", total, shown(name)));
+    }
+
+    /** A name as it is, if one can see all of it; otherwise quoted, with escapes. */
+    private static String shown(String name) {
+        String quoted = Export.quoted(name);
+        return quoted.length() == name.length() + 2 ? name : quoted;
+    }
+
+    private int export(Path directory) {
+        StoreInspection store = read(directory);
+        if (store.damage().isPresent()) {
+            err.println(store.damage().get().getMessage() + "; nothing was exported, salvage it first");
+            return DAMAGED;
+        }
+        Export.write(store, out);
+        return DONE;
+    }
+
+    private int importTo(Path directory) throws IOException {
+        Export.Content content = Export.read(new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8)));
+        write(directory, content.identity(), content.sequence(), content.counters(), content.keys());
+        err.println(directory + ": imported " + content.counters().size() + " counters and "
+                + content.keys().size() + " keys");
+        return DONE;
+    }
+
+    private int salvage(Path directory, Path target) throws IOException {
+        StoreInspection store = read(directory);
+        write(
+                target,
+                store.contents.identity(),
+                store.sequence(),
+                new ArrayList<>(store.contents.cells().values()),
+                store.contents.keys().list());
+        if (store.damage().isPresent()) {
+            out.println("not intact: " + store.damage().get().getMessage());
+        }
+        store.damaged().forEach(line -> out.println("not intact: " + line));
+        if (store.identity().isEmpty()) {
+            out.println("not intact: the header; the new store has an identity of its own");
+        }
+        out.println(target + ": saved " + store.counters().size() + " counters and " + store.keys() + " keys");
+        return store.damage().isPresent() ? DAMAGED : DONE;
+    }
+
+    private void write(
+            Path directory,
+            StoreIdentity identity,
+            long sequence,
+            List<Counter> counters,
+            List<RememberedKeys.Entry> keys)
+            throws IOException {
+        try (DirectoryStorage storage = DirectoryStorage.open(directory)) {
+            Journal.write(storage, identity, sequence, counters, keys);
+        } catch (FileAlreadyExistsException e) {
+            throw new IOException(directory + " has a store already; choose a new directory; nothing was changed", e);
+        }
+    }
+}
