@@ -5,6 +5,7 @@ import io.counterset.CounterStoreException;
 import io.counterset.StoreStatistics;
 import io.counterset.k8s.PeersSettings;
 import io.counterset.k8s.Replica;
+import io.counterset.k8s.Settings;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micronaut.context.ApplicationContext;
 import io.micronaut.http.server.exceptions.ServerStartupException;
@@ -17,9 +18,12 @@ import java.io.PrintStream;
 import java.net.BindException;
 import java.time.Duration;
 import java.util.Locale;
+import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -119,10 +123,17 @@ public final class Application {
         ApplicationContext context = ApplicationContext.builder()
                 .deduceEnvironment(false)
                 .banner(false)
+                .environmentVariableExcludes(frameworkVariables())
                 .build();
         boolean started = false;
         try {
             context.start();
+            context.getBean(Settings.class)
+                    .unknown(
+                            System.getenv().keySet(),
+                            Settings.variable(CounterSettings.LOG_FORMAT.name()),
+                            Settings.variable(CounterSettings.LOG_LEVEL.name()))
+                    .forEach(LOG::warn);
             Application application = new Application(context, takePort(context));
             application.logStart();
             context.getBean(MeterRegistry.class); // fills it; only now, for nobody waits for it
@@ -133,6 +144,21 @@ public final class Application {
                 context.close();
             }
         }
+    }
+
+    /**
+     * Checks the variables that Micronaut itself reads, and returns the blank ones: empty means the default.
+     *
+     * @throws IllegalArgumentException if a value has a placeholder or was not decodable
+     */
+    private static String[] frameworkVariables() {
+        return System.getenv().entrySet().stream()
+                .filter(variable -> variable.getKey().startsWith("MICRONAUT_")
+                        || variable.getKey().startsWith("ENDPOINTS_"))
+                .peek(variable -> Settings.checkText(variable.getKey(), variable.getValue()))
+                .filter(variable -> variable.getValue().isBlank())
+                .map(Map.Entry::getKey)
+                .toArray(String[]::new);
     }
 
     private static EmbeddedServer takePort(ApplicationContext context) {
@@ -149,7 +175,7 @@ public final class Application {
                     host.isEmpty() || taken
                             ? "micronaut.server.port: " + port + " cannot be used: " + cause.getMessage()
                             : "micronaut.server.host: '" + host + "' cannot be used: " + cause
-                                    + "; allowed: an address of this machine",
+                                    + "; expected an address of this machine",
                     e);
         }
     }
@@ -228,10 +254,22 @@ public final class Application {
         }
     }
 
+    /** The message about a setting of Micronaut that has another type. */
+    private static final Pattern UNCONVERTIBLE = Pattern.compile(
+            "property value \\[(?<name>[^]]+)]\\. Unable to convert value \\[(?<value>.*)] to target type \\[(?<type>\\w+)]");
+
     private static @Nullable String explain(Throwable failure) {
         for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
             if (cause instanceof CounterStoreException || cause instanceof IllegalArgumentException) {
                 return cause.getMessage();
+            }
+            Matcher conversion = UNCONVERTIBLE.matcher(String.valueOf(cause.getMessage()));
+            if (conversion.find()) {
+                return Settings.invalid(
+                                conversion.group("name"),
+                                conversion.group("value"),
+                                "a value of type " + conversion.group("type"))
+                        .getMessage();
             }
         }
         return null;

@@ -11,6 +11,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.List;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
@@ -53,6 +54,10 @@ final class Check {
     /** Runs the check and returns the exit status: 0 if all is well, 1 if not, 2 if the arguments cannot be understood. */
     static int run(String[] arguments, PrintStream out, PrintStream err) {
         Check check = new Check(out);
+        if (List.of(arguments).contains("--help") || List.of(arguments).contains("-h")) {
+            out.println("usage: " + USAGE);
+            return 0;
+        }
         try {
             check.read(arguments);
         } catch (IllegalArgumentException e) {
@@ -111,7 +116,7 @@ final class Check {
                 "/count/" + URLEncoder.encode(counter, StandardCharsets.UTF_8).replace("+", "%20");
         String key = UUID.randomUUID().toString();
 
-        JsonNode first = untilAnswered("POST", path, key);
+        JsonNode first = untilAnswered("POST", path, key, null);
         String instance = text(first, "instance");
         long count = number(first, "count");
         out.println("ok: " + instance + " counted " + counter + " to " + count);
@@ -135,7 +140,7 @@ final class Check {
     /** Waits for a report in which every expected replica is live. */
     private String untilComplete() throws FailedException, InterruptedException {
         while (true) {
-            JsonNode report = untilAnswered("GET", "/peers", null);
+            JsonNode report = untilAnswered("GET", "/peers", null, null);
             long answered = number(report, "answered");
             long wanted = expected == null ? number(report, "expected") : expected;
             JsonNode complete = report.get("complete");
@@ -169,7 +174,7 @@ final class Check {
     private JsonNode untilFrom(String instance, String method, String path, @Nullable String key)
             throws FailedException, InterruptedException {
         while (true) {
-            JsonNode answer = untilAnswered(method, path, key);
+            JsonNode answer = untilAnswered(method, path, key, instance);
             if (text(answer, "instance").equals(instance)) {
                 return answer;
             }
@@ -177,7 +182,7 @@ final class Check {
         }
     }
 
-    private JsonNode untilAnswered(String method, String path, @Nullable String key)
+    private JsonNode untilAnswered(String method, String path, @Nullable String key, @Nullable String instance)
             throws FailedException, InterruptedException {
         while (true) {
             String failure;
@@ -189,12 +194,19 @@ final class Check {
                 if (key != null) {
                     request.header(IdempotencyKey.HEADER, '"' + key + '"');
                 }
+                if (instance != null) { // any other replica refuses instead of counting
+                    request.header(Demanded.HEADER, Demanded.encode(instance));
+                }
                 HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
                 if (response.statusCode() == 200) {
                     JsonNode answer = json.readValue(response.body(), JsonNode.class);
                     if (answer != null && answer.isObject()) {
                         return answer;
                     }
+                }
+                if (isFinal(response.statusCode())) {
+                    throw new FailedException(method + " " + url + path + ": status " + response.statusCode() + ", "
+                            + response.body().strip());
                 }
                 failure = "status " + response.statusCode() + ", " + response.body();
             } catch (IOException e) {
@@ -204,6 +216,11 @@ final class Check {
             }
             pauseOrFail(method + " " + url + path + ": " + failure);
         }
+    }
+
+    /** Whether another try would get the same answer: the client is refused, and neither the moment nor the replica is why. */
+    private static boolean isFinal(int status) {
+        return status >= 300 && status < 500 && status != 408 && status != 421 && status != 425 && status != 429;
     }
 
     private void pauseOrFail(String why) throws FailedException, InterruptedException {

@@ -5,21 +5,15 @@ import io.counterset.CounterStore.CountFileAhead;
 import io.counterset.Durability;
 import io.counterset.IdempotencyWindow;
 import io.counterset.k8s.Replica;
-import io.micronaut.core.convert.ConversionContext;
-import io.micronaut.core.convert.ConversionService;
-import io.micronaut.core.value.PropertyResolver;
+import io.counterset.k8s.Settings;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The settings {@code counter.*} but for {@code counter.peers.*}, and the port. Immutable; every value is checked when it is
@@ -68,25 +62,16 @@ record CounterSettings(
     private static final int MAX_NAME_BYTES = 128;
     private static final int MAX_METRICS = 1_000;
 
-    /** A value that is not allowed. The message is one line: the setting, the value, and what is allowed. */
-    static final class BadSettingException extends IllegalArgumentException {
-        private static final long serialVersionUID = 1L;
-
-        BadSettingException(String setting, String value, String allowed) {
-            super(setting + ": '" + value + "' is not allowed; allowed: " + allowed);
-        }
-    }
-
     /**
      * Reads the settings; absent and empty ones become their defaults.
      *
-     * @throws BadSettingException if a value is not allowed
+     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the value and what is expected
      */
-    static CounterSettings from(PropertyResolver properties) {
-        Source source = new Source(properties);
+    static CounterSettings from(Settings settings) {
+        Source source = new Source(settings);
         String name = source.name();
         return new CounterSettings(
-                source.directory(),
+                settings.directory("counter.directory").orElse(Path.of("data")),
                 name,
                 source.instance(),
                 source.durability(),
@@ -101,30 +86,32 @@ record CounterSettings(
     }
 
     /** A setting of the log, which is set up before the others are read: a property of the JVM, or from the environment. */
-    record LogSetting(String name, String variable, List<String> allowed) {
+    record LogSetting(String name, List<String> expected) {
 
-        /** Returns what is set, or nothing. */
+        /** Returns what is set, without white space around it, or nothing. */
         String value() {
-            String property = System.getProperty(name, "");
-            return property.isEmpty() ? System.getenv().getOrDefault(variable, "") : property;
+            String property = System.getProperty(name, "").strip();
+            return property.isEmpty()
+                    ? System.getenv().getOrDefault(Settings.variable(name), "").strip()
+                    : property;
         }
 
         /**
-         * Does nothing if a start with this value makes sense.
+         * Returns if the value is valid.
          *
-         * @throws BadSettingException if it does not
+         * @throws IllegalArgumentException if it is not
          */
         void check() {
-            if (!value().isEmpty() && !allowed.contains(value())) {
-                throw new BadSettingException(name, printable(value()), String.join(", ", allowed));
+            Settings.checkText(name, value());
+            if (!value().isEmpty() && !expected.contains(value())) {
+                throw Settings.invalid(name, value(), String.join(", ", expected));
             }
         }
     }
 
-    static final LogSetting LOG_FORMAT =
-            new LogSetting("counter.log.format", "COUNTER_LOG_FORMAT", List.of("text", "json"));
-    static final LogSetting LOG_LEVEL = new LogSetting(
-            "counter.log.level", "COUNTER_LOG_LEVEL", List.of("error", "warn", "info", "debug", "trace"));
+    static final LogSetting LOG_FORMAT = new LogSetting("counter.log.format", List.of("text", "json"));
+    static final LogSetting LOG_LEVEL =
+            new LogSetting("counter.log.level", List.of("error", "warn", "info", "debug", "trace"));
 
     /** Returns a builder for the store that these settings describe. */
     CounterStore.Builder store() {
@@ -137,60 +124,51 @@ record CounterSettings(
                 .countFileAhead(countFileAhead);
     }
 
-    private record Source(PropertyResolver properties) {
-
-        Path directory() {
-            String text = text("counter.directory").orElse("data");
-            try {
-                return Path.of(text);
-            } catch (InvalidPathException e) {
-                throw new BadSettingException("counter.directory", text, "a path of the file system");
-            }
-        }
+    private record Source(Settings settings) {
 
         String name() {
-            String name = text("counter.name").orElse("visits");
+            String name = settings.text("counter.name").orElse("visits");
             if (!isCounterName(name)) {
-                throw new BadSettingException(
-                        "counter.name", printable(name), "1 to 128 bytes of UTF-8 without control characters");
+                throw Settings.invalid("counter.name", name, "1 to 128 bytes of UTF-8 without control characters");
             }
             return name;
         }
 
         String instance() {
-            String instance = text("counter.instance").orElseGet(CounterSettings::hostName);
+            Optional<String> set = settings.text("counter.instance");
+            String instance = set.orElseGet(CounterSettings::hostName);
             if (!Replica.isInstanceName(instance)) {
-                throw new BadSettingException("counter.instance", printable(instance), "1 to 253 printable characters");
+                throw Settings.invalid(
+                        "counter.instance",
+                        instance,
+                        "1 to 253 printable characters" + (set.isEmpty() ? "; this is the host name" : ""));
             }
             return instance;
         }
 
         List<String> metrics(String main) {
-            List<String> names = text("counter.metrics.counters").stream()
-                    .flatMap(text -> Arrays.stream(text.split(",", -1)))
-                    .map(String::strip)
+            List<String> names = settings.list("counter.metrics.counters").stream()
                     .distinct()
                     .toList();
             if (names.size() > MAX_METRICS || !names.stream().allMatch(CounterSettings::isCounterName)) {
-                throw new BadSettingException(
+                throw Settings.invalid(
                         "counter.metrics.counters",
-                        printable(String.join(",", names)),
+                        String.join(",", names),
                         "up to " + MAX_METRICS + " names of counters, separated by commas");
             }
             return names.isEmpty() ? List.of(main) : names;
         }
 
         Create create() {
-            String text = text("counter.create").orElse("1000");
+            String text = settings.text("counter.create").orElse("1000");
             if (text.matches("[0-9]+")) {
                 return new Create((int) number("counter.create", 1_000, 0, 1_000_000), Set.of());
             }
-            Set<String> names =
-                    Arrays.stream(text.split(",", -1)).map(String::strip).collect(Collectors.toSet());
+            Set<String> names = Set.copyOf(settings.list("counter.create"));
             if (names.size() > MAX_METRICS || !names.stream().allMatch(CounterSettings::isCounterName)) {
-                throw new BadSettingException(
+                throw Settings.invalid(
                         "counter.create",
-                        printable(text),
+                        text,
                         "a number from 0 to 1000000, or up to " + MAX_METRICS
                                 + " names of counters, separated by commas");
             }
@@ -198,11 +176,11 @@ record CounterSettings(
         }
 
         Durability durability() {
-            String text = text("counter.durability").orElse("sync");
+            String text = settings.text("counter.durability").orElse("sync");
             if (text.equals("sync")) {
                 return Durability.SYNC;
             }
-            Duration period = duration(text);
+            Duration period = Settings.toDuration(text);
             try {
                 if (period != null) {
                     return Durability.periodic(period);
@@ -210,65 +188,33 @@ record CounterSettings(
             } catch (IllegalArgumentException e) {
                 // Too short or too long: refused below.
             }
-            throw new BadSettingException(
-                    "counter.durability", printable(text), "sync, or a duration from 1ms to 1h such as 100ms");
+            throw Settings.invalid("counter.durability", text, "sync, or a duration from 1ms to 1h such as 100ms");
         }
 
         CountFileAhead countFileAhead() {
-            String text = text("counter.count-file-ahead").orElse("refuse");
+            String text = settings.text("counter.count-file-ahead").orElse("refuse");
             return switch (text) {
                 case "refuse" -> CountFileAhead.REFUSE;
                 case "journal" -> CountFileAhead.KEEP_JOURNAL;
                 case "file" -> CountFileAhead.TAKE_FILE;
-                default ->
-                    throw new BadSettingException(
-                            "counter.count-file-ahead", printable(text), "refuse, journal or file");
+                default -> throw Settings.invalid("counter.count-file-ahead", text, "refuse, journal or file");
             };
         }
 
         IdempotencyWindow idempotency() {
             int maxKeys = (int) number("counter.idempotency.max-keys", 100_000, 1, 1_000_000);
-            String text = text("counter.idempotency.max-age").orElse("24h");
-            Duration maxAge = duration(text);
+            String setting = "counter.idempotency.max-age";
+            String expected = "a duration from 1s to 3650d such as 24h";
+            Duration maxAge = settings.duration(setting, expected).orElse(Duration.ofHours(24));
             try {
-                if (maxAge != null) {
-                    return new IdempotencyWindow(maxKeys, maxAge);
-                }
-            } catch (IllegalArgumentException e) {
-                // Too short or too long: refused below.
+                return new IdempotencyWindow(maxKeys, maxAge);
+            } catch (IllegalArgumentException e) { // too short or too long
+                throw Settings.invalid(setting, settings.text(setting).orElse(""), expected);
             }
-            throw new BadSettingException(
-                    "counter.idempotency.max-age", printable(text), "a duration from 1s to 3650d such as 24h");
         }
 
         long number(String setting, long otherwise, long least, long most) {
-            Optional<String> text = text(setting);
-            if (text.isEmpty()) {
-                return otherwise;
-            }
-            try {
-                long number = Long.parseLong(text.get());
-                if (number >= least && number <= most) {
-                    return number;
-                }
-            } catch (NumberFormatException e) {
-                // Not a number: refused below.
-            }
-            throw new BadSettingException(
-                    setting, printable(text.get()), "a whole number from " + least + " to " + most);
-        }
-
-        Optional<String> text(String setting) {
-            return properties
-                    .getProperty(setting, String.class)
-                    .map(String::strip)
-                    .filter(text -> !text.isEmpty());
-        }
-
-        private @Nullable Duration duration(String text) {
-            return ConversionService.SHARED
-                    .convert(text, ConversionContext.of(Duration.class))
-                    .orElse(null);
+            return settings.number(setting, least, most).orElse(otherwise);
         }
     }
 
@@ -290,11 +236,5 @@ record CounterSettings(
 
     private static boolean hasControls(String text) {
         return text.chars().anyMatch(Character::isISOControl);
-    }
-
-    /** Keeps a message on one line of reasonable length, whatever the value. */
-    private static String printable(String text) {
-        String line = text.replaceAll("\\p{C}", "\uFFFD");
-        return line.length() <= 200 ? line : line.substring(0, 200) + "…";
     }
 }

@@ -3,10 +3,11 @@ package io.counterset.app;
 import io.counterset.CounterStore;
 import io.counterset.k8s.PeersSettings;
 import io.counterset.k8s.Replica;
+import io.counterset.k8s.Settings;
 import io.micronaut.context.annotation.Bean;
 import io.micronaut.context.annotation.Context;
 import io.micronaut.context.annotation.Factory;
-import io.micronaut.core.value.PropertyResolver;
+import io.micronaut.http.server.netty.configuration.NettyHttpServerConfiguration;
 import jakarta.inject.Singleton;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -21,8 +22,8 @@ final class StoreFactory {
     private static final Logger LOG = LoggerFactory.getLogger(StoreFactory.class);
 
     @Context
-    CounterSettings settings(PropertyResolver properties) {
-        return CounterSettings.from(properties);
+    CounterSettings settings(Settings settings) {
+        return CounterSettings.from(settings);
     }
 
     /**
@@ -31,7 +32,7 @@ final class StoreFactory {
      */
     @Context
     @Bean(preDestroy = "close")
-    CounterStore store(CounterSettings settings, PeersSettings peers) {
+    CounterStore store(CounterSettings settings, PeersSettings peers, NettyHttpServerConfiguration server) {
         return settings.store()
                 .onWarning(LOG::warn)
                 .onFailure(failure -> LOG.error(

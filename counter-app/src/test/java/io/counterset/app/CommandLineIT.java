@@ -50,11 +50,22 @@ class CommandLineIT {
             assertThat(service.json("/count/helm-test").get("count").getLongValue())
                     .isEqualTo(1);
 
+            long began = System.nanoTime();
+            Result refused = run("check", url, "--counter", "a\tb", "--timeout", "120");
+            assertThat(refused.status()).isEqualTo(1);
+            assertThat(refused.errors()).startsWith("failed: POST " + url + "/count/a%09b: status 400, ");
+            assertThat(Duration.ofNanos(System.nanoTime() - began))
+                    .as("a final refusal is not retried")
+                    .isLessThan(Duration.ofSeconds(100));
+
             Result bad = run("check", url, "--expected", "2", "--timeout", "1");
             assertThat(bad.status()).isEqualTo(1);
             assertThat(bad.errors()).startsWith("failed: 1 of 2 replicas answered, total 0: app-0 live");
         }
         assertThat(run("check", "ftp://nowhere").status()).isEqualTo(2);
+        Result help = run("check", "--help");
+        assertThat(help.status()).isZero();
+        assertThat(help.output()).startsWith("usage: check URL ").hasLineCount(1);
         assertThat(run("check", "http://127.0.0.1:1", "--timeout", "1").status())
                 .isEqualTo(1);
     }

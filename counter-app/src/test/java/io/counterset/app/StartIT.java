@@ -22,18 +22,56 @@ class StartIT {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            COUNTER_DURABILITY           | sometimes | counter.durability: 'sometimes' is not allowed; allowed: sync, or a duration from 1ms to 1h such as 100ms
-            COUNTER_IDEMPOTENCY_MAX_KEYS | 0         | counter.idempotency.max-keys: '0' is not allowed; allowed: a whole number from 1 to 1000000
-            COUNTER_PEERS_SOURCE         | gossip    | counter.peers.source: 'gossip' is not allowed; allowed: auto, kubernetes, dns or static
-            COUNTER_LOG_FORMAT           | xml       | counter.log.format: 'xml' is not allowed; allowed: text, json
-            COUNTER_LOG_LEVEL            | loud      | counter.log.level: 'loud' is not allowed; allowed: error, warn, info, debug, trace
-            COUNTER_INSTANCE             | a​b  | counter.instance: 'a�b' is not allowed; allowed: 1 to 253 printable characters
-            COUNTER_MAX_PENDING          | many      | counter.max-pending: 'many' is not allowed; allowed: a whole number from 1 to 100000
-            MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is not allowed; allowed: a whole number from 0 to 65535
+            COUNTER_DURABILITY           | sometimes | counter.durability: 'sometimes' is invalid; expected sync, or a duration from 1ms to 1h such as 100ms
+            COUNTER_IDEMPOTENCY_MAX_KEYS | 0         | counter.idempotency.max-keys: '0' is invalid; expected a whole number from 1 to 1000000
+            COUNTER_PEERS_SOURCE         | gossip    | counter.peers.source: 'gossip' is invalid; expected auto, kubernetes, dns or static
+            COUNTER_LOG_FORMAT           | xml       | counter.log.format: 'xml' is invalid; expected text, json
+            COUNTER_LOG_LEVEL            | loud      | counter.log.level: 'loud' is invalid; expected error, warn, info, debug, trace
+            COUNTER_INSTANCE             | a​b  | counter.instance: 'a�b' is invalid; expected 1 to 253 printable characters
+            COUNTER_MAX_PENDING          | many      | counter.max-pending: 'many' is invalid; expected a whole number from 1 to 100000
+            COUNTER_NAME                 | ${HOME}   | counter.name: '${HOME}' is invalid; expected a value without ${...}: placeholders are not replaced
+            COUNTER_PEERS_TIMEOUT        | ${X:1s}   | counter.peers.timeout: '${X:1s}' is invalid; expected a value without ${...}: placeholders are not replaced
+            MICRONAUT_SERVER_HOST        | ${HOME}   | MICRONAUT_SERVER_HOST: '${HOME}' is invalid; expected a value without ${...}: placeholders are not replaced
+            MICRONAUT_SERVER_IDLE_TIMEOUT | soon     | micronaut.server.idle-timeout: 'soon' is invalid; expected a value of type Duration
+            MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is invalid; expected a whole number from 0 to 65535
             """)
     void namesABadSettingItsValueAndWhatIsAllowed(String variable, String value, String message) {
         assertRefused(Map.of(variable, value), message);
         assertThat(folder.resolve("data")).doesNotExist();
+    }
+
+    @Test
+    void refusesTextThatTheLocaleCannotDecode() {
+        assertRefused(
+                Map.of("LC_ALL", "C", "COUNTER_NAME", "Zürich"),
+                "counter.name: 'Z??rich' is invalid; expected text in the encoding of the locale");
+        assertThat(folder.resolve("data")).doesNotExist();
+    }
+
+    @Test
+    void takesBlankVariablesAsAbsentAndWarnsOfUnknownOnes() {
+        try (ServiceProcess service = ServiceProcess.start(
+                folder,
+                Map.of(
+                        "MICRONAUT_SERVER_IDLE_TIMEOUT", "",
+                        "MICRONAUT_SERVER_MAX_REQUEST_SIZE", " ",
+                        "COUNTER_MAX_PENDING", " ",
+                        "COUNTER_LOG_LEVEL", "",
+                        "COUNTER_DURABILTY", "100ms",
+                        "COUNTER_SERVICE_HOST", "10.0.0.1"))) {
+            assertThat(service.output())
+                    .contains("COUNTER_DURABILTY is not a setting and is ignored; the nearest setting is"
+                            + " COUNTER_DURABILITY")
+                    .doesNotContain("COUNTER_SERVICE_HOST");
+        }
+    }
+
+    @Test
+    void namesTheSettingOfADirectoryThatIsAFile() throws Exception {
+        Files.writeString(folder.resolve("file"), "not a folder");
+        assertRefused(
+                Map.of("COUNTER_DIRECTORY", "file"),
+                "counter.directory: 'file' is invalid; expected the path of a directory; this is a file");
     }
 
     @Test
@@ -65,13 +103,14 @@ class StartIT {
         assertRefused(
                 Map.of("MICRONAUT_SERVER_HOST", "192.0.2.1"),
                 "micronaut.server.host: '192.0.2.1' cannot be used: java.net.BindException: Cannot assign requested address; "
-                        + "allowed: an address of this machine");
+                        + "expected an address of this machine");
     }
 
     @Test
     void refusesADirectoryThatCannotBeWritten() throws Exception {
         Files.writeString(folder.resolve("file"), "not a folder");
-        assertRefused(Map.of("COUNTER_DIRECTORY", "file/data"), "file/data cannot be used: ");
+        assertRefused(
+                Map.of("COUNTER_DIRECTORY", "file/data"), "file/data cannot be used as the directory of a store: ");
     }
 
     @Test

@@ -5,6 +5,7 @@ import io.kubernetes.client.util.Config;
 import io.micronaut.context.BeanProvider;
 import io.micronaut.context.annotation.Factory;
 import io.micronaut.context.annotation.Requires;
+import io.micronaut.context.env.Environment;
 import io.micronaut.core.value.PropertyResolver;
 import io.micronaut.kubernetes.client.ApiClientConfiguration;
 import jakarta.inject.Singleton;
@@ -21,8 +22,13 @@ final class PeersFactory {
     private static final Path NAMESPACE = Path.of("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
 
     @Singleton
-    PeersSettings settings(PropertyResolver properties) {
-        return PeersSettings.from(properties);
+    Settings settings(Environment properties) {
+        return new Settings(properties);
+    }
+
+    @Singleton
+    PeersSettings peersSettings(Settings settings) {
+        return PeersSettings.from(settings);
     }
 
     @Singleton

@@ -1,18 +1,10 @@
 package io.counterset.k8s;
 
-import io.micronaut.core.convert.ArgumentConversionContext;
-import io.micronaut.core.convert.ConversionContext;
-import io.micronaut.core.type.Argument;
-import io.micronaut.core.value.PropertyResolver;
-import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
-import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -119,51 +111,35 @@ public record PeersSettings(
     /**
      * Reads the settings from configuration, absent and empty ones becoming their defaults.
      *
-     * @throws IllegalArgumentException if a value cannot be read or is not allowed; the message names the setting, the value
-     *     and what is allowed
+     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the value and what is expected
      */
-    static PeersSettings from(PropertyResolver properties) {
-        Duration timeout = duration(properties, "timeout", A_DURATION).orElse(Duration.ofSeconds(1));
+    static PeersSettings from(Settings settings) {
+        Duration timeout = settings.duration(PREFIX + "timeout", A_DURATION).orElse(Duration.ofSeconds(1));
         return new PeersSettings(
-                choice(text(properties, PREFIX + "source").orElse("auto")),
-                addresses(properties),
-                text(properties, PREFIX + "service").orElse(null),
-                text(properties, PREFIX + "stateful-set").orElse(null),
-                read(properties, "expected", Integer.class, "a whole number of replicas, 1 to " + MOST_PEERS)
+                choice(settings.text(PREFIX + "source").orElse("auto")),
+                settings.list(PREFIX + "addresses"),
+                settings.text(PREFIX + "service").orElse(null),
+                settings.text(PREFIX + "stateful-set").orElse(null),
+                settings.number(PREFIX + "expected", 1, MOST_PEERS)
+                        .map(Long::intValue)
                         .orElse(null),
                 timeout,
-                duration(properties, "deadline", A_DURATION)
+                settings.duration(PREFIX + "deadline", A_DURATION)
                         .orElse(timeout.compareTo(DEADLINE) > 0 ? timeout : DEADLINE),
-                read(properties, "concurrency", Integer.class, "a whole number, 1 to " + MOST_PEERS)
+                settings.number(PREFIX + "concurrency", 1, MOST_PEERS)
+                        .map(Long::intValue)
                         .orElse(256),
-                duration(properties, "refresh", REFRESH).orElse(Duration.ofSeconds(60)),
-                duration(properties, "loss-shown", A_DURATION).orElse(Duration.ofDays(7)),
-                directory(text(properties, PREFIX + "directory")
-                        .or(() -> text(properties, "counter.directory"))
-                        .orElse("data")));
+                settings.duration(PREFIX + "refresh", REFRESH).orElse(Duration.ofSeconds(60)),
+                settings.duration(PREFIX + "loss-shown", A_DURATION).orElse(Duration.ofDays(7)),
+                settings.directory(PREFIX + "directory")
+                        .or(() -> settings.directory("counter.directory"))
+                        .orElse(Path.of("data")));
     }
 
     /** Returns {@code host:port} for an address of the list, the port being the default one unless it has its own. */
     static String withPort(String address, int defaultPort) {
         Matcher matcher = ADDRESS.matcher(address);
         return matcher.matches() && matcher.group("port") == null ? address + ":" + defaultPort : address;
-    }
-
-    private static Optional<String> text(PropertyResolver properties, String name) {
-        return properties.getProperty(name, String.class).map(String::strip).filter(text -> !text.isEmpty());
-    }
-
-    private static List<String> addresses(PropertyResolver properties) {
-        String name = PREFIX + "addresses";
-        // A YAML list arrives as a list, an environment variable as one string.
-        String joined = properties
-                .getProperty(name, Argument.listOf(String.class))
-                .map(list -> String.join(",", list))
-                .or(() -> text(properties, name))
-                .orElse("");
-        return joined.isBlank()
-                ? List.of()
-                : Arrays.stream(joined.split(",", -1)).map(String::strip).toList();
     }
 
     private static Choice choice(String text) {
@@ -173,35 +149,6 @@ public record PeersSettings(
             }
         }
         throw refused("source", text, "auto, kubernetes, dns or static");
-    }
-
-    private static Path directory(String text) {
-        try {
-            Path directory = Path.of(text);
-            if (!Files.exists(directory) || Files.isDirectory(directory)) {
-                return directory;
-            }
-        } catch (InvalidPathException e) {
-            // Refused below.
-        }
-        throw refused("directory", text, "the path of a directory");
-    }
-
-    private static Optional<Duration> duration(PropertyResolver properties, String name, String allowed) {
-        return read(properties, name, Duration.class, allowed);
-    }
-
-    private static <T> Optional<T> read(PropertyResolver properties, String name, Class<T> type, String allowed) {
-        Optional<String> text = text(properties, PREFIX + name);
-        if (text.isEmpty()) {
-            return Optional.empty();
-        }
-        ArgumentConversionContext<T> context = ConversionContext.of(type);
-        Optional<T> value = properties.getProperty(PREFIX + name, context);
-        if (value.isEmpty()) {
-            throw refused(name, text.get(), allowed);
-        }
-        return value;
     }
 
     private static void checkName(String name, @Nullable String value, String allowed) {
@@ -252,7 +199,7 @@ public record PeersSettings(
                 : duration.toSeconds() + "s";
     }
 
-    private static IllegalArgumentException refused(String name, String value, String allowed) {
-        return new IllegalArgumentException(PREFIX + name + ": '" + value + "' is not allowed; allowed: " + allowed);
+    private static IllegalArgumentException refused(String name, String value, String expected) {
+        return Settings.invalid(PREFIX + name, value, expected);
     }
 }

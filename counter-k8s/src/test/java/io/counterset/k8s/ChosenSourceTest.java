@@ -255,7 +255,7 @@ class ChosenSourceTest {
     void aBadSettingStopsTheStartWithItsName() {
         assertThatThrownBy(() -> report(Map.of("counter.peers.timeout", "-1s")))
                 .rootCause()
-                .hasMessage("counter.peers.timeout: '-1s' is not allowed; allowed: 10ms to 30s");
+                .hasMessage("counter.peers.timeout: '-1s' is invalid; expected 10ms to 30s");
     }
 
     @Test

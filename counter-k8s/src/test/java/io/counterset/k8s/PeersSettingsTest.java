@@ -18,7 +18,7 @@ class PeersSettingsTest {
 
     private static PeersSettings settings(Map<String, Object> properties) {
         try (ApplicationContext context = ApplicationContext.run(properties)) {
-            return PeersSettings.from(context.getEnvironment());
+            return PeersSettings.from(new Settings(context.getEnvironment()));
         }
     }
 
@@ -102,10 +102,53 @@ class PeersSettingsTest {
     }
 
     @Test
-    void aFileIsNoDirectory(@TempDir Path folder) throws Exception {
+    void rejectsAFileAsDirectory(@TempDir Path folder) throws Exception {
         Path file = Files.createFile(folder.resolve("file"));
         assertThatThrownBy(() -> settings(Map.of("counter.peers.directory", file.toString())))
-                .hasMessage("counter.peers.directory: '" + file + "' is not allowed; allowed: the path of a directory");
+                .hasMessage("counter.peers.directory: '" + file
+                        + "' is invalid; expected the path of a directory; this is a file");
+    }
+
+    @Test
+    void namesTheSettingThatTheValueCameFrom(@TempDir Path folder) throws Exception {
+        Path file = Files.createFile(folder.resolve("file"));
+        assertThatThrownBy(() -> settings(Map.of("counter.directory", file.toString())))
+                .hasMessage("counter.directory: '" + file
+                        + "' is invalid; expected the path of a directory; this is a file");
+    }
+
+    @Test
+    void rejectsPlaceholdersAndUndecodableText() {
+        assertThatThrownBy(() -> settings(Map.of("counter.peers.service", "${HOME}")))
+                .hasMessage(
+                        "counter.peers.service: '${HOME}' is invalid; expected a value without ${...}: placeholders are"
+                                + " not replaced");
+        assertThatThrownBy(() -> settings(Map.of("counter.peers.timeout", "${nothing:2s}")))
+                .hasMessageStartingWith("counter.peers.timeout: '${nothing:2s}' is invalid");
+        assertThatThrownBy(() -> settings(Map.of("counter.peers.service", "Z\uFFFD\uFFFDrich")))
+                .hasMessageStartingWith("counter.peers.service: 'Z")
+                .hasMessageEndingWith("for other characters set LANG=C.UTF-8");
+    }
+
+    @Test
+    void namesUnknownVariablesWithTheNearestSetting() {
+        try (ApplicationContext context = ApplicationContext.run()) {
+            Settings settings = new Settings(context.getEnvironment());
+            assertThat(PeersSettings.from(settings)).isNotNull();
+            assertThat(settings.unknown(
+                            List.of(
+                                    "COUNTER_PEERS_TIMEOUT",
+                                    "COUNTER_PEER_TIMEOUT",
+                                    "COUNTER_LOG_LEVEL",
+                                    "COUNTER_SERVICE_HOST",
+                                    "COUNTER_PORT",
+                                    "COUNTER_HEADLESS_SERVICE_PORT_HTTP",
+                                    "COUNTER_PORT_5000_TCP_ADDR",
+                                    "PATH"),
+                            "COUNTER_LOG_LEVEL"))
+                    .containsExactly("COUNTER_PEER_TIMEOUT is not a setting and is ignored; the nearest setting is"
+                            + " COUNTER_PEERS_TIMEOUT");
+        }
     }
 
     @ParameterizedTest
@@ -128,14 +171,14 @@ class PeersSettingsTest {
                 "addresses   | user@a:1          | host, host:port or [ipv6]:port, separated by commas",
                 "service     | a b               | the name of a headless service",
                 "stateful-set| -a                | the name of a StatefulSet",
-                "expected    | 0                 | 1 to 5000",
-                "expected    | three             | a whole number of replicas, 1 to 5000",
+                "expected    | 0                 | a whole number from 1 to 5000",
+                "expected    | three             | a whole number from 1 to 5000",
                 "timeout     | 5ms               | 10ms to 30s",
                 "timeout     | -1s               | 10ms to 30s",
                 "timeout     | soon              | a duration such as 250ms, 2s or 1m",
                 "deadline    | 500ms             | from counter.peers.timeout (1s) to 60s",
                 "deadline    | 61s               | from counter.peers.timeout (1s) to 60s",
-                "concurrency | 0                 | 1 to 5000",
+                "concurrency | 0                 | a whole number from 1 to 5000",
                 "refresh     | 100ms             | 1s to 1d, or 0s for never",
                 "refresh     | 0                 | 1s to 1d, or 0s for never",
                 "loss-shown  | -1s               | 0s to 365d",
@@ -144,6 +187,6 @@ class PeersSettingsTest {
         assertThatThrownBy(() -> settings(Map.of("counter.peers." + name, value)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageStartingWith("counter.peers." + (value.equals("dns") ? "service" : name) + ": '")
-                .hasMessageEndingWith("' is not allowed; allowed: " + allowed);
+                .hasMessageEndingWith("' is invalid; expected " + allowed);
     }
 }
