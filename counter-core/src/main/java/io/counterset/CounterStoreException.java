@@ -208,14 +208,22 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
     /**
      * The disk has no room for another counter or key (or, when opening, for a new journal). Nothing was added; what is
-     * there stays; counters that exist already go on counting, and this add succeeds once there is room. Or the store has
-     * as many counters as it may, 1,000,000: then there is no cause, and only another store takes new ones.
+     * there stays; counters that exist already go on counting, and this add succeeds once there is room.
      */
     public static final class StoreFullException extends CounterStoreException {
         private static final long serialVersionUID = 1L;
 
         StoreFullException(String message, @Nullable Throwable cause) {
             super(message, cause);
+        }
+    }
+
+    /** The store has as many counters as it may, 1,000,000. Nothing was added; only another store takes new ones. */
+    public static final class TooManyCountersException extends AddException {
+        private static final long serialVersionUID = 1L;
+
+        TooManyCountersException(String message) {
+            super(message, null);
         }
     }
 

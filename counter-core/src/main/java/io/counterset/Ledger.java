@@ -2,6 +2,7 @@ package io.counterset;
 
 import io.counterset.CounterStoreException.KeyConflictException;
 import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.CounterStoreException.TooManyCountersException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
@@ -105,14 +106,12 @@ final class Ledger {
                     throw commits.refusal();
                 }
                 if (cells.size() == MAX_COUNTERS) {
-                    throw new StoreFullException(
-                            String.format(
-                                    Locale.ROOT,
-                                    "the store in %s has %,d counters, as many as it may; %s was not created",
-                                    directory,
-                                    MAX_COUNTERS,
-                                    counter.name),
-                            null);
+                    throw new TooManyCountersException(String.format(
+                            Locale.ROOT,
+                            "the store in %s has %,d counters, as many as it may; %s was not created",
+                            directory,
+                            MAX_COUNTERS,
+                            counter.name));
                 }
                 long bytes = Batch.counterLength(counter.nameLength);
                 if (!room.admits(fullBatchBytes() + bytes)) {

@@ -75,7 +75,7 @@ final class Schedule {
     private final long cutAt;
     private final Runnable cutPower;
     private final List<Task> tasks = new ArrayList<>();
-    private final Map<ReentrantLock, Hold> held = new IdentityHashMap<>();
+    private final IdentityHashMap<ReentrantLock, Hold> held = new IdentityHashMap<>();
     private final CountDownLatch over = new CountDownLatch(1);
     private volatile boolean ending;
     private volatile @Nullable Throwable failure;
@@ -325,7 +325,7 @@ final class Schedule {
         if (task == null) {
             lock.lock();
         } else {
-            Map<ReentrantLock, Hold> held = task.schedule().held;
+            IdentityHashMap<ReentrantLock, Hold> held = task.schedule().held;
             Hold hold = held.get(lock);
             if (hold == null || hold.owner() != task) {
                 await((Object) lock);
@@ -353,6 +353,7 @@ final class Schedule {
         return condition;
     }
 
+    @SuppressWarnings("WaitNotInLoop") // the loop is the engine's
     static void awaitUninterruptibly(Condition condition) {
         Task task = MINE.get();
         if (task == null) {
@@ -372,7 +373,7 @@ final class Schedule {
             return;
         }
         for (Task task : mine.schedule().tasks) {
-            if (task.awaits == condition) {
+            if (condition.equals(task.awaits)) {
                 task.awaits = CONDITIONS.get(condition);
             }
         }

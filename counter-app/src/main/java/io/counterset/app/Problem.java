@@ -9,6 +9,7 @@ import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
 import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.CounterStoreException.TooManyCountersException;
 import io.counterset.CounterStoreException.TotalLimitException;
 import io.micronaut.http.HttpHeaders;
 import io.micronaut.http.HttpResponse;
@@ -206,7 +207,9 @@ record Problem(
         if (refused instanceof StoreBusyException) {
             return Type.BUSY;
         } else if (refused instanceof StoreFullException) {
-            return refused.getCause() == null ? Type.TOO_MANY_COUNTERS : Type.STORE_FULL;
+            return Type.STORE_FULL;
+        } else if (refused instanceof TooManyCountersException) {
+            return Type.TOO_MANY_COUNTERS;
         } else if (refused instanceof KeyConflictException) {
             return Type.KEY_REUSED;
         } else if (refused instanceof TotalLimitException) {

@@ -336,7 +336,7 @@ final class PeerClient implements AutoCloseable {
         synchronized (lookups) {
             Set<CompletableFuture<InetAddress>> waiting = lookups.get(host);
             if (waiting != null) {
-                waiting.remove(found);
+                waiting.removeIf(other -> other == found);
             }
         }
     }

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -43,10 +44,10 @@ class PeerClientTest {
 
     private static Answer ask(PeerClient client, String address) {
         Member member = new Member(null, address, Membership.Phase.SERVING);
-        return client.ask(List.of(member), "visits")
+        return Objects.requireNonNull(client.ask(List.of(member), "visits")
                 .toCompletableFuture()
                 .join()
-                .get(member);
+                .get(member));
     }
 
     @Test
