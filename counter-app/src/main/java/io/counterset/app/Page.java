@@ -240,9 +240,10 @@ final class Page {
     private static @Nullable String todo(PeersReport.State state) {
         return switch (state) {
             case REPLACED, ROLLED_BACK ->
-                " Find out what happened to the volume before anything else changes: if the old"
-                        + " one still exists, attach it again and restart the replica. If it is gone, give the replica the"
-                        + " counts that the others remember: <code>java -jar counter-app.jar restore --help</code> tells how.";
+                " Find out what happened to the volume before anything else changes. If the old one"
+                        + " still exists, attach it again and restart the replica. If it is gone, the reason tells what the other"
+                        + " replicas had seen: add the difference to this replica, once, with"
+                        + " <code>POST /count?by=…</code> and an <code>Idempotency-Key</code>.";
             default -> null;
         };
     }
@@ -265,7 +266,7 @@ final class Page {
             int x = 110 * i + 55;
             svg.append("<g class=\"pod")
                     .append(store.equals(peer.store()) ? " me" : "")
-                    .append(peer.state() == PeersReport.State.LIVE ? "" : " down")
+                    .append(peer.latencyMillis() != null || store.equals(peer.store()) ? "" : " down")
                     .append("\" data-store=\"")
                     .append(peer.store() == null ? "" : peer.store())
                     .append("\">");
