@@ -143,7 +143,7 @@ class PublicApiTest {
         List<Class<?>> permitted = leavesOf(CounterStoreException.class).toList();
         assertThat(leavesOf(CounterStoreException.OpenException.class)).hasSize(7);
         assertThat(leavesOf(CounterStoreException.AddException.class)).hasSize(7);
-        assertThat(permitted).hasSize(14).allSatisfy(type -> {
+        assertThat(permitted).hasSize(15).allSatisfy(type -> {
             assertThat(type.getEnclosingClass()).isEqualTo(CounterStoreException.class);
             assertThat(Modifier.isFinal(type.getModifiers())).isTrue();
             assertThat(Modifier.isPublic(type.getModifiers())).isTrue();
