@@ -8,8 +8,8 @@ import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.awaitility.Awaitility.await;
 
 import io.counterset.CounterStoreException.DirectoryUnusableException;
-import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.CounterStoreException.StoreLockedException;
+import io.counterset.CounterStoreException.TooManyCountersException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.ref.WeakReference;
@@ -90,7 +90,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
                 store.counter("c" + i).add(i + 1);
             }
             assertThatThrownBy(() -> store.counter("one more").increment())
-                    .isInstanceOf(StoreFullException.class)
+                    .isInstanceOf(TooManyCountersException.class)
                     .hasMessageContaining("1,000,000 counters, as many as it may; one more was not created");
             assertThat(store.counter("c7").increment()).isEqualTo(9);
         }
