@@ -25,7 +25,7 @@ class ArchitectureTest {
                         .filter(type -> !type.getSimpleName().startsWith("$")
                                 && !type.getName().contains("$"))
                         .map(JavaClass::getSimpleName))
-                .containsExactlyInAnyOrder("Peers", "PeersReport", "PeersSettings", "Replica");
+                .containsExactlyInAnyOrder("Peers", "PeersReport", "PeersSettings", "Replica", "Settings");
     }
 
     @Test
