@@ -332,11 +332,12 @@ final class PeerClient implements AutoCloseable {
                 }));
     }
 
+    @SuppressWarnings("CollectionUndefinedEquality") // identity is what tells two look-ups apart
     private void forget(String host, CompletableFuture<InetAddress> found) {
         synchronized (lookups) {
             Set<CompletableFuture<InetAddress>> waiting = lookups.get(host);
             if (waiting != null) {
-                waiting.removeIf(other -> other == found);
+                waiting.remove(found);
             }
         }
     }
