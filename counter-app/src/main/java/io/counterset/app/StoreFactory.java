@@ -52,8 +52,12 @@ final class StoreFactory {
     }
 
     @Singleton
-    Replica replica(CounterSettings settings, CounterStore store) {
+    Replica replica(CounterSettings settings, CounterStore store, PropertyResolver properties) {
         return new Replica(
-                settings.instance(), store, settings.name(), settings.port() == 0 ? USUAL_PORT : settings.port());
+                settings.instance(),
+                store,
+                settings.name(),
+                settings.port() == 0 ? USUAL_PORT : settings.port(),
+                PeersSettings.group(properties, settings.instance()).orElse(null));
     }
 }
