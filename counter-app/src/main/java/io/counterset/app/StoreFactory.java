@@ -52,7 +52,7 @@ final class StoreFactory {
     }
 
     @Singleton
-    Replica replica(CounterSettings settings, CounterStore store, PropertyResolver properties) {
+    Replica replica(CounterSettings settings, CounterStore store, Settings properties) {
         return new Replica(
                 settings.instance(),
                 store,
