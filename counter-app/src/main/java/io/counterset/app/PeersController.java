@@ -40,7 +40,7 @@ final class PeersController {
     @Operation(
             summary = "Returns what every replica counts",
             description =
-                    "Asks all replicas, at most four times a second however many clients ask. Plain text is a table, HTML the section of the page.")
+                    "Asks all replicas. However many clients ask, a replica asks each peer at most four times a second about the main counter and four times a second about all others. Plain text is a table, HTML the section of the page.")
     @ApiResponse(
             responseCode = "200",
             description = "The report, which says how complete it is",

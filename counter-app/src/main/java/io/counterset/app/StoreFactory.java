@@ -7,6 +7,7 @@ import io.counterset.k8s.Settings;
 import io.micronaut.context.annotation.Bean;
 import io.micronaut.context.annotation.Context;
 import io.micronaut.context.annotation.Factory;
+import io.micronaut.http.server.HttpServerConfiguration;
 import io.micronaut.http.server.netty.configuration.NettyHttpServerConfiguration;
 import jakarta.inject.Singleton;
 import org.slf4j.Logger;
@@ -52,8 +53,13 @@ final class StoreFactory {
     }
 
     @Singleton
-    Replica replica(CounterSettings settings, CounterStore store) {
+    Replica replica(CounterSettings settings, CounterStore store, HttpServerConfiguration server) {
+        String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
         return new Replica(
-                settings.instance(), store, settings.name(), settings.port() == 0 ? USUAL_PORT : settings.port());
+                settings.instance(),
+                store,
+                settings.name(),
+                settings.port() == 0 ? USUAL_PORT : settings.port(),
+                contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""));
     }
 }

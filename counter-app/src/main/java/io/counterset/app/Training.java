@@ -30,7 +30,7 @@ final class Training {
     /** Enough for whatever is loaded and linked only after a while, and over in seconds. */
     private static final int ROUNDS = 50;
 
-    /** And rounds with the requests that need a peers' report, of which there are at most four a second. */
+    /** And rounds with the requests that need a peers' report, of which there are at most four a second about the main counter. */
     private static final int ROUNDS_WITH_REPORTS = 5;
 
     private static final List<String[]> REPORTS = List.of(

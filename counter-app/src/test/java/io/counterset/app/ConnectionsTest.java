@@ -12,29 +12,16 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.LoggerFactory;
 
 /** What one connection, and many of them, can cost the server. */
 class ConnectionsTest {
 
-    @TempDir
-    private static Path folder;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() {
-        service = Service.start(folder);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
+    @RegisterExtension
+    private static final Service service = Service.forClass();
 
     private static long count(String name) {
         return Long.parseLong(service.send("GET", "/count/" + name, "Accept", "text/plain")

@@ -17,9 +17,8 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -29,20 +28,8 @@ import org.slf4j.LoggerFactory;
 /** What strangers, other sites, load balancers and proxies may do. */
 class ExposedTest {
 
-    @TempDir
-    private static Path folder;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() {
-        service = Service.start(folder);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
+    @RegisterExtension
+    private static final Service service = Service.forClass();
 
     private static long count(Service service, String path) {
         return Long.parseLong(
@@ -279,7 +266,8 @@ class ExposedTest {
         assertThat(refused.body()).doesNotContain("secret-name", "4711");
 
         service.bean(CounterStore.class).counter("huge").add(io.counterset.Counter.MAX_TOTAL);
-        assertThat(service.send("POST", "/count/huge").body()).doesNotContain(folder.toString());
+        assertThat(service.send("POST", "/count/huge").body())
+                .doesNotContain(service.folder().toString());
     }
 
     @ParameterizedTest
@@ -316,6 +304,31 @@ class ExposedTest {
             JsonNode counters = json(second).get("counters");
             assertThat(counters.get(0).get("counter").getStringValue()).isEqualTo("b");
             assertThat(prefixed.send("GET", "/a/prefix/openapi.yml").body()).containsPattern("url: [\"']?\\.");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"/a/prefix", "prefix/"})
+    void peersAskOneAnotherUnderTheContextPath(String contextPath, @TempDir Path fresh) {
+        try (Service peer = Service.start(
+                fresh.resolve("peer"), "micronaut.server.context-path", contextPath, "counter.instance", "app-1")) {
+            try (Service asking = Service.start(
+                    fresh.resolve("asking"),
+                    "micronaut.server.context-path",
+                    contextPath,
+                    "counter.peers.source",
+                    "static",
+                    "counter.peers.addresses",
+                    "127.0.0.1:" + peer.port())) {
+                String prefix = contextPath.startsWith("/") ? contextPath : "/prefix";
+                peer.send("POST", prefix + "/count?by=3");
+                Awaitility.await()
+                        .atMost(Duration.ofSeconds(30))
+                        .untilAsserted(() -> assertThat(asking.send("GET", prefix + "/peers", "Accept", "text/plain")
+                                        .body())
+                                .startsWith("visits: total 3,")
+                                .containsPattern("app-1 +live"));
+            }
         }
     }
 
@@ -363,6 +376,6 @@ class ExposedTest {
         assertThat(json(ready).get("details").get("peers"))
                 .as("documented as information")
                 .isNotNull();
-        assertThat(ready.body()).doesNotContain(folder.toString());
+        assertThat(ready.body()).doesNotContain(service.folder().toString());
     }
 }

@@ -10,31 +10,21 @@ import io.micronaut.json.tree.JsonNode;
 import java.io.ByteArrayInputStream;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import javax.xml.parsers.DocumentBuilderFactory;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.w3c.dom.Document;
 
 /** The history and the badge over HTTP. */
 class HistoryHttpTest {
 
-    @TempDir
-    private static Path folder;
-
-    private static Service service;
+    @RegisterExtension
+    private static final Service service = Service.forClass("counter.name", "visits <&> \"ü\"");
 
     @BeforeAll
-    static void start() {
-        service = Service.start(folder, "counter.name", "visits <&> \"ü\"");
+    static void prepare() {
         service.send("POST", "/count?by=1234");
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
     }
 
     @Test

@@ -8,41 +8,32 @@ import io.micronaut.json.tree.JsonNode;
 import io.micronaut.web.router.Router;
 import io.micronaut.web.router.UriRouteInfo;
 import java.net.http.HttpResponse;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.yaml.snakeyaml.Yaml;
 
 /** The served description and the running service agree: every operation, every media type, every property. */
 class OpenApiTest {
 
-    @TempDir
-    private static Path folder;
+    @RegisterExtension
+    private static final Service service = Service.forClass();
 
-    private static Service service;
     private static Map<String, Object> description;
 
     @BeforeAll
-    static void start() {
-        service = Service.start(folder);
+    static void prepare() {
         service.send("POST", "/count/some%20counter");
         HttpResponse<String> response = service.send("GET", "/openapi.yml");
         assertThat(response.statusCode()).isEqualTo(200);
         assertThat(response.headers().firstValue("Content-Type")).contains("application/yaml");
         description = new Yaml().load(response.body());
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
     }
 
     @Test

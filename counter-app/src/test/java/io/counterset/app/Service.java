@@ -6,56 +6,103 @@ import io.micronaut.context.ApplicationContext;
 import io.micronaut.json.JsonMapper;
 import io.micronaut.json.tree.JsonNode;
 import io.micronaut.runtime.server.EmbeddedServer;
+import java.io.File;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.extension.AfterAllCallback;
+import org.junit.jupiter.api.extension.BeforeAllCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
 
-/** The service in this process, on a free port of the loopback interface. */
-final class Service implements AutoCloseable {
+/**
+ * The service in this process, on a free port of the loopback interface: for one test, or as an extension of JUnit for all tests of
+ * a class.
+ */
+final class Service implements AutoCloseable, BeforeAllCallback, AfterAllCallback {
 
     private static final HttpClient CLIENT =
             HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private static final JsonMapper JSON = JsonMapper.createDefault();
 
-    private final ApplicationContext context;
-    private final EmbeddedServer server;
+    private final Map<String, Object> settings = new HashMap<>(Map.of(
+            "micronaut.server.host", "127.0.0.1",
+            "micronaut.server.port", "0",
+            "counter.instance", "app-0"));
+    private @Nullable Path folder;
+    private @Nullable ApplicationContext context;
+    private @Nullable EmbeddedServer server;
 
-    private Service(ApplicationContext context) {
-        this.context = context;
-        this.server = context.getBean(EmbeddedServer.class).start();
+    private Service(String... settings) {
+        for (int i = 0; i < settings.length; i += 2) {
+            this.settings.put(settings[i], settings[i + 1]);
+        }
     }
 
     /** Starts it with its data in {@code folder}, and with settings as name, value, name, value … */
     static Service start(Path folder, String... settings) {
-        Map<String, Object> properties = new HashMap<>(Map.of(
-                "micronaut.server.host", "127.0.0.1",
-                "micronaut.server.port", "0",
-                "counter.directory", folder.toString(),
-                "counter.instance", "app-0"));
-        for (int i = 0; i < settings.length; i += 2) {
-            properties.put(settings[i], settings[i + 1]);
-        }
-        return new Service(ApplicationContext.builder()
+        return start(folder, Map.of(), settings);
+    }
+
+    /** As above, with beans that take the place of those of the same type. */
+    static <T> Service start(Path folder, Map<Class<T>, T> beans, String... settings) {
+        Service service = new Service(settings);
+        service.start(folder, beans);
+        return service;
+    }
+
+    /** For {@code @RegisterExtension}: runs from before the first test of a class until after the last, in a folder of its own. */
+    static Service forClass(String... settings) {
+        return new Service(settings);
+    }
+
+    private <T> void start(Path data, Map<Class<T>, T> beans) {
+        folder = data;
+        settings.put("counter.directory", data.toString());
+        ApplicationContext made = ApplicationContext.builder()
                 .deduceEnvironment(false)
                 .banner(false)
-                .properties(properties)
-                .start());
+                .properties(settings)
+                .build();
+        beans.forEach(made::registerSingleton);
+        context = made.start();
+        server = made.getBean(EmbeddedServer.class).start();
+    }
+
+    @Override
+    public void beforeAll(ExtensionContext test) throws IOException {
+        start(Files.createTempDirectory("counterset-service"), Map.of());
+    }
+
+    @Override
+    public void afterAll(ExtensionContext test) throws IOException {
+        close();
+        try (Stream<Path> files = Files.walk(folder())) {
+            files.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+        }
     }
 
     <T> T bean(Class<T> type) {
-        return context.getBean(type);
+        return Objects.requireNonNull(context).getBean(type);
     }
 
     int port() {
-        return server.getPort();
+        return Objects.requireNonNull(server).getPort();
+    }
+
+    Path folder() {
+        return Objects.requireNonNull(folder);
     }
 
     /** Sends a request without a body; headers are name, value, name, value … */
@@ -102,6 +149,8 @@ final class Service implements AutoCloseable {
 
     @Override
     public void close() {
-        context.close();
+        if (context != null) {
+            context.close();
+        }
     }
 }

@@ -53,6 +53,7 @@ final class PeerClient implements AutoCloseable {
         InetAddress address(String host) throws UnknownHostException;
     }
 
+    private final String contextPath;
     private final PeerConnections connections;
     private final Lookup lookup;
     private final JsonMapper json;
@@ -76,11 +77,13 @@ final class PeerClient implements AutoCloseable {
 
     PeerClient(
             PeersSettings settings,
+            String contextPath,
             JsonMapper json,
             Executor resolver,
             Lookup lookup,
             ScheduledExecutorService timer,
             InstantSource clock) {
+        this.contextPath = contextPath;
         this.json = json;
         this.resolver = resolver;
         this.lookup = lookup;
@@ -148,7 +151,7 @@ final class PeerClient implements AutoCloseable {
         FanOut(List<Member> order, String counter) {
             this.order = order;
             this.counter = counter;
-            this.path = "/count/" + encoded(counter);
+            this.path = contextPath + "/count/" + encoded(counter);
         }
 
         void begin() {

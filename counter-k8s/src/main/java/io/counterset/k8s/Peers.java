@@ -119,7 +119,7 @@ public final class Peers implements AutoCloseable {
                 settings.lossShown(),
                 PeersSettings.MOST_PEERS,
                 MOST_COUNTS);
-        client = new PeerClient(settings, json, resolver, InetAddress::getByName, timer, clock);
+        client = new PeerClient(settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock);
     }
 
     /** Begins to find peers and, every now and then, to ask them; called by the context. */

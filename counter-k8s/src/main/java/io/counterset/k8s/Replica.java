@@ -15,10 +15,17 @@ import java.util.UUID;
  * @param mainCounter the name of the counter that the report is about when nobody says otherwise
  * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
  *     gives addresses without ports
+ * @param contextPath what comes before {@code /count/{name}} in that path on every replica: empty, or one that begins with a slash
+ *     and does not end with one
  */
-public record Replica(String instance, CounterStore store, String mainCounter, int port) {
+public record Replica(String instance, CounterStore store, String mainCounter, int port, String contextPath) {
 
-    /** @throws IllegalArgumentException if the instance, the counter's name or the port is not as described above */
+    /** A replica without a context path. */
+    public Replica(String instance, CounterStore store, String mainCounter, int port) {
+        this(instance, store, mainCounter, port, "");
+    }
+
+    /** @throws IllegalArgumentException if a value is not as described above */
     public Replica {
         Objects.requireNonNull(store, "store");
         if (!isInstanceName(instance)) {
@@ -28,6 +35,10 @@ public record Replica(String instance, CounterStore store, String mainCounter, i
         }
         if (port < 1 || port > 65_535) {
             throw new IllegalArgumentException("the port must be 1 to 65535, not " + port);
+        }
+        if (!contextPath.isEmpty() && (!contextPath.startsWith("/") || contextPath.endsWith("/"))) {
+            throw new IllegalArgumentException(
+                    "the context path must begin with a slash and not end with one, not '" + contextPath + "'");
         }
         store.counter(mainCounter); // refuses a bad name; makes nothing
     }
