@@ -7,15 +7,17 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The Java in the documentation compiles as printed; and what is a program, runs. */
+/** The Java in the documentation compiles as printed, its programs run, and links between pages lead somewhere. */
 class DocumentationTest {
 
     private static final Path ROOT = Path.of("..");
@@ -26,12 +28,15 @@ class DocumentationTest {
             import io.micronaut.context.annotation.*;
             import io.micronaut.http.annotation.*;
             import jakarta.inject.Singleton;
-            import java.nio.file.Path;
+            import java.nio.file.*;
             import java.time.Duration;
             import java.util.SortedMap;
             import java.util.concurrent.CompletableFuture;
             import java.util.concurrent.CompletionStage;
             """;
+
+    private static final Pattern LINK = Pattern.compile("\\]\\(([^)#\\s]*)(?:#([^)\\s]*))?\\)");
+    private static final Pattern HEADING = Pattern.compile("(?m)^#+ +(.+)$");
 
     record Block(String file, int number, String text) {
         @Override
@@ -86,5 +91,43 @@ class DocumentationTest {
                 run.destroyForcibly();
             }
         }
+    }
+
+    static Stream<Path> pages() throws Exception {
+        try (Stream<Path> docs = Files.walk(ROOT.resolve("docs"))) {
+            List<Path> pages = docs.filter(page -> page.toString().endsWith(".md"))
+                    .collect(Collectors.toCollection(ArrayList::new));
+            for (String page : List.of(
+                    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "helm/counter/README.md")) {
+                pages.add(ROOT.resolve(page));
+            }
+            return pages.stream();
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("pages")
+    void relativeLinksLeadToAFileAndAHeading(Path page) throws Exception {
+        var links = LINK.matcher(Files.readString(page));
+        while (links.find()) {
+            if (links.group(1).contains(":")) {
+                continue; // another site
+            }
+            Path target = links.group(1).isEmpty() ? page : page.resolveSibling(links.group(1));
+            assertThat(target).as("a link in %s", page).exists();
+            if (links.group(2) != null) {
+                assertThat(HEADING.matcher(Files.readString(target)).results().map(heading -> anchor(heading.group(1))))
+                        .as("a link in %s to a heading of %s", page, target)
+                        .contains(links.group(2));
+            }
+        }
+    }
+
+    /** What forges make of a heading: lower case, spaces as hyphens, without punctuation. */
+    private static String anchor(String heading) {
+        return heading.strip()
+                .toLowerCase(Locale.ROOT)
+                .replaceAll("[^\\p{L}\\p{N} _-]", "")
+                .replace(' ', '-');
     }
 }
