@@ -16,11 +16,14 @@ import io.swagger.v3.oas.annotations.Parameter;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.time.Instant;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.UUID;
+import java.util.concurrent.CompletionStage;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** How this replica's main counter grew, and its count as a badge. Neither counts a visit. */
@@ -33,11 +36,13 @@ final class HistoryController {
     private static final String BLOCKS = "▁▂▃▄▅▆▇█";
 
     private final History history;
+    private final Histories histories;
     private final Replica replica;
     private final Counter counter;
     private final Page page;
 
-    HistoryController(History history, Replica replica, CounterStore store, Page page) {
+    HistoryController(History history, Histories histories, Replica replica, CounterStore store, Page page) {
+        this.histories = histories;
         this.page = page;
         this.history = history;
         this.replica = replica;
@@ -108,6 +113,56 @@ final class HistoryController {
                         buckets));
     }
 
+    @Get("/peers/history")
+    @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL
+    }) // Negotiation chooses
+    @Operation(
+            summary = "Returns how much the main counter grew on all replicas, bucket by bucket",
+            description =
+                    "Asks every replica that answers for its history, at most once in five seconds however many clients"
+                            + " ask. A replica whose history is not known is named, with the reason. Plain text has a sparkline of all"
+                            + " replicas and one of each, HTML is the section of the page, with all three lengths.")
+    @ApiResponse(
+            responseCode = "200",
+            description = "The last 180 minutes, 168 hours or 730 days",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(implementation = Histories.Report.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    CompletionStage<HttpResponse<?>> peersHistory(
+            HttpRequest<?> request,
+            @QueryValue
+                    @Nullable
+                    @Parameter(
+                            description = "The length of a bucket; minute if it is not given",
+                            schema = @Schema(allowableValues = {"minute", "hour", "day"}))
+                    String unit) {
+        CounterName.refuseEmpty(request);
+        Query.allow(request, "unit");
+        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
+        History.Unit chosen = unit(unit);
+        if (type.equals(Negotiation.HTML)) {
+            return histories
+                    .all()
+                    .handleAsync(
+                            (found, failure) -> failure == null
+                                    ? Negotiation.fresh(type, page.histories(found))
+                                            .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
+                                    : PeersController.problem(failure).response(),
+                            CountController.eventLoop(request));
+        }
+        return histories
+                .of(chosen)
+                .handleAsync(
+                        (found, failure) -> failure == null
+                                ? Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? sparklines(found) : found)
+                                : PeersController.problem(failure).response(),
+                        CountController.eventLoop(request));
+    }
+
     private static History.Unit unit(@Nullable String name) {
         if (name == null) {
             return History.Unit.MINUTE;
@@ -136,28 +191,83 @@ final class HistoryController {
         return lines.toString();
     }
 
-    /** Blocks of eight heights, a dot for a gap, and an exclamation mark for a count that is in doubt. */
+    /** A bucket as a sparkline shows it. */
+    private record Point(Instant start, @Nullable Long count, boolean isMarked) {}
+
     private static String sparkline(History.Unit unit, List<History.Bucket> buckets) {
-        long most = buckets.stream()
-                .map(History.Bucket::count)
+        return lines(
+                unit,
+                buckets.stream()
+                        .map(bucket -> new Point(
+                                bucket.start(), bucket.count(), !bucket.marks().isEmpty()))
+                        .toList());
+    }
+
+    /** All replicas together, then a line for each with its latest buckets, on one scale. */
+    private static String sparklines(Histories.Report report) {
+        StringBuilder text = new StringBuilder(String.format(
+                Locale.ROOT,
+                "%s: %s%,d in the last minute, %d of %d %s answered%n\n",
+                Replica.escaped(report.counter()),
+                report.complete() ? "" : "at least ",
+                report.lastMinute(),
+                report.answered(),
+                report.expected(),
+                report.expected() == 1 ? "replica" : "replicas"));
+        List<Point> all = report.buckets().stream()
+                .map(bucket -> new Point(
+                        bucket.start(), bucket.count(), !bucket.marks().isEmpty()))
+                .toList();
+        text.append(lines(report.unit(), all)).append('\n');
+        List<Histories.Line> replicas = report.replicas();
+        long most = most(replicas.stream()
+                .map(Histories.Line::counts)
                 .filter(Objects::nonNull)
-                .mapToLong(Long::longValue)
-                .max()
-                .orElse(0);
+                .flatMap(List::stream));
+        int width =
+                replicas.stream().mapToInt(line -> line.label().length()).max().orElse(0);
+        for (Histories.Line line : replicas) {
+            List<@Nullable Long> counts = line.counts();
+            StringBuilder shown = new StringBuilder();
+            if (counts == null) {
+                shown.append(line.state()).append(": ").append(line.reason());
+            } else {
+                counts.subList(Math.max(0, counts.size() - report.unit().line), counts.size())
+                        .forEach(count -> shown.append(block(count, most)));
+                shown.append(String.format(Locale.ROOT, " %,d in the last minute", line.lastMinute()));
+            }
+            text.append(String.format(Locale.ROOT, "%-" + Math.max(1, width) + "s  %s\n", line.label(), shown));
+        }
+        return text.append(String.format(
+                        Locale.ROOT,
+                        "the last %d %ss of each, at most %,d in one\n",
+                        report.unit().line,
+                        report.unit(),
+                        most))
+                .toString();
+    }
+
+    /** Blocks of eight heights, a dot for a gap, and an exclamation mark for a count that is in doubt. */
+    private static String lines(History.Unit unit, List<Point> points) {
+        long most = most(points.stream().map(Point::count));
         StringBuilder lines = new StringBuilder();
-        for (int i = 0; i < buckets.size(); i += unit.line) {
-            lines.append(buckets.get(i).start()).append(' ');
-            for (History.Bucket bucket : buckets.subList(i, Math.min(i + unit.line, buckets.size()))) {
-                Long count = bucket.count();
-                lines.append(
-                        !bucket.marks().isEmpty()
-                                ? '!'
-                                : count == null ? '·' : BLOCKS.charAt(most == 0 ? 0 : (int) (7.0 * count / most)));
+        for (int i = 0; i < points.size(); i += unit.line) {
+            lines.append(points.get(i).start()).append(' ');
+            for (Point point : points.subList(i, Math.min(i + unit.line, points.size()))) {
+                lines.append(point.isMarked() ? '!' : block(point.count(), most));
             }
             lines.append('\n');
         }
         return lines.append(String.format(Locale.ROOT, "one mark for each %s, at most %,d in one\n", unit, most))
                 .toString();
+    }
+
+    private static long most(Stream<@Nullable Long> counts) {
+        return counts.filter(Objects::nonNull).mapToLong(Long::longValue).max().orElse(0);
+    }
+
+    private static char block(@Nullable Long count, long most) {
+        return count == null ? '·' : BLOCKS.charAt(most == 0 ? 0 : (int) (7.0 * count / most));
     }
 
     @Get("/badge.svg")

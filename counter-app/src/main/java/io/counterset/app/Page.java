@@ -16,6 +16,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.UUID;
 import java.util.function.Function;
 import java.util.regex.Matcher;
@@ -62,6 +63,7 @@ final class Page {
 
     private volatile @Nullable Rendered latestReport;
     private volatile @Nullable Rendered latestHistory;
+    private volatile @Nullable Rendered latestHistories;
 
     /** What a section was made from, and the section, so that the same one is not rendered twice. */
     private record Rendered(Object from, String html) {}
@@ -93,22 +95,32 @@ final class Page {
      * @param counted whether this visit is in it
      * @param problem why the visit could not be counted, or null
      * @param report what is known of all replicas, or null if that is not known yet
-     * @param history how this replica's count grew
+     * @param history the section about how the count grew
      */
     String render(
-            long count, boolean counted, @Nullable Problem problem, @Nullable PeersReport report, History history) {
+            long count, boolean counted, @Nullable Problem problem, @Nullable PeersReport report, String history) {
         String digits = number(count);
         Map<String, String> values = Map.of(
-                "counter", escaped(counter),
-                "instance", escaped(instance),
-                "store", store.toString(),
-                "count", digits,
-                "size", size(digits.length()),
-                "counted", Boolean.toString(counted || problem != null),
-                "notice", problem == null ? "" : notice(problem),
-                "report", report == null ? pendingReport() : report(report),
-                "history", history(history),
-                "demand", Demanded.HEADER);
+                "counter",
+                escaped(counter),
+                "instance",
+                escaped(instance),
+                "store",
+                store.toString(),
+                "count",
+                digits,
+                "size",
+                size(digits.length()),
+                "counted",
+                Boolean.toString(counted || problem != null),
+                "notice",
+                problem == null ? "" : notice(problem),
+                "report",
+                report == null ? pendingReport() : report(report),
+                "history",
+                history,
+                "demand",
+                Demanded.HEADER);
         return fill(template, values::get);
     }
 
@@ -321,42 +333,161 @@ final class Page {
 
     // ---- the history ----
 
+    /** A bucket as a bar: how high, if known, and whether that is in doubt. */
+    private record Bar(@Nullable Long count, boolean isMarked) {}
+
+    private static final Map<History.Unit, String> PERIODS = new EnumMap<>(Map.of(
+            History.Unit.MINUTE, "The last 3 hours",
+            History.Unit.HOUR, "The last 7 days",
+            History.Unit.DAY, "The last 2 years"));
+
     /** Returns the section with the bars of this replica's history. */
     String history(History history) {
         Rendered rendered = latestHistory;
         Long reading = history.readings();
         if (rendered == null || !rendered.from().equals(reading)) {
-            StringBuilder html = new StringBuilder(
-                            "<section id=\"history\" class=\"history\" aria-label=\"History\"><h2>How ")
-                    .append(escaped(instance))
-                    .append(" counted</h2>\n");
-            bars(html, "The last 3 hours", "minute", history.buckets(History.Unit.MINUTE));
-            bars(html, "The last 7 days", "hour", history.buckets(History.Unit.HOUR));
-            bars(html, "The last 2 years", "day", history.buckets(History.Unit.DAY));
+            StringBuilder html = section("How " + escaped(instance) + " counted", rate(history.lastMinute(), true));
+            for (History.Unit unit : History.Unit.values()) {
+                figure(
+                        html,
+                        unit,
+                        history.buckets(unit).stream()
+                                .map(bucket ->
+                                        new Bar(bucket.count(), !bucket.marks().isEmpty()))
+                                .toList());
+            }
             rendered = new Rendered(reading, html.append("</section>").toString());
             latestHistory = rendered;
         }
         return rendered.html();
     }
 
-    private static void bars(StringBuilder html, String title, String unit, List<History.Bucket> buckets) {
-        long most = 0;
-        long sum = 0;
-        int gaps = 0;
-        int marks = 0;
-        for (History.Bucket bucket : buckets) {
-            Long count = bucket.count();
-            gaps += count == null ? 1 : 0;
-            marks += bucket.marks().isEmpty() ? 0 : 1;
-            most = Math.max(most, count == null ? 0 : count);
-            sum += count == null ? 0 : count;
+    /**
+     * Returns the section with the bars of all replicas together, and of each for itself.
+     *
+     * @param reports of every length, the shortest buckets first
+     */
+    String histories(List<Histories.Report> reports) {
+        Rendered rendered = latestHistories;
+        if (rendered == null || !rendered.from().equals(reports)) {
+            rendered = new Rendered(reports, renderHistories(reports));
+            latestHistories = rendered;
         }
+        return rendered.html();
+    }
+
+    private String renderHistories(List<Histories.Report> reports) {
+        Histories.Report shortest = reports.get(0);
+        boolean alone = shortest.replicas().size() == 1;
+        StringBuilder html = section(
+                alone ? "How " + escaped(instance) + " counted" : "How all replicas counted",
+                rate(shortest.lastMinute(), shortest.complete()));
+        for (Histories.Report report : reports) {
+            figure(
+                    html,
+                    report.unit(),
+                    report.buckets().stream()
+                            .map(bucket ->
+                                    new Bar(bucket.count(), !bucket.marks().isEmpty()))
+                            .toList());
+        }
+        return (alone ? html : eachFor(html, shortest)).append("</section>").toString();
+    }
+
+    /** A row for each replica, the bars of all on one scale. */
+    private static StringBuilder eachFor(StringBuilder html, Histories.Report report) {
+        html.append("<h3>Each replica, ")
+                .append(period(report.unit()).toLowerCase(Locale.ROOT))
+                .append("</h3>\n<ul class=\"each\">\n");
+        long most = report.replicas().stream()
+                .map(Histories.Line::counts)
+                .filter(Objects::nonNull)
+                .flatMap(List::stream)
+                .filter(Objects::nonNull)
+                .mapToLong(Long::longValue)
+                .max()
+                .orElse(0);
+        for (Histories.Line line : report.replicas()) {
+            html.append("<li><span class=\"name\">")
+                    .append(escaped(line.label()))
+                    .append("</span>");
+            List<@Nullable Long> counts = line.counts();
+            if (counts == null) {
+                html.append("<span class=\"seen\">")
+                        .append(line.state())
+                        .append(": ")
+                        .append(escaped(String.valueOf(line.reason())))
+                        .append("</span>");
+            } else {
+                List<Bar> bars =
+                        counts.stream().map(count -> new Bar(count, false)).toList();
+                html.append("<span class=\"seen\">")
+                        .append(rate(Objects.requireNonNull(line.lastMinute()), true))
+                        .append("</span>");
+                bars(html, bars, most, escaped(line.label()) + ", " + figures(report.unit(), bars));
+            }
+            html.append("</li>\n");
+        }
+        return html.append("</ul>\n");
+    }
+
+    private static StringBuilder section(String title, String rate) {
+        return new StringBuilder(
+                        "<section id=\"history\" class=\"history\" aria-label=\"History\"><div class=\"sum\"><h2>")
+                .append(title)
+                .append("</h2><p>")
+                .append(rate)
+                .append("</p></div>\n");
+    }
+
+    private static String rate(long lastMinute, boolean complete) {
+        return (complete ? "" : "at least ") + number(lastMinute) + " in the last minute";
+    }
+
+    private static String period(History.Unit unit) {
+        return PERIODS.getOrDefault(unit, "");
+    }
+
+    private static void figure(StringBuilder html, History.Unit unit, List<Bar> bars) {
+        String figures = figures(unit, bars);
+        html.append("<figure><figcaption><b>")
+                .append(period(unit))
+                .append("</b><span>")
+                .append(figures)
+                .append("</span></figcaption>\n");
+        bars(html, bars, most(bars), period(unit) + ", a bar for each " + unit + ": " + figures);
+        html.append("</figure>\n");
+    }
+
+    private static long most(List<Bar> bars) {
+        return bars.stream()
+                .mapToLong(bar -> bar.count() == null ? 0 : bar.count())
+                .max()
+                .orElse(0);
+    }
+
+    private static String figures(History.Unit unit, List<Bar> bars) {
+        long gaps = bars.stream().filter(bar -> bar.count() == null).count();
+        long marks = bars.stream().filter(Bar::isMarked).count();
+        double sum = bars.stream()
+                .mapToDouble(bar -> bar.count() == null ? 0 : bar.count())
+                .sum();
+        return String.format(
+                Locale.ROOT,
+                "%,.0f in all, at most %,d in one %s%s%s",
+                sum,
+                most(bars),
+                unit,
+                gaps == 0 ? "" : String.format(Locale.ROOT, "; no data for %,d of %,d", gaps, bars.size()),
+                marks == 0 ? "" : String.format(Locale.ROOT, "; %,d in doubt", marks));
+    }
+
+    private static void bars(StringBuilder html, List<Bar> bars, long most, String label) {
         StringBuilder counts = new StringBuilder();
         StringBuilder missing = new StringBuilder();
         StringBuilder doubtful = new StringBuilder();
-        for (int i = 0; i < buckets.size(); i++) {
-            History.Bucket bucket = buckets.get(i);
-            Long count = bucket.count();
+        for (int i = 0; i < bars.size(); i++) {
+            Long count = bars.get(i).count();
             if (count == null) {
                 missing.append('M').append(i).append(" 94h1v6h-1z");
             } else if (count > 0) {
@@ -369,23 +500,14 @@ final class Page {
                         .append(height)
                         .append('z');
             }
-            if (!bucket.marks().isEmpty()) {
+            if (bars.get(i).isMarked()) {
                 doubtful.append('M').append(i).append(" 0h.8v100h-.8z");
             }
         }
-        String figures = String.format(
-                Locale.ROOT,
-                "%,d in all, at most %,d in one %s%s%s",
-                sum,
-                most,
-                unit,
-                gaps == 0 ? "" : String.format(Locale.ROOT, "; no data for %,d of %,d", gaps, buckets.size()),
-                marks == 0 ? "" : String.format(Locale.ROOT, "; %,d in doubt", marks));
         html.append(String.format(Locale.ROOT, """
-                <figure><figcaption><b>%1$s</b><span>%2$s</span></figcaption>
-                <svg viewBox="0 0 %3$d 100" preserveAspectRatio="none" role="img" aria-label="%1$s, a bar for each %4$s: %2$s">\
-                <path class="gap" d="%5$s"/><path class="count" d="%6$s"/><path class="mark" d="%7$s"/></svg></figure>
-                """, title, figures, buckets.size(), unit, missing, counts, doubtful));
+                <svg viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" aria-label="%s">\
+                <path class="gap" d="%s"/><path class="count" d="%s"/><path class="mark" d="%s"/></svg>
+                """, bars.size(), label, missing, counts, doubtful));
     }
 
     // ---- text ----

@@ -17,6 +17,7 @@ import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -36,8 +37,10 @@ final class PageController {
     private final Peers peers;
     private final Page page;
     private final History history;
+    private final Histories histories;
 
-    PageController(CounterStore store, Replica replica, Peers peers, Page page, History history) {
+    PageController(CounterStore store, Replica replica, Peers peers, Page page, History history, Histories histories) {
+        this.histories = histories;
         this.history = history;
         this.peers = peers;
         this.page = page;
@@ -100,24 +103,31 @@ final class PageController {
      */
     private CompletionStage<HttpResponse<?>> page(
             HttpRequest<?> request, long count, boolean counted, @Nullable Problem problem) {
-        return peers.report()
-                .toCompletableFuture()
-                .<Optional<PeersReport>>thenApply(Optional::of)
+        CompletableFuture<Optional<PeersReport>> report = briefly(peers.report());
+        CompletableFuture<Optional<List<Histories.Report>>> all = briefly(histories.all());
+        return report.thenCombineAsync(
+                all,
+                (found, grown) -> Negotiation.fresh(
+                                Negotiation.HTML,
+                                page.render(
+                                        count,
+                                        counted,
+                                        problem,
+                                        found.or(peers::latest).orElse(null),
+                                        grown.or(histories::latest)
+                                                .map(page::histories)
+                                                .orElseGet(() -> page.history(history))))
+                        .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
+                        .header("Content-Security-Policy", page.contentSecurityPolicy())
+                        .header("X-Content-Type-Options", "nosniff")
+                        .header("Referrer-Policy", "no-referrer"),
+                CountController.eventLoop(request));
+    }
+
+    private static <T> CompletableFuture<Optional<T>> briefly(CompletionStage<T> stage) {
+        return stage.toCompletableFuture()
+                .<Optional<T>>thenApply(Optional::of)
                 .completeOnTimeout(Optional.empty(), REPORT_TIMEOUT_MILLIS, TimeUnit.MILLISECONDS)
-                .exceptionally(failure -> Optional.empty())
-                .thenApplyAsync(
-                        report -> Negotiation.fresh(
-                                        Negotiation.HTML,
-                                        page.render(
-                                                count,
-                                                counted,
-                                                problem,
-                                                report.or(peers::latest).orElse(null),
-                                                history))
-                                .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
-                                .header("Content-Security-Policy", page.contentSecurityPolicy())
-                                .header("X-Content-Type-Options", "nosniff")
-                                .header("Referrer-Policy", "no-referrer"),
-                        CountController.eventLoop(request));
+                .exceptionally(failure -> Optional.empty());
     }
 }

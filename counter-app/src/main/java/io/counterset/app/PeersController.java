@@ -108,7 +108,7 @@ final class PeersController {
                 : problem(failure).response());
     }
 
-    private static Problem problem(Throwable failure) {
+    static Problem problem(Throwable failure) {
         return failure instanceof RejectedExecutionException
                 ? Problem.of(Problem.Type.BUSY, failure.getMessage())
                 : Problem.of(Problem.Type.INTERNAL_ERROR, null);

@@ -10,10 +10,13 @@ import io.micronaut.json.tree.JsonNode;
 import java.io.ByteArrayInputStream;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.jupiter.api.io.TempDir;
 import org.w3c.dom.Document;
 
 /** The history and the badge over HTTP. */
@@ -34,17 +37,18 @@ class HistoryHttpTest {
             JsonNode buckets = requireNonNull(day.get("buckets"));
             assertThat(buckets.size()).isEqualTo(730);
             // The count may have fallen just before midnight.
-            assertThat(requireNonNull(buckets.get(729).get("count")).getLongValue()
-                            + (buckets.get(728).get("count").isNull()
-                                    ? 0
-                                    : buckets.get(728).get("count").getLongValue()))
-                    .isEqualTo(1234);
+            assertThat(count(buckets.get(729)) + count(buckets.get(728))).isEqualTo(1234);
         });
         JsonNode minute = json(service.send("GET", "/history"));
         assertThat(minute.get("unit").getStringValue()).isEqualTo("minute");
         assertThat(minute.get("buckets").get(0).get("count").isNull()).isTrue();
         assertThat(minute.get("instance").getStringValue()).isEqualTo("app-0");
         assertThat(minute.get("lastMinute").getLongValue()).isGreaterThanOrEqualTo(0);
+    }
+
+    private static long count(JsonNode bucket) {
+        JsonNode count = requireNonNull(bucket.get("count"));
+        return count.isNull() ? 0 : count.getLongValue();
     }
 
     @Test
@@ -58,8 +62,28 @@ class HistoryHttpTest {
     }
 
     @Test
+    void aDamagedHistoryFileDoesNotHinderCounting(@TempDir Path other) throws Exception {
+        Files.createDirectories(other.resolve("data"));
+        Files.writeString(other.resolve("data").resolve(History.FILE), "no history");
+        Files.createDirectory(other.resolve("data").resolve("history.new")); // and none can be written
+        try (Service damaged = Service.start(other.resolve("data"))) {
+            assertThat(damaged.send("POST", "/count?by=5", "Accept", "text/plain")
+                            .body())
+                    .isEqualTo("5\n");
+            assertThat(damaged.send("GET", "/health/readiness").statusCode()).isEqualTo(200);
+            assertThat(damaged.send("GET", "/history").statusCode()).isEqualTo(200);
+        }
+        try (Service again = Service.start(other.resolve("data"))) {
+            assertThat(again.send("GET", "/count", "Accept", "text/plain").body())
+                    .isEqualTo("5\n");
+        }
+    }
+
+    @Test
     void anUnknownUnitIsRefused() {
         assertProblem(service.send("GET", "/history?unit=week"), 400, "bad-request", "not-applied");
+        assertProblem(service.send("GET", "/peers/history?unit=week"), 400, "bad-request", "not-applied");
+        assertProblem(service.send("GET", "/peers/history?units=day"), 400, "bad-request", "not-applied");
     }
 
     @Test

@@ -33,6 +33,7 @@ import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.BiConsumer;
+import java.util.function.BiFunction;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -110,11 +111,61 @@ final class PeerClient implements AutoCloseable {
     /** It gave no count; the reason is fit for a person to read. */
     record Failed(String reason) implements Answer {}
 
+    /** It answered another question, and the one who asked could use the answer. */
+    record Read() implements Answer {}
+
+    /**
+     * What is asked.
+     *
+     * @param path the encoded path
+     * @param mostBytes the largest answer
+     * @param reader makes something of what a member answered, on the thread of all connections, so it must be quick
+     * @param isCount whether every member is asked for its count, so that those that are silent are asked last the next time
+     */
+    private record Question(String path, int mostBytes, Reader reader, boolean isCount) {}
+
+    /** Reads what a member answered. */
+    private interface Reader {
+        Answer read(Member member, byte[] body, double millis);
+    }
+
     /** Returns an answer for every member, at the latest when the deadline has passed. Never fails. */
     CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter) {
         List<Member> order = new ArrayList<>(members);
         order.sort(Comparator.comparing(member -> silent.contains(member.address())));
-        FanOut fanOut = new FanOut(order, counter);
+        return ask(
+                order,
+                new Question(
+                        contextPath + "/count/" + encoded(counter),
+                        PeerConnections.MOST_BYTES,
+                        (member, body, millis) -> read(body, counter, millis),
+                        true));
+    }
+
+    /**
+     * Asks each member something else than its count. Returns, at the latest when the deadline has passed, {@link Read} or
+     * {@link Failed} for every member. Never fails.
+     *
+     * @param path the encoded path, without the context path
+     * @param mostBytes the largest answer
+     * @param reader returns why it cannot use an answer, or null if it has; called on the thread of all connections
+     */
+    CompletionStage<Map<Member, Answer>> ask(
+            List<Member> members, String path, int mostBytes, BiFunction<Member, byte[], @Nullable String> reader) {
+        return ask(
+                members,
+                new Question(
+                        contextPath + path,
+                        mostBytes,
+                        (member, body, millis) -> {
+                            String refusal = reader.apply(member, body);
+                            return refusal == null ? new Read() : new Failed(refusal);
+                        },
+                        false));
+    }
+
+    private CompletionStage<Map<Member, Answer>> ask(List<Member> order, Question question) {
+        FanOut fanOut = new FanOut(order, question);
         running.add(fanOut);
         fanOut.begin();
         return fanOut.done.whenComplete((answers, failure) -> running.remove(fanOut));
@@ -140,18 +191,16 @@ final class PeerClient implements AutoCloseable {
 
         private final CompletableFuture<Map<Member, Answer>> done = new CompletableFuture<>();
         private final List<Member> order;
-        private final String path;
-        private final String counter;
+        private final Question question;
         private final Map<Member, Answer> answers = new HashMap<>();
         private final Map<Member, CompletableFuture<?>> waiting = new HashMap<>();
         private int next;
         private boolean starting;
         private @Nullable ScheduledFuture<?> expiry;
 
-        FanOut(List<Member> order, String counter) {
+        FanOut(List<Member> order, Question question) {
             this.order = order;
-            this.counter = counter;
-            this.path = contextPath + "/count/" + encoded(counter);
+            this.question = question;
         }
 
         void begin() {
@@ -179,7 +228,7 @@ final class PeerClient implements AutoCloseable {
                     waiting.put(member, answer);
                 }
                 listen(answer, (result, failure) -> answered(member, result));
-                askOne(member.address(), path, counter, answer);
+                askOne(member, question, answer);
                 synchronized (this) {
                     starting = false;
                 }
@@ -233,6 +282,10 @@ final class PeerClient implements AutoCloseable {
             asked.increment();
             if (answer instanceof Failed) {
                 failed.increment();
+            }
+            if (!question.isCount()) {
+                return;
+            } else if (answer instanceof Failed) {
                 silent.add(member.address());
             } else {
                 silent.remove(member.address());
@@ -243,15 +296,18 @@ final class PeerClient implements AutoCloseable {
             if (expiry != null) {
                 expiry.cancel(false);
             }
-            Set<String> addresses = new HashSet<>();
-            order.forEach(member -> addresses.add(member.address()));
-            silent.retainAll(addresses); // an address that is gone need not be remembered
+            if (question.isCount()) {
+                Set<String> addresses = new HashSet<>();
+                order.forEach(member -> addresses.add(member.address()));
+                silent.retainAll(addresses); // an address that is gone need not be remembered
+            }
             return Map.copyOf(answers);
         }
     }
 
     /** Completes the answer, never exceptionally; if the answer is completed otherwise before, the question is withdrawn. */
-    private void askOne(String address, String path, String counter, CompletableFuture<Answer> answer) {
+    private void askOne(Member member, Question question, CompletableFuture<Answer> answer) {
+        String address = member.address();
         ScheduledFuture<?> expiry = timer.schedule(
                 () -> answer.complete(new Failed("no answer within " + text(timeout))),
                 timeout.toNanos(),
@@ -262,23 +318,23 @@ final class PeerClient implements AutoCloseable {
         int port = Integer.parseInt(address.substring(colon + 1));
         listen(resolve(host, answer), (found, failure) -> {
             if (failure == null) {
-                send(new InetSocketAddress(found, port), address, path, counter, answer);
+                send(new InetSocketAddress(found, port), member, question, answer);
             } else {
                 answer.complete(new Failed("its name does not resolve"));
             }
         });
     }
 
-    private void send(
-            InetSocketAddress to, String address, String path, String counter, CompletableFuture<Answer> answer) {
+    private void send(InetSocketAddress to, Member member, Question question, CompletableFuture<Answer> answer) {
         if (answer.isDone()) {
             return;
         }
         long start = System.nanoTime();
-        CompletableFuture<byte[]> body = connections.get(to, address, path);
+        CompletableFuture<byte[]> body = connections.get(to, member.address(), question.path(), question.mostBytes());
         listen(body, (bytes, failure) -> {
             double millis = (System.nanoTime() - start) / 1e6;
-            answer.complete(failure == null ? read(bytes, counter, millis) : new Failed(reason(failure)));
+            answer.complete(
+                    failure == null ? question.reader().read(member, bytes, millis) : new Failed(reason(failure)));
         });
         listen(answer, (result, failure) -> body.cancel(false));
     }

@@ -53,18 +53,18 @@ import org.jspecify.annotations.Nullable;
  * <p>A connection is reused only after a clean exchange: one response with status 200 and keep-alive, with nothing after it. In every
  * other case the connection is closed: after another status, an interim response, malformed or oversized headers or body, bytes
  * that no request asked for, or a cancelled request. A peer can therefore cost no more than the connections of the requests in
- * flight and {@link #MOST_IDLE} idle ones, and {@link #MOST_WIRE_BYTES} bytes for each request.
+ * flight and {@link #MOST_IDLE} idle ones, and for each request the largest body allowed and {@link #MOST_FRAMING_BYTES} bytes.
  */
 final class PeerConnections implements AutoCloseable {
 
-    /** The largest body. Names have at most 128 and 253 characters, six times as many bytes when every one is escaped. */
+    /** The largest body of a count. Names have at most 128 and 253 characters, six times as many bytes when every one is escaped. */
     static final int MOST_BYTES = 8_192;
 
     /** The largest status line with all headers, and the largest trailers. */
     static final int MOST_HEADER_BYTES = 8_192;
 
-    /** The largest response on the wire: headers, body, trailers and the framing of chunks. */
-    static final int MOST_WIRE_BYTES = 4 * MOST_BYTES;
+    /** How much larger than its body a response may be on the wire: headers, trailers and the framing of chunks. */
+    static final int MOST_FRAMING_BYTES = 3 * MOST_BYTES;
 
     /** How many idle connections to one address are kept. */
     static final int MOST_IDLE = 2;
@@ -110,10 +110,11 @@ final class PeerConnections implements AutoCloseable {
      * @param address the resolved address
      * @param host the value of the header {@code Host}
      * @param path the encoded path
+     * @param mostBytes the largest body
      */
-    CompletableFuture<byte[]> get(InetSocketAddress address, String host, String path) {
+    CompletableFuture<byte[]> get(InetSocketAddress address, String host, String path, int mostBytes) {
         CompletableFuture<byte[]> body = new CompletableFuture<>();
-        Exchange exchange = new Exchange(address, host, path, body);
+        Exchange exchange = new Exchange(address, host, path, mostBytes, body);
         execute(exchange, () -> begin(exchange));
         CompletableFuture<?> unused = body.whenComplete((bytes, failure) -> {
             if (!exchange.over) {
@@ -146,6 +147,7 @@ final class PeerConnections implements AutoCloseable {
         final InetSocketAddress address;
         final String host;
         final String path;
+        final int mostBytes;
         final CompletableFuture<byte[]> body;
         final ByteArrayOutputStream bytes = new ByteArrayOutputStream(256);
 
@@ -158,10 +160,11 @@ final class PeerConnections implements AutoCloseable {
         int wireBytes;
         volatile boolean over;
 
-        Exchange(InetSocketAddress address, String host, String path, CompletableFuture<byte[]> body) {
+        Exchange(InetSocketAddress address, String host, String path, int mostBytes, CompletableFuture<byte[]> body) {
             this.address = address;
             this.host = host;
             this.path = path;
+            this.mostBytes = mostBytes;
             this.body = body;
         }
 
@@ -301,8 +304,8 @@ final class PeerConnections implements AutoCloseable {
                 current.keepAlive = HttpUtil.isKeepAlive(response);
             }
             if (message instanceof HttpContent content) {
-                if (current.bytes.size() + content.content().readableBytes() > MOST_BYTES) {
-                    fail("answered with more than " + MOST_BYTES + " bytes");
+                if (current.bytes.size() + content.content().readableBytes() > current.mostBytes) {
+                    fail("answered with more than " + current.mostBytes + " bytes");
                     return;
                 }
                 current.bytes.writeBytes(ByteBufUtil.getBytes(content.content()));
@@ -395,12 +398,13 @@ final class PeerConnections implements AutoCloseable {
                 current.answered = true;
                 current.wireBytes += bytes.readableBytes();
             }
-            if (current != null && current.wireBytes <= MOST_WIRE_BYTES) {
+            int most = current == null ? 0 : current.mostBytes + MOST_FRAMING_BYTES;
+            if (current != null && current.wireBytes <= most) {
                 context.fireChannelRead(bytes);
                 return;
             }
             bytes.release();
-            connection.fail("answered with more than " + MOST_WIRE_BYTES + " bytes");
+            connection.fail("answered with more than " + most + " bytes");
         }
     }
 }

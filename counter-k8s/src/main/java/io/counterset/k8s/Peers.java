@@ -1,5 +1,7 @@
 package io.counterset.k8s;
 
+import static java.util.Objects.requireNonNull;
+
 import io.counterset.k8s.PeerClient.Answer;
 import io.micronaut.context.annotation.Context;
 import io.micronaut.context.annotation.Requires;
@@ -14,6 +16,8 @@ import java.time.Instant;
 import java.time.InstantSource;
 import java.time.ZoneOffset;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -179,6 +183,58 @@ public final class Peers implements AutoCloseable {
         }
         after(delay, () -> workers.execute(() -> begin(counter, round)));
         return round.minimalCompletionStage();
+    }
+
+    /** Reads what a peer answered to {@link Peers#ask}. */
+    public interface Reader {
+
+        /**
+         * Takes the answer of a peer. Called on the thread of all connections to peers: it must be quick, and must not trust the
+         * answer, which may be anybody's.
+         *
+         * @param peer whose answer it should be
+         * @param body what was answered with status 200
+         * @return why the answer cannot be used, in words for a report; null if it can
+         */
+        @Nullable
+        String read(PeersReport.Peer peer, byte[] body);
+    }
+
+    /**
+     * Asks peers that answered in a report something else than their count, within the time and the concurrency that bound every
+     * round; connections are kept and shared with the rounds. How often this is called is for the caller to bound.
+     *
+     * @param peers peers of a report; those without an address are not asked
+     * @param path the encoded path that every replica answers, without the context path
+     * @param mostBytes the largest answer that is accepted
+     * @param reader is given each answer
+     * @return the peers without a usable answer, each with the reason; completes at the latest when the deadline of a round has
+     *     passed, and never fails
+     */
+    public CompletionStage<Map<PeersReport.Peer, String>> ask(
+            List<PeersReport.Peer> peers, String path, int mostBytes, Reader reader) {
+        Map<Membership.Member, PeersReport.Peer> asked = new LinkedHashMap<>();
+        Map<PeersReport.Peer, String> reasons = new HashMap<>();
+        for (PeersReport.Peer peer : peers) {
+            if (peer.address() == null) {
+                reasons.put(peer, "not asked: it has no address");
+            } else {
+                asked.put(new Membership.Member(peer.instance(), peer.address(), Membership.Phase.SERVING), peer);
+            }
+        }
+        return client.ask(
+                        List.copyOf(asked.keySet()),
+                        path,
+                        mostBytes,
+                        (member, body) -> reader.read(requireNonNull(asked.get(member)), body))
+                .thenApply(answers -> {
+                    answers.forEach((member, answer) -> {
+                        if (answer instanceof PeerClient.Failed failed) {
+                            reasons.put(requireNonNull(asked.get(member)), failed.reason());
+                        }
+                    });
+                    return reasons;
+                });
     }
 
     /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */
