@@ -1,10 +1,10 @@
 {{/*
-Takes every null out of the values, and makes a map of every group that is absent, so that templates may read its fields. Helm itself drops
-a null only where there is a default. Every template begins with this.
+Takes every null out of the values, and every map that has nothing else, and makes a map of every group that is absent, so that templates may
+read its fields. Helm itself drops a null only where there is a default. Every template begins with this.
 */}}
 {{- define "counter.prepare" -}}
 {{- include "counter.withoutNull" .Values -}}
-{{- range $path := list "global" "image" "counter" "counter.idempotency" "peers" "metrics" "log" "jvm" "service" "service.sessionAffinity" "headlessService" "servicePerReplica" "ingressPerReplica" "persistence" "persistence.retention" "resources" "startupProbe" "readinessProbe" "livenessProbe" "lifecycle" "podSecurityContext" "containerSecurityContext" "volumePermissions" "serviceAccount" "rbac" "podDisruptionBudget" "networkPolicy" "networkPolicy.apiServer" "affinity" "updateStrategy" "updateStrategy.rollingUpdate" "ingress" "httpRoute" "serviceMonitor" "podMonitor" "prometheusRule" "prometheusRule.alerts" "grafanaDashboard" "tests" -}}
+{{- range $path := list "global" "image" "counter" "counter.idempotency" "peers" "metrics" "log" "jvm" "service" "service.sessionAffinityConfig" "persistentVolumeClaimRetentionPolicy" "statefulSet" "headlessService" "servicePerReplica" "ingressPerReplica" "persistence" "persistence.emptyDir" "resources" "startupProbe" "readinessProbe" "livenessProbe" "lifecycle" "podSecurityContext" "containerSecurityContext" "volumePermissions" "serviceAccount" "rbac" "podDisruptionBudget" "networkPolicy" "networkPolicy.apiServer" "affinity" "updateStrategy" "updateStrategy.rollingUpdate" "ingress" "httpRoute" "serviceMonitor" "podMonitor" "prometheusRule" "prometheusRule.alerts" "grafanaDashboard" "tests" -}}
   {{- $map := $.Values -}}
   {{- range $key := splitList "." $path -}}
     {{- if not (hasKey $map $key) }}{{ $_ := set $map $key dict }}{{ end -}}
@@ -15,7 +15,12 @@ a null only where there is a default. Every template begins with this.
 
 {{- define "counter.withoutNull" -}}
 {{- range $key, $value := . -}}
-  {{- if kindIs "invalid" $value }}{{ $_ := unset $ $key }}{{ else if kindIs "map" $value }}{{ include "counter.withoutNull" $value }}{{ end -}}
+  {{- if kindIs "invalid" $value -}}
+    {{- $_ := unset $ $key -}}
+  {{- else if and (kindIs "map" $value) $value -}}
+    {{- include "counter.withoutNull" $value -}}
+    {{- if not $value }}{{ $_ := unset $ $key }}{{ end -}}
+  {{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -217,7 +222,7 @@ lifecycle:
 {{- define "counter.affinity" -}}
 {{- $affinity := deepCopy .Values.affinity -}}
 {{- if and .Values.podAntiAffinityPreset (not $affinity.podAntiAffinity) -}}
-  {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (include "counter.selectorLabels" . | fromYaml)) -}}
+  {{- $term := dict "topologyKey" (.Values.podAntiAffinityTopologyKey | default "kubernetes.io/hostname") "labelSelector" (dict "matchLabels" (include "counter.selectorLabels" . | fromYaml)) -}}
   {{- if eq .Values.podAntiAffinityPreset "hard" -}}
     {{- $_ := set $affinity "podAntiAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $term)) -}}
   {{- else -}}
@@ -302,6 +307,9 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
 - name: COUNTER_PEERS_EXPECTED
   value: {{ int .Values.replicaCount | quote }}
 {{- end }}
+# Names such as "Zürich" in the settings are decoded in it, whatever the image sets.
+- name: LANG
+  value: C.UTF-8
 - name: MICRONAUT_SERVER_PORT
   value: {{ include "counter.port" . | quote }}
 {{- with .Values.jvm.options }}

@@ -7,7 +7,7 @@ GitOps tools the API server refuses the same changes itself, in its own words, e
 */}}
 {{- define "counter.validate" -}}
 {{- $messages := list -}}
-{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "claim" "account" "apiServer" "routes" "monitors" "environment" "mounts" "containers" "ports" "manifests" -}}
+{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "claim" "account" "openshift" "apiServer" "routes" "monitors" "test" "environment" "podSpec" "mounts" "containers" "ports" "duplicates" "manifests" -}}
 {{- if .Release.IsUpgrade }}{{ $checks = concat $checks (list "live.statefulSet" "live.size" "live.service") }}{{ end -}}
 {{- range $checks -}}
   {{- range include (printf "counter.validate.%s" .) $ | trim | splitList "\n" -}}
@@ -26,6 +26,7 @@ GitOps tools the API server refuses the same changes itself, in its own words, e
   "securityContext" "containerSecurityContext"
   "topologySpread" "topologySpreadConstraints, as Kubernetes spells them"
   "updateStrategy.partition" "updateStrategy.rollingUpdate.partition"
+  "persistence.retention" "persistentVolumeClaimRetentionPolicy, beside persistence"
 -}}
   {{- $path := splitList "." $old -}}
   {{- $group := ternary $.Values (get $.Values (first $path)) (eq (len $path) 1) -}}
@@ -127,6 +128,12 @@ peers.source=kubernetes needs rights, and the chart gives none to the namespace'
 {{- end -}}
 {{- end }}
 
+{{- define "counter.validate.openshift" -}}
+{{- if and .Values.volumePermissions.enabled (or .Values.openshift .Values.global.openshift) }}
+volumePermissions.enabled needs root and a known user, and OpenShift assigns neither; leave it out, since OpenShift gives the volume to the user that it assigns
+{{- end -}}
+{{- end }}
+
 {{- define "counter.validate.apiServer" -}}
 {{- if and .Values.networkPolicy.enabled (eq (include "counter.peersSource" .) "kubernetes") (not .Values.networkPolicy.apiServer.cidrs) }}
 networkPolicy.apiServer.cidrs is empty, so the replicas could not watch their peers; set it to the API server's addresses (kubectl get endpointslices kubernetes -n default), or set peers.source=dns
@@ -148,14 +155,40 @@ serviceMonitor.enabled and podMonitor.enabled would scrape each replica twice; c
 {{- end -}}
 {{- end }}
 
+{{/* The test counts once, which creates its counter. Settings from elsewhere are unknown here. */}}
+{{- define "counter.validate.test" -}}
+{{- $create := .Values.counter.create -}}
+{{- $counter := .Values.tests.counter | default "helm-test" -}}
+{{- $configured := concat (list (.Values.counter.name | default "visits")) (.Values.metrics.counters | default list) -}}
+{{- if and .Values.tests.enabled (not (kindIs "invalid" $create)) (not (or .Values.existingConfigMap .Values.existingSecret)) (not (has $counter $configured)) -}}
+  {{- if kindIs "slice" $create -}}
+    {{- if not (has $counter $create) }}
+counter.create lists the counters that clients may create, and tests.counter ({{ $counter | quote }}) is not among them, so "helm test" would fail; add it, or set tests.enabled=false
+    {{- end -}}
+  {{- else if eq (int $create) 0 }}
+counter.create=0 lets clients create no counter, so "helm test" would fail; set tests.counter to counter.name, which it then increments, or set tests.enabled=false
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "counter.validate.environment" -}}
 {{- $own := include "counter.env" . | fromYamlArray -}}
 {{- range .Values.extraEnv -}}
   {{- $extra := . -}}
   {{- range $own -}}
     {{- if eq .name $extra.name }}
-extraEnv: {{ .name }} is set by the chart from its own value; use that one
+extraEnv: {{ .name }} is set by the chart; use the chart's own value instead
     {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "counter.validate.podSpec" -}}
+{{- range $field, $_ := .Values.extraPodSpec -}}
+  {{- if has $field (list "affinity" "automountServiceAccountToken" "containers" "dnsConfig" "dnsPolicy" "enableServiceLinks" "hostAliases" "imagePullSecrets" "initContainers" "nodeSelector" "priorityClassName" "runtimeClassName" "schedulerName" "securityContext" "serviceAccountName" "terminationGracePeriodSeconds" "tolerations" "topologySpreadConstraints" "volumes") }}
+extraPodSpec.{{ $field }} is set by the chart; use the chart's own value instead
+  {{- else if has $field (list "hostname" "nodeName" "restartPolicy" "serviceAccount" "subdomain") }}
+extraPodSpec.{{ $field }} cannot be chosen for the pods of a StatefulSet; leave it out
   {{- end -}}
 {{- end -}}
 {{- end }}
@@ -182,7 +215,7 @@ extraVolumeMounts: {{ .mountPath | quote }} is in use by the chart or the image;
 
 {{- define "counter.validate.containers" -}}
 {{- range $value, $own := dict "extraContainers" (list "counter" "volume-permissions" "import-count") "extraInitContainers" (list "counter" "volume-permissions" "import-count") -}}
-  {{- range get $.Values $value -}}
+  {{- range get $.Values $value | default list -}}
     {{- if has .name $own }}
 {{ $value }}: {{ .name | quote }} is a container of the chart; choose another name
     {{- end -}}
@@ -201,6 +234,29 @@ extraContainers: port {{ .name | default "" | quote }} ({{ .containerPort }}) co
 {{- range .Values.service.extraPorts -}}
   {{- if or (eq (.name | default "") "http") (eq (int .port) (include "counter.servicePort" $ | int)) }}
 service.extraPorts: port {{ .name | default "" | quote }} ({{ .port }}) collides with the service's own, "http" ({{ include "counter.servicePort" $ }})
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Server-side apply refuses an object in which one of these stands twice, and so does the API server most of them. */}}
+{{- define "counter.validate.duplicates" -}}
+{{- $containers := concat (.Values.extraContainers | default list) (.Values.extraInitContainers | default list) -}}
+{{- range list
+  (list "extraEnv" "name" .Values.extraEnv)
+  (list "extraVolumes" "name" .Values.extraVolumes)
+  (list "extraVolumeMounts" "mountPath" .Values.extraVolumeMounts)
+  (list "extraContainers and extraInitContainers" "name" $containers)
+  (list "service.extraPorts" "name" .Values.service.extraPorts)
+  (list "hostAliases" "ip" .Values.hostAliases)
+-}}
+  {{- $seen := list -}}
+  {{- $entry := . -}}
+  {{- range index . 2 -}}
+    {{- $key := get . (index $entry 1) -}}
+    {{- if has $key $seen }}
+{{ index $entry 0 }}: {{ $key | quote }} stands there twice
+    {{- end -}}
+    {{- $seen = append $seen $key -}}
   {{- end -}}
 {{- end -}}
 {{- end }}

@@ -201,7 +201,7 @@ final class Cluster implements AutoCloseable {
     }
 
     /** RFC 7386; lists are replaced, where a real server would merge some of them. */
-    private static ObjectNode merge(ObjectNode target, ObjectNode patch) {
+    static ObjectNode merge(ObjectNode target, ObjectNode patch) {
         ObjectNode result = target.deepCopy();
         patch.properties().forEach(e -> {
             if (e.getValue().isNull()) {

@@ -1,14 +1,18 @@
 package io.counterset.helm;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.TreeSet;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.yaml.snakeyaml.Yaml;
 
@@ -60,6 +64,40 @@ class ComposeTest {
             assertThat(replica.path("image")).isEqualTo(container.path("image"));
             assertThat(replica.at("/environment/JAVA_TOOL_OPTIONS").asText()).isEqualTo(options);
             assertThat(replica.path("read_only").asBoolean()).isTrue();
+            assertThat(replica.path("cap_drop")).isEqualTo(container.at("/securityContext/capabilities/drop"));
+            assertThat(container.at("/resources/limits/memory").asText().toLowerCase(Locale.ROOT))
+                    .startsWith(replica.path("mem_limit").asText());
         });
+    }
+
+    /** Compose itself checks the file, and needs no daemon for that. Skipped where it is not installed. */
+    @Test
+    void composeTakesTheFile() throws IOException, InterruptedException {
+        String file = Path.of("..", "compose.yaml").toString();
+        boolean tried = false;
+        for (List<String> command : List.of(List.of("docker", "compose"), List.of("docker-compose"))) {
+            if (run(command, "version").status == 0) {
+                Result result = run(command, "-f", file, "config", "--quiet");
+                assertThat(result.status).as(result.output).isZero();
+                tried = true;
+            }
+        }
+        assumeTrue(tried, "neither docker compose nor docker-compose is installed: compose.yaml is not tried");
+    }
+
+    private record Result(int status, String output) {}
+
+    private static Result run(List<String> command, String... arguments) throws IOException, InterruptedException {
+        List<String> all = new ArrayList<>(command);
+        all.addAll(List.of(arguments));
+        Process process;
+        try {
+            process = new ProcessBuilder(all).redirectErrorStream(true).start();
+        } catch (IOException e) {
+            return new Result(-1, all.get(0) + " is not installed");
+        }
+        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        return new Result(process.exitValue(), output);
     }
 }

@@ -85,7 +85,8 @@ class NotesTest {
 
     @Test
     void claimsThatAreDeletedAreWarnedOf() {
-        String retention = "{persistence: {retention: {whenDeleted: Delete, whenScaled: Delete}}, replicaCount: 1}";
+        String retention =
+                "{persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, replicaCount: 1}";
 
         assertThat(Chart.notes("app-python", retention))
                 .startsWith("app-python: 1 replica, ")

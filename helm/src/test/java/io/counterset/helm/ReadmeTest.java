@@ -14,7 +14,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 
-/** Does the chart's README say what the values say? With {@code -Dreadme.write} its table is made anew. */
+/** Does the chart's README say what the values say? With {@code -Dreadme.write} its table is written again. */
 class ReadmeTest {
 
     private static final Path README = Chart.DIRECTORY.resolve("README.md");
@@ -42,6 +42,35 @@ class ReadmeTest {
         collectUndescribed("", Chart.read("values.yaml"), descriptions(), undescribed);
 
         assertThat(undescribed).isEmpty();
+    }
+
+    /** In the last column of the comparison with other charts, `.x` stands for a neighbour of the value before it. */
+    @Test
+    void theComparisonNamesValuesThatExist() throws IOException {
+        JsonNode values = Chart.read("values.yaml");
+        List<String> missing = new ArrayList<>();
+        int found = 0;
+        for (String line : Files.readAllLines(Path.of("..", "docs", "chart.md"))) {
+            String[] cells = line.split("\\|", -1);
+            if (cells.length != 12) {
+                continue;
+            }
+            String previous = "";
+            for (Matcher code = Pattern.compile("`([A-Za-z.]+)`").matcher(cells[10]); code.find(); found++) {
+                String name = code.group(1);
+                if (name.startsWith(".")) {
+                    name = previous.substring(0, previous.lastIndexOf('.')) + name;
+                }
+                previous = name;
+                if (!name.startsWith("global.") && !name.startsWith("extraPodSpec.")) {
+                    if (values.at("/" + name.replace('.', '/')).isMissingNode()) {
+                        missing.add(name);
+                    }
+                }
+            }
+        }
+        assertThat(found).isGreaterThan(80);
+        assertThat(missing).isEmpty();
     }
 
     private static void collectUndescribed(

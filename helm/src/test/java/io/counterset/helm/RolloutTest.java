@@ -85,7 +85,7 @@ class RolloutTest {
                 "replicaCount: 7",
                 "updateStrategy: {rollingUpdate: {partition: 1}}",
                 "minReadySeconds: 10",
-                "persistence: {retention: {whenScaled: Delete}}",
+                "persistentVolumeClaimRetentionPolicy: {whenScaled: Delete}",
                 "service: {type: ClusterIP, port: 80}",
                 "serviceMonitor: {enabled: true}",
                 "ingress: {enabled: true}",

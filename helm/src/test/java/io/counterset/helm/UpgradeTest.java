@@ -76,7 +76,7 @@ class UpgradeTest {
             value = {
                 "replicaCount: 5 | /spec/replicas | 5",
                 "persistence: {size: 1024Mi} | /spec/volumeClaimTemplates/0/spec/resources/requests/storage | 1024Mi",
-                "persistence: {retention: {whenScaled: Delete}} | /spec/persistentVolumeClaimRetentionPolicy/whenScaled | Delete",
+                "persistentVolumeClaimRetentionPolicy: {whenScaled: Delete} | /spec/persistentVolumeClaimRetentionPolicy/whenScaled | Delete",
                 "updateStrategy: {rollingUpdate: {partition: 1}} | /spec/updateStrategy/rollingUpdate/partition | 1",
                 "minReadySeconds: 5 | /spec/minReadySeconds | 5",
                 "revisionHistoryLimit: 2 | /spec/revisionHistoryLimit | 2",

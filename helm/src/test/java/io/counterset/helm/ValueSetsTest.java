@@ -305,13 +305,17 @@ class ValueSetsTest {
                             .isEqualTo("c");
                     assertThat(o.environment()).containsEntry("COUNTER_PEERS_SERVICE", "counter-peers");
                 }),
-                given("session affinity", "service: {sessionAffinity: {enabled: true, timeoutSeconds: 60}}", o -> {
-                    assertThat(o.at("Service", RELEASE, "/spec/sessionAffinity").asText())
-                            .isEqualTo("ClientIP");
-                    assertThat(o.at("Service", RELEASE, "/spec/sessionAffinityConfig/clientIP/timeoutSeconds")
-                                    .asInt())
-                            .isEqualTo(60);
-                }),
+                given(
+                        "session affinity",
+                        "service: {sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}}",
+                        o -> {
+                            assertThat(o.at("Service", RELEASE, "/spec/sessionAffinity")
+                                            .asText())
+                                    .isEqualTo("ClientIP");
+                            assertThat(o.at("Service", RELEASE, "/spec/sessionAffinityConfig/clientIP/timeoutSeconds")
+                                            .asInt())
+                                    .isEqualTo(60);
+                        }),
                 given("persistence in full", """
                         persistence:
                           name: volume
@@ -322,7 +326,7 @@ class ValueSetsTest {
                           annotations: {backup.example.com/keep: "30"}
                           mountPath: /var/lib/counter
                           subPath: counts/live
-                          retention: {whenDeleted: Delete, whenScaled: Delete}
+                        persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}
                         """, o -> {
                     JsonNode set = o.statefulSet();
                     assertThat(set.at("/spec/volumeClaimTemplates/0/metadata")).isEqualTo(yaml("""
@@ -652,6 +656,11 @@ class ValueSetsTest {
                             .isFalse();
                     assertThat(o.pod().at("/volumes/1")).isEqualTo(yaml("{name: data, emptyDir: {}}"));
                 }),
+                given(
+                        "no volumes, but memory",
+                        "persistence: {enabled: false, emptyDir: {medium: Memory, sizeLimit: 64Mi}}",
+                        o -> assertThat(o.pod().at("/volumes/1/emptyDir"))
+                                .isEqualTo(yaml("{medium: Memory, sizeLimit: 64Mi}"))),
                 given("a claim of the user's own", "{replicaCount: 1, persistence: {existingClaim: mine}}", o -> {
                     assertThat(o.statefulSet().path("spec").has("volumeClaimTemplates"))
                             .isFalse();
@@ -729,12 +738,28 @@ class ValueSetsTest {
                         schedulerName: other
                         runtimeClassName: gvisor
                         podAntiAffinityPreset: hard
+                        podAntiAffinityTopologyKey: example.com/rack
+                        extraPodSpec: {hostUsers: false, shareProcessNamespace: true}
+                        statefulSet: {labels: {tier: inner}, annotations: {reloader.stakater.com/auto: "true"}}
                         readinessProbe: {initialDelaySeconds: 3, successThreshold: 2, httpGet: {path: /ready, port: http}}
                         lifecycle: {preStop: {exec: {command: [sleep, "9"]}}}
                         updateStrategy: {rollingUpdate: {maxUnavailable: 2}}
                         """, o -> {
                     assertThat(o.pod().path("dnsPolicy").asText()).isEqualTo("None");
                     assertThat(o.pod().path("runtimeClassName").asText()).isEqualTo("gvisor");
+                    assertThat(o.pod().path("shareProcessNamespace").asBoolean())
+                            .isTrue();
+                    assertThat(o.pod().findValuesAsText("topologyKey")).contains("example.com/rack");
+                    assertThat(o.statefulSet().at("/metadata/labels/tier").asText())
+                            .isEqualTo("inner");
+                    assertThat(o.statefulSet()
+                                    .at("/metadata/annotations/reloader.stakater.com~1auto")
+                                    .asText())
+                            .isEqualTo("true");
+                    assertThat(o.statefulSet()
+                                    .at("/spec/template/metadata/labels")
+                                    .has("tier"))
+                            .isFalse();
                     assertThat(o.pod()
                                     .at("/affinity/podAntiAffinity")
                                     .has("requiredDuringSchedulingIgnoredDuringExecution"))
@@ -815,7 +840,7 @@ class ValueSetsTest {
             serviceMonitor: {enabled: true}
             prometheusRule: {enabled: true, runbookUrl: "https://example.com"}
             grafanaDashboard: {enabled: true}
-            service: {sessionAffinity: {enabled: true}}
+            service: {sessionAffinity: ClientIP, appProtocol: http}
             """;
 
     private static JsonNode yaml(String text) {
