@@ -3,6 +3,7 @@ package io.counterset.app;
 import io.counterset.CounterStore;
 import io.counterset.CounterStoreException;
 import io.counterset.StoreStatistics;
+import io.counterset.k8s.Peers;
 import io.counterset.k8s.PeersSettings;
 import io.counterset.k8s.Replica;
 import io.counterset.k8s.Settings;
@@ -34,6 +35,9 @@ public final class Application {
 
     /** How long connections in use have to be emptied once the process is told to stop. */
     private static final Duration DRAIN = Duration.ofSeconds(1);
+
+    /** How long peers may take to learn the final counts. */
+    private static final Duration FAREWELL = Duration.ofSeconds(1);
 
     /** How long requests that were accepted may take to finish after that. */
     private static final long FINISH_SECONDS = 2;
@@ -225,10 +229,11 @@ public final class Application {
         }
     }
 
-    /** Takes no more requests, finishes those that were accepted, then commits and closes the store. */
+    /** Empties the connections, seals the store, lets the peers learn its counts, then finishes the requests that were accepted. */
     private void stop() {
         try {
             context.getBean(Connections.class).drain(DRAIN);
+            bidFarewell();
             context.getBean(GracefulShutdownManager.class)
                     .shutdownGracefully()
                     .toCompletableFuture()
@@ -241,6 +246,21 @@ public final class Application {
         boolean failed = context.getBean(CounterStore.class).failure().isPresent();
         context.close();
         LOG.info(failed ? "stopped; the store had failed" : "stopped");
+    }
+
+    /** Seals the store and lets the peers learn its final counts while they are still served. */
+    private void bidFarewell() throws InterruptedException {
+        try {
+            context.getBean(Replica.class).seal();
+            context.getBean(Peers.class)
+                    .bidFarewell()
+                    .toCompletableFuture()
+                    .get(FAREWELL.toMillis(), TimeUnit.MILLISECONDS);
+        } catch (TimeoutException e) {
+            LOG.debug("not every peer has heard the farewell within {} ms", FAREWELL.toMillis());
+        } catch (ExecutionException | RuntimeException e) {
+            LOG.warn("the peers do not know the final counts of this replica", e);
+        }
     }
 
     /** Says in one line why the start failed; an unexpected failure brings its stack trace along. */

@@ -112,9 +112,7 @@ final class CountController {
             responseCode = "200",
             description = "The durable count",
             content = {
-                @Content(
-                        mediaType = MediaType.APPLICATION_JSON,
-                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     HttpResponse<?> count(HttpRequest<?> request) {
@@ -138,9 +136,7 @@ final class CountController {
             responseCode = "200",
             description = "The durable count",
             content = {
-                @Content(
-                        mediaType = MediaType.APPLICATION_JSON,
-                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     HttpResponse<?> countOf(HttpRequest<?> request) {

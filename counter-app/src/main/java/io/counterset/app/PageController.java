@@ -2,7 +2,6 @@ package io.counterset.app;
 
 import io.counterset.Counter;
 import io.counterset.CounterStore;
-import io.counterset.StoreIdentity;
 import io.counterset.k8s.Peers;
 import io.counterset.k8s.PeersReport;
 import io.counterset.k8s.Replica;
@@ -57,9 +56,7 @@ final class PageController {
             responseCode = "200",
             description = "The count",
             content = {
-                @Content(
-                        mediaType = MediaType.APPLICATION_JSON,
-                        schema = @Schema(implementation = Replica.Count.class)),
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
                 @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
@@ -91,10 +88,7 @@ final class PageController {
         if (type.equals(Negotiation.TEXT)) {
             return Negotiation.fresh(type, counter.name() + " " + count + " on " + replica.instance() + "\n");
         }
-        StoreIdentity identity = replica.store().identity();
-        return Negotiation.fresh(
-                type,
-                new Replica.Count(replica.instance(), counter.name(), count, identity.id(), identity.incarnation()));
+        return Negotiation.fresh(type, replica.count(counter.name(), count));
     }
 
     /**

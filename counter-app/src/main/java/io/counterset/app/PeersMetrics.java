@@ -27,6 +27,9 @@ final class PeersMetrics implements MeterBinder {
         Gauge.builder("counterset.peers.answering", this, m -> m.latest(PeersReport::answered))
                 .description("Replicas that answered when they were last asked, this one included")
                 .register(registry);
+        Gauge.builder("counterset.peers.lost", this, m -> m.latest(PeersReport::lost))
+                .description("Counted on volumes that were replaced or rolled back, at least")
+                .register(registry);
         for (PeersReport.State state : PeersReport.State.values()) {
             Gauge.builder(
                             "counterset.peers.state",

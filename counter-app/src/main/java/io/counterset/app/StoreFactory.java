@@ -53,13 +53,15 @@ final class StoreFactory {
     }
 
     @Singleton
-    Replica replica(CounterSettings settings, CounterStore store, HttpServerConfiguration server) {
+    Replica replica(
+            CounterSettings settings, CounterStore store, HttpServerConfiguration server, PropertyResolver properties) {
         String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
         return new Replica(
                 settings.instance(),
                 store,
                 settings.name(),
                 settings.port() == 0 ? USUAL_PORT : settings.port(),
-                contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""));
+                contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""),
+                PeersSettings.group(properties, settings.instance()).orElse(null));
     }
 }

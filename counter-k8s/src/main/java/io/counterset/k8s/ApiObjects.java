@@ -141,6 +141,15 @@ final class ApiObjects {
 
         @Nullable
         Ordinals ordinals;
+
+        @Nullable
+        ClaimRetention persistentVolumeClaimRetentionPolicy;
+    }
+
+    /** What happens to the claim of a pod that is scaled away: {@code Retain}, the default, or {@code Delete}. */
+    static final class ClaimRetention {
+        @Nullable
+        String whenScaled;
     }
 
     static final class Ordinals {

@@ -279,7 +279,15 @@ final class KubernetesSource implements PeerSource {
         Spec spec = set.spec;
         int replicas = spec == null || spec.replicas == null ? 1 : spec.replicas;
         int start = spec == null || spec.ordinals == null || spec.ordinals.start == null ? 0 : spec.ordinals.start;
-        return Expected.statefulSet(Objects.requireNonNull(set.getMetadata().getName()), start, replicas);
+        String uid = set.getMetadata().getUid();
+        Long generation = set.getMetadata().getGeneration();
+        ApiObjects.ClaimRetention claims = spec == null ? null : spec.persistentVolumeClaimRetentionPolicy;
+        return Expected.statefulSet(
+                Objects.requireNonNull(set.getMetadata().getName()),
+                start,
+                replicas,
+                uid == null || generation == null ? null : new Membership.Revision(uid, generation),
+                claims != null && "Delete".equals(claims.whenScaled));
     }
 
     // Endpoints

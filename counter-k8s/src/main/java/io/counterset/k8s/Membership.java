@@ -1,5 +1,6 @@
 package io.counterset.k8s;
 
+import io.micronaut.serde.annotation.Serdeable;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -38,17 +39,36 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
      * @param atLeast how many there are at least
      * @param exact whether {@code names} are all of them; if not, an address that is listed is one more
      * @param known whether their number is known at all; if not, no report can be complete
+     * @param revision the version of what says so; null where versions are not known
+     * @param deletesClaims whether the volume of a replica is deleted when it is scaled away
      */
-    record Expected(Set<String> names, int atLeast, boolean exact, boolean known) {
+    record Expected(
+            Set<String> names,
+            int atLeast,
+            boolean exact,
+            boolean known,
+            @Nullable Revision revision,
+            boolean deletesClaims) {
 
         Expected {
             names = Set.copyOf(names);
         }
 
-        /** Exactly the replicas of a StatefulSet; of more than can be dealt with the first ones, and nothing is complete then. */
-        static Expected statefulSet(String name, int start, int replicas) {
+        private Expected(Set<String> names, int atLeast, boolean exact, boolean known) {
+            this(names, atLeast, exact, known, null, false);
+        }
+
+        /** Exactly the replicas of a StatefulSet; of more than 5,000 the first ones, and no report is complete then. */
+        static Expected statefulSet(
+                String name, int start, int replicas, @Nullable Revision revision, boolean deletesClaims) {
             boolean all = replicas <= PeersSettings.MOST_PEERS;
-            return new Expected(names(name, start, Math.min(replicas, PeersSettings.MOST_PEERS)), replicas, all, all);
+            return new Expected(
+                    names(name, start, Math.min(replicas, PeersSettings.MOST_PEERS)),
+                    replicas,
+                    all,
+                    all,
+                    revision,
+                    deletesClaims);
         }
 
         /** As many as a setting says, and more if more are listed; named by ordinals if the base of the names is known. */
@@ -74,6 +94,21 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
                 names.add(base + "-" + (start + i));
             }
             return names;
+        }
+    }
+
+    /**
+     * A version of a StatefulSet's specification.
+     *
+     * @param uid tells it from another StatefulSet that had the same name
+     * @param generation one more whenever the specification changed, the number of replicas included
+     */
+    @Serdeable
+    record Revision(String uid, long generation) {
+
+        /** Returns whether no version of the StatefulSet lies between the other one, seen before, and this one. */
+        boolean follows(Revision before) {
+            return uid.equals(before.uid) && (generation == before.generation || generation == before.generation + 1);
         }
     }
 

@@ -131,12 +131,17 @@ final class PeerClient implements AutoCloseable {
 
     /** Returns an answer for every member, at the latest when the deadline has passed. Never fails. */
     CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter) {
+        return ask(members, counter, "/count/" + encoded(counter));
+    }
+
+    /** As above; every member is sent that path, which it answers with its count of that counter. */
+    private CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter, String path) {
         List<Member> order = new ArrayList<>(members);
         order.sort(Comparator.comparing(member -> silent.contains(member.address())));
         return ask(
                 order,
                 new Question(
-                        contextPath + "/count/" + encoded(counter),
+                        contextPath + path,
                         PeerConnections.MOST_BYTES,
                         (member, body, millis) -> read(body, counter, millis),
                         true));
@@ -169,6 +174,11 @@ final class PeerClient implements AutoCloseable {
         running.add(fanOut);
         fanOut.begin();
         return fanOut.done.whenComplete((answers, failure) -> running.remove(fanOut));
+    }
+
+    /** Asks every member to ask this replica in turn; each answers, once it has, with its own count of the main counter. */
+    CompletionStage<Map<Member, Answer>> bidFarewell(List<Member> members, Replica replica) {
+        return ask(members, replica.mainCounter(), "/peers/farewell/" + encoded(replica.instance()));
     }
 
     long asked() {
@@ -430,8 +440,14 @@ final class PeerClient implements AutoCloseable {
             } else if (store == null || incarnation == null || incarnation < 0) {
                 return notACount("no store");
             }
+            JsonNode sealed = node.get("final");
+            String group = string(node, "group");
+            if (group != null && !Replica.isInstanceName(group)) {
+                return notACount("no group");
+            }
+            boolean isFinal = sealed != null && sealed.isBoolean() && sealed.getBooleanValue();
             return new Counted(
-                    new Replica.Count(instance, counter, count, UUID.fromString(store), incarnation),
+                    new Replica.Count(instance, counter, count, UUID.fromString(store), incarnation, isFinal, group),
                     clock.instant(),
                     System.nanoTime(),
                     millis);

@@ -1,29 +1,26 @@
 package io.counterset.k8s;
 
+import io.counterset.k8s.Known.Loss;
+import io.counterset.k8s.Known.Seen;
+import io.counterset.k8s.Known.Store;
+import io.counterset.k8s.Membership.Expected;
+import io.counterset.k8s.Membership.Member;
+import io.counterset.k8s.Membership.Phase;
+import io.counterset.k8s.Membership.Revision;
 import io.micronaut.json.JsonMapper;
-import io.micronaut.serde.annotation.Serdeable;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
-import java.util.UUID;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.zip.CRC32C;
+import java.util.Objects;
+import java.util.Set;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -32,26 +29,16 @@ import org.slf4j.LoggerFactory;
  * What was last seen of every peer: its counts, when, and in which store, with the losses that comparing them brought to light.
  * Thread-safe. Kept in memory, bounded in number, and written now and then to one file in this replica's own directory.
  *
- * <p>The file is written whole to another name, synced, renamed, and the directory synced: a crash leaves the one before or the one
- * after, and costs what was seen in the seconds since. counter-core's own counters could not serve: they only grow, while a
- * peer's count can fall (that is what is looked for), and a count means nothing without the store, the incarnation and the time
- * that belong to it, which must change together.
- *
- * <pre>{@code
- * counterset-peers 1 CRC32C LENGTH\n      the format's version; checksum and length in bytes of what follows
- * {"peers":[…]}                           the records below, as JSON
- * }</pre>
+ * <p>counter-core's own counters could not serve: they only grow, while a peer's count can fall, which this memory is there to
+ * notice, and a count means nothing without the store, the incarnation and the time that belong to it, which must change together.
  */
 final class PeerMemory {
 
-    static final String FILE = "counters.peers";
     private static final int MOST_STORES = 3;
     private static final Duration TIMES_ALONE = Duration.ofMinutes(1);
-    private static final Pattern HEADER = Pattern.compile("counterset-peers 1 ([0-9a-f]{8}) ([0-9]{1,9})");
     private static final Logger LOG = LoggerFactory.getLogger(PeerMemory.class);
 
-    private final Path directory;
-    private final JsonMapper json;
+    private final PeerFile file;
     private final String mainCounter;
     private final Duration lossShown;
     private final int mostPeers;
@@ -61,6 +48,10 @@ final class PeerMemory {
     private final Object writing = new Object();
 
     private final Map<String, Known> peers = new HashMap<>();
+
+    /** The names of replicas that were listed and never answered. */
+    private final Set<String> listed = new HashSet<>();
+
     private final Map<String, Long> orders = new HashMap<>();
     private int counts;
     private boolean changed;
@@ -78,52 +69,15 @@ final class PeerMemory {
      * @param mostCounts how many counts of all of them; those seen last, and the main counter's in any case
      */
     PeerMemory(Path directory, JsonMapper json, String mainCounter, Duration lossShown, int mostPeers, int mostCounts) {
-        this.directory = directory;
-        this.json = json;
+        this.file = new PeerFile(directory, json);
         this.mainCounter = mainCounter;
         this.lossShown = lossShown;
         this.mostPeers = mostPeers;
         this.mostCounts = mostCounts;
-        load();
+        PeerFile.Contents contents = file.read();
+        contents.peers().forEach(known -> put(null, known));
+        listed.addAll(contents.listed());
     }
-
-    /** What is kept of a peer; its stores with the one seen last first. */
-    @Serdeable
-    record Known(String key, String instance, String address, List<Store> stores) {
-
-        Store store() {
-            return stores.get(0);
-        }
-    }
-
-    /** What is kept of a store: since when and until when it was the peer's store, and what was last counted in it. */
-    @Serdeable
-    record Store(
-            UUID id,
-            long incarnation,
-            Instant since,
-            Instant seenAt,
-            Map<String, Seen> counts,
-            @Nullable Loss loss) {
-
-        /** An empty map is not written, and so reads as none. */
-        Store {
-            counts = counts == null ? Map.of() : Map.copyOf(counts);
-        }
-
-        @Nullable
-        Seen seen(String counter) {
-            return counts == null ? null : counts.get(counter);
-        }
-    }
-
-    @Serdeable
-    record Seen(long count, Instant at) {}
-
-    /** What a store was found to have lost. */
-    @Serdeable
-    record Loss(
-            Instant foundAt, String counter, long count, long formerCount, long incarnation, long formerIncarnation) {}
 
     /**
      * Remembers an answer and returns what is now known of that peer. Rounds about different counters overlap, and an answer may
@@ -131,13 +85,27 @@ final class PeerMemory {
      *
      * @param at when it came, by the clock
      * @param order when it came, by {@link System#nanoTime}, which never steps back
+     * @param expected the replicas that there should be, by a current list; null if the list is not current
+     * @param closed whether the store is sealed and cannot be opened again by the same pod
      */
-    synchronized Known observe(String key, String address, Replica.Count answer, Instant at, long order) {
+    synchronized Known observe(
+            String key,
+            String address,
+            Replica.Count answer,
+            Instant at,
+            long order,
+            @Nullable Expected expected,
+            boolean closed) {
         Known before = peers.get(key);
         Long last = orders.put(key, order);
         if (before != null && last != null && order - last < 0) {
             orders.put(key, last);
             return before;
+        }
+        Revision revision = expected == null ? null : expected.revision();
+        if (before != null && expected != null && wasDeleted(before.store(), answer, expected)) {
+            forget(before);
+            before = null;
         }
         List<Store> stores = new ArrayList<>();
         Store store = null;
@@ -164,11 +132,14 @@ final class PeerMemory {
                     answer.incarnation(),
                     store == null ? answer.incarnation() : store.incarnation());
         }
-        say(before, answer, store == null, store == null ? null : store.loss(), loss);
-        // A counter that was never added to is not worth a place, but for the main one: anybody may ask for any name.
-        Map<String, Seen> remembered = new HashMap<>(store == null ? Map.of() : store.counts());
+        logLoss(before, answer, store == null, store == null ? null : store.loss(), loss);
+        boolean sameOpening = store != null && closed && store.closed() && store.incarnation() == answer.incarnation();
+        Map<String, Seen> counts = store == null ? Map.of() : store.counts();
+        Map<String, Seen> remembered = new HashMap<>(sameOpening ? counts : Store.opened(counts));
+        // A count of 0 is not worth a place unless it is the main counter's: a client may ask for any name.
         if (answer.count() > 0 || seen != null || answer.counter().equals(mainCounter)) {
-            remembered.put(answer.counter(), new Seen(answer.count(), at));
+            long lost = seen == null ? 0 : seen.lost() + Math.max(0, seen.count() - answer.count());
+            remembered.put(answer.counter(), new Seen(answer.count(), at, closed, lost));
         }
         Store now = new Store(
                 answer.store(),
@@ -176,24 +147,127 @@ final class PeerMemory {
                 store == null || !current ? at : store.since(),
                 at,
                 remembered,
-                loss);
+                loss,
+                revision,
+                closed);
         stores.add(0, now);
-        Known after = new Known(key, answer.instance(), address, List.copyOf(stores));
+        Known after = new Known(key, answer.instance(), address, answer.group(), false, stores);
         put(before, after);
+        listed.remove(answer.instance());
         boolean same = before != null
                 && current
                 && store != null
                 && before.address().equals(address)
                 && before.instance().equals(answer.instance())
                 && store.incarnation() == answer.incarnation()
-                && (seen == null ? !remembered.containsKey(answer.counter()) : seen.count() == answer.count());
+                && store.closed() == closed
+                && Objects.equals(store.revision(), revision)
+                && (seen == null
+                        ? !remembered.containsKey(answer.counter())
+                        : seen.count() == answer.count() && seen.isFinal() == closed);
         changed |= !same;
         timesChanged = true;
         return after;
     }
 
-    /** One line for each loss when it is found: whoever does not look at the report within days would not learn of it. */
-    private void say(
+    /** Whether the peer was scaled away and back while volumes are deleted then, so that a new store is no loss. */
+    private static boolean wasDeleted(Store store, Replica.Count answer, Expected expected) {
+        Revision before = store.revision();
+        Revision now = expected.revision();
+        return expected.deletesClaims()
+                && !store.id().equals(answer.store())
+                && before != null
+                && now != null
+                && now.uid().equals(before.uid())
+                && !now.follows(before);
+    }
+
+    /**
+     * Follows a current list. A final count stays final only while the StatefulSet proves that the replica cannot have been started
+     * again: not listed but as terminating, and not wanted at any version since. A replica that was scaled away is forgotten if its
+     * volume is deleted then.
+     */
+    synchronized void follow(Membership membership, Replica replica) {
+        Expected expected = membership.expected();
+        if (!membership.isLive() || !expected.exact() || membership.isByAddress()) {
+            return;
+        }
+        Map<String, Member> members = new HashMap<>();
+        for (Member member : membership.members()) {
+            if (member.instance() != null && !member.instance().equals(replica.instance())) {
+                members.put(member.instance(), member);
+            }
+        }
+        for (Known known : all()) {
+            Known after = followed(known, members.get(known.instance()), expected);
+            if (after == null) {
+                forget(known);
+            } else if (!after.equals(known)) {
+                peers.put(after.key(), after);
+            }
+            changed |= !known.equals(after);
+        }
+        for (String name : members.keySet()) {
+            if (!peers.containsKey(Reconciliation.keyOf(name)) && listed.size() < mostPeers) {
+                changed |= listed.add(name);
+            }
+        }
+        if (expected.deletesClaims()) {
+            changed |= listed.removeIf(
+                    name -> !members.containsKey(name) && !expected.names().contains(name));
+        }
+    }
+
+    private static @Nullable Known followed(Known known, @Nullable Member member, Expected expected) {
+        boolean wanted = expected.names().contains(known.instance());
+        if (!wanted && member == null && !known.kept()) {
+            if (expected.deletesClaims() && Reconciliation.base(known.instance()) != null) {
+                return null;
+            }
+            known = known.kept(true);
+        } else if (wanted && known.kept()) {
+            known = known.kept(false);
+        }
+        Store store = known.store();
+        Revision now = expected.revision();
+        if (store.closed()) {
+            Revision before = store.revision();
+            boolean away = !wanted && (member == null || member.phase() == Phase.TERMINATING);
+            return known.with(
+                    away && now != null && before != null && now.follows(before)
+                            ? store.closedUpTo(now)
+                            : store.opened());
+        }
+        return known;
+    }
+
+    /** Returns the counters of which something is remembered of that replica, the main counter first; ten at most. */
+    synchronized List<String> countersOf(String instance) {
+        return Stream.concat(
+                        Stream.of(mainCounter),
+                        peers.values().stream()
+                                .filter(known -> known.instance().equals(instance))
+                                .flatMap(known -> known.store().counts().keySet().stream())
+                                .sorted())
+                .distinct()
+                .limit(10)
+                .toList();
+    }
+
+    /** Returns whether it is known of a replica that its last count is final. */
+    synchronized boolean isFinal(String instance) {
+        return peers.values().stream()
+                .anyMatch(known ->
+                        known.instance().equals(instance) && known.store().isFinal(mainCounter));
+    }
+
+    /** Returns the names that were listed once and never answered. */
+    synchronized Set<String> neverSeen() {
+        return Set.copyOf(listed);
+    }
+
+    /** Logs each loss once, when it is detected; the report drops it after {@code loss-shown}. */
+    private void logLoss(
             @Nullable Known before,
             Replica.Count answer,
             boolean otherStore,
@@ -240,20 +314,9 @@ final class PeerMemory {
         return saveFailures;
     }
 
-    /** Returns what the peer's store has lost, as long as that is to be shown; null if nothing. */
-    @Nullable
-    Loss loss(Known known, Instant now) {
-        Loss loss = known.store().loss();
-        return loss != null && loss.foundAt().plus(lossShown).isAfter(now) ? loss : null;
-    }
-
-    /** Returns the store that the peer had before the one it has now, as long as that is to be shown; null if none. */
-    @Nullable
-    Store former(Known known, Instant now) {
-        return known.stores().size() > 1
-                        && known.store().since().plus(lossShown).isAfter(now)
-                ? known.stores().get(1)
-                : null;
+    /** For how long a report shows a loss. */
+    Duration lossShown() {
+        return lossShown;
     }
 
     private void put(@Nullable Known before, Known after) {
@@ -301,11 +364,10 @@ final class PeerMemory {
                         kept.entrySet()
                                 .removeIf(entry -> !entry.getKey().equals(mainCounter)
                                         && !entry.getValue().at().isAfter(limit));
-                        return new Store(
-                                store.id(), store.incarnation(), store.since(), store.seenAt(), kept, store.loss());
+                        return store.with(kept);
                     })
                     .toList();
-            Known less = new Known(known.key(), known.instance(), known.address(), stores);
+            Known less = new Known(known.key(), known.instance(), known.address(), known.group(), known.kept(), stores);
             counts += counts(less);
             return less;
         });
@@ -326,19 +388,27 @@ final class PeerMemory {
         }
     }
 
+    /** As above; new times alone are written too. */
+    void saveAll(Instant now) {
+        synchronized (this) {
+            changed |= timesChanged;
+        }
+        save(now);
+    }
+
     private void saveAlone(Instant now) {
-        List<Known> known;
+        PeerFile.Contents contents;
         synchronized (this) {
             if (!changed && !(timesChanged && savedAt.plus(TIMES_ALONE).isBefore(now))) {
                 return;
             }
-            known = all();
+            contents = new PeerFile.Contents(all(), listed);
             changed = false;
             timesChanged = false;
             savedAt = now;
         }
         try {
-            write(known);
+            file.write(contents);
             synchronized (this) {
                 saves++;
                 failing = false;
@@ -350,96 +420,11 @@ final class PeerMemory {
                 if (!failing) {
                     LOG.warn(
                             "{}: cannot be written, what is known of peers would not survive a restart: {}",
-                            directory.resolve(FILE),
+                            file.path(),
                             e.toString());
                 }
                 failing = true;
             }
         }
-    }
-
-    private void write(List<Known> known) throws IOException {
-        byte[] body = json.writeValueAsBytes(new Contents(known));
-        CRC32C checksum = new CRC32C();
-        checksum.update(body);
-        byte[] header = String.format(Locale.ROOT, "counterset-peers 1 %08x %d%n", checksum.getValue(), body.length)
-                .replace(System.lineSeparator(), "\n")
-                .getBytes(StandardCharsets.US_ASCII);
-        Path fresh = directory.resolve(FILE + ".new");
-        try (FileChannel channel = FileChannel.open(
-                fresh, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING, StandardOpenOption.WRITE)) {
-            for (ByteBuffer part : List.of(ByteBuffer.wrap(header), ByteBuffer.wrap(body))) {
-                while (part.hasRemaining()) {
-                    channel.write(part);
-                }
-            }
-            channel.force(true);
-        }
-        Files.move(fresh, directory.resolve(FILE), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-        try (FileChannel names = FileChannel.open(directory, StandardOpenOption.READ)) {
-            names.force(true);
-        }
-    }
-
-    @Serdeable
-    record Contents(List<Known> peers) {
-
-        /** An empty list is not written, and so reads as none. */
-        Contents {
-            peers = peers == null ? List.of() : peers;
-        }
-    }
-
-    private void load() {
-        Path file = directory.resolve(FILE);
-        byte[] bytes;
-        try {
-            Files.deleteIfExists(directory.resolve(FILE + ".new"));
-            bytes = Files.readAllBytes(file);
-        } catch (NoSuchFileException e) {
-            return;
-        } catch (IOException e) {
-            LOG.warn("{}: cannot be read, nothing is remembered of peers: {}", file, e.toString());
-            return;
-        }
-        String problem;
-        try {
-            parse(bytes).peers().forEach(known -> put(null, known));
-            return;
-        } catch (IOException | RuntimeException e) {
-            problem = e.toString();
-        }
-        Path aside = directory.resolve(FILE + ".damaged");
-        try {
-            Files.move(file, aside, StandardCopyOption.REPLACE_EXISTING);
-            LOG.warn("{}: {}; set aside as {}, nothing is remembered of peers", file, problem, aside.getFileName());
-        } catch (IOException e) {
-            LOG.warn("{}: {}; nothing is remembered of peers", file, problem);
-        }
-    }
-
-    private Contents parse(byte[] bytes) throws IOException {
-        int end = 0;
-        while (end < bytes.length && end < 64 && bytes[end] != '\n') {
-            end++;
-        }
-        Matcher header = HEADER.matcher(new String(bytes, 0, end, StandardCharsets.US_ASCII));
-        if (!header.matches()) {
-            throw new IOException("does not begin with the line 'counterset-peers 1 CHECKSUM LENGTH'");
-        }
-        int length = bytes.length - end - 1;
-        if (length != Integer.parseInt(header.group(2))) {
-            throw new IOException("holds " + length + " bytes after its first line, which says " + header.group(2));
-        }
-        CRC32C checksum = new CRC32C();
-        checksum.update(bytes, end + 1, length);
-        if (checksum.getValue() != Long.parseLong(header.group(1), 16)) {
-            throw new IOException("fails its checksum");
-        }
-        Contents contents = json.readValue(Arrays.copyOfRange(bytes, end + 1, bytes.length), Contents.class);
-        if (contents == null) {
-            throw new IOException("holds nothing");
-        }
-        return contents;
     }
 }

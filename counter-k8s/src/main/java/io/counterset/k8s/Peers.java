@@ -12,7 +12,6 @@ import jakarta.inject.Inject;
 import java.net.InetAddress;
 import java.time.Clock;
 import java.time.Duration;
-import java.time.Instant;
 import java.time.InstantSource;
 import java.time.ZoneOffset;
 import java.util.HashMap;
@@ -66,6 +65,11 @@ public final class Peers implements AutoCloseable {
     /** In milliseconds: what comes after is noise to whoever reads a report. */
     static final InstantSource CLOCK = Clock.tickMillis(ZoneOffset.UTC);
 
+    /** How often a peer that says farewell is asked while the list does not yet say that it goes. */
+    private static final int FAREWELL_ATTEMPTS = 5;
+
+    private static final long FAREWELL_PAUSE_MILLIS = 100;
+
     private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
     private static final Logger LOG = LoggerFactory.getLogger(Peers.class);
 
@@ -87,6 +91,13 @@ public final class Peers implements AutoCloseable {
     private long nextMain = System.nanoTime();
 
     private long nextOther = nextMain;
+
+    /** The farewells that are heard and not yet acted on, by instance; guarded by itself, like the next. */
+    private final Map<String, CompletableFuture<Void>> farewells = new HashMap<>();
+
+    /** The farewells that are acted on, by instance. */
+    private final Map<String, CompletableFuture<Void>> hearing = new HashMap<>();
+
     private volatile int listed;
     private boolean closed;
 
@@ -237,6 +248,105 @@ public final class Peers implements AutoCloseable {
                 });
     }
 
+    /**
+     * Tells every peer that this replica counts no more, so that each asks it once more and remembers its final counts; to be called
+     * once {@link Replica#seal()} has sealed the store, while the counts are still served. What the peers answer is remembered:
+     * peers that stop at the same time give their final counts too.
+     *
+     * <p>Returns a stage that completes, never exceptionally, once every peer has answered or the deadline of a round is over. A
+     * caller that waits for less loses no count: a peer that did not ask reports its last known count as such.
+     */
+    public CompletionStage<?> bidFarewell() {
+        String counter = replica.mainCounter();
+        return CompletableFuture.completedStage(source)
+                .thenCompose(PeerSource::membership)
+                .thenApply(found -> Reconciliation.withRemembered(found, memory))
+                .thenCompose(membership -> client.bidFarewell(Reconciliation.toAsk(membership, replica), replica)
+                        .thenApplyAsync(answers -> report(counter, membership, answers), workers))
+                .exceptionally(failure -> {
+                    LOG.warn("the peers could not be told that this replica stops", failure);
+                    return null;
+                });
+    }
+
+    /**
+     * Hears that a peer counts no more, and asks it. Nothing in the message is believed: the peer is asked at the address that
+     * this replica's own list has for it, and only if it has one, so that nobody can retire another replica or set its count.
+     *
+     * <p>Returns a stage that completes, never exceptionally, once what the peer answered is remembered on the disk. However many
+     * callers there are, a peer is asked by one of them at a time.
+     */
+    public CompletionStage<?> hearFarewell(String instance) {
+        CompletableFuture<Void> heard = new CompletableFuture<>();
+        CompletableFuture<Void> before;
+        synchronized (farewells) {
+            CompletableFuture<Void> next = farewells.get(instance);
+            if (next != null) {
+                return next.minimalCompletionStage(); // begins after this call
+            } else if (farewells.size() == PeersSettings.MOST_PEERS) {
+                return CompletableFuture.completedStage(null);
+            }
+            before = hearing.getOrDefault(instance, CompletableFuture.completedFuture(null));
+            farewells.put(instance, heard);
+        }
+        CompletionStage<?> unused = before.thenComposeAsync(
+                        done -> {
+                            synchronized (farewells) {
+                                farewells.remove(instance);
+                                hearing.put(instance, heard);
+                            }
+                            return askForFinal(instance, FAREWELL_ATTEMPTS);
+                        },
+                        workers)
+                .whenComplete((done, failure) -> {
+                    synchronized (farewells) {
+                        farewells.remove(instance, heard);
+                        hearing.remove(instance, heard);
+                    }
+                    if (failure != null) {
+                        LOG.warn("the final counts of {} could not be asked for", instance, failure);
+                    }
+                    heard.complete(null);
+                });
+        return heard.minimalCompletionStage();
+    }
+
+    /** Asks again after a moment if the list does not say yet that the peer goes: the message can be faster than the list. */
+    private CompletionStage<?> askForFinal(String instance, int attempts) {
+        return source.membership().thenCompose(found -> {
+            Membership membership = Reconciliation.withRemembered(found, memory);
+            List<Membership.Member> members = Reconciliation.named(membership, instance, memory);
+            if (members.isEmpty() || instance.equals(replica.instance())) {
+                return CompletableFuture.completedStage(null);
+            }
+            CompletionStage<Boolean> sealed = CompletableFuture.completedStage(false);
+            for (String counter : memory.countersOf(instance)) {
+                sealed = sealed.thenCompose(last -> client.ask(members, counter)
+                        .thenApplyAsync(
+                                answers -> {
+                                    report(counter, membership, answers);
+                                    return answers.values().stream()
+                                            .anyMatch(answer -> answer instanceof PeerClient.Counted counted
+                                                    && counted.count().isFinal());
+                                },
+                                workers));
+            }
+            return sealed.thenComposeAsync(
+                    isSealed -> {
+                        memory.save(clock.instant());
+                        boolean again = isSealed && attempts > 1 && !memory.isFinal(instance);
+                        return again
+                                ? CompletableFuture.supplyAsync(
+                                                () -> askForFinal(instance, attempts - 1),
+                                                CompletableFuture.delayedExecutor(
+                                                        FAREWELL_PAUSE_MILLIS, TimeUnit.MILLISECONDS, workers))
+                                        .thenCompose(asked -> asked)
+                                : CompletableFuture.completedStage(null);
+                    },
+                    workers);
+        });
+    }
+
     /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */
     public Optional<PeersReport> latest() {
         return Optional.ofNullable(latest);
@@ -286,7 +396,7 @@ public final class Peers implements AutoCloseable {
         client.close();
         workers.shutdown();
         resolver.shutdownNow();
-        memory.save(Instant.MAX);
+        memory.saveAll(clock.instant());
     }
 
     private void begin(String counter, CompletableFuture<PeersReport> round) {

@@ -12,6 +12,7 @@ import jakarta.inject.Singleton;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** Makes the settings, and the source of peers that they ask for. */
@@ -78,12 +79,15 @@ final class PeersFactory {
     }
 
     private static String namespace(ApiClientConfiguration configuration) {
-        return configuration.getNamespace().orElseGet(() -> {
-            try {
-                return Files.readString(NAMESPACE).strip();
-            } catch (IOException e) {
-                return "default";
-            }
-        });
+        return configuration.getNamespace().or(PeersFactory::podNamespace).orElse("default");
+    }
+
+    /** Returns the namespace of the pod that this is, if it is one. */
+    static Optional<String> podNamespace() {
+        try {
+            return Optional.of(Files.readString(NAMESPACE).strip()).filter(namespace -> !namespace.isEmpty());
+        } catch (IOException e) {
+            return Optional.empty();
+        }
     }
 }

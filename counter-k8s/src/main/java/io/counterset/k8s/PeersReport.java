@@ -1,5 +1,6 @@
 package io.counterset.k8s;
 
+import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.annotation.JsonValue;
 import io.micronaut.serde.annotation.Serdeable;
 import java.time.Duration;
@@ -16,8 +17,10 @@ import org.jspecify.annotations.Nullable;
  * @param counter the counter asked for
  * @param total the sum of the best known counts of all {@code peers}; {@link Long#MAX_VALUE}, and not complete, if that sum
  *     does not fit
- * @param complete whether every expected replica answered just now <em>and</em> it is known just now how many are
- *     expected; when it is false, {@code total} is a lower bound
+ * @param complete whether {@code total} is the truth: every expected replica answered just now, the list of them is current,
+ *     and the count of every replica that is gone is final; when it is false, {@code total} is a lower bound
+ * @param lost what is known to have been counted on volumes that were replaced or rolled back, as long as that is shown; at
+ *     least, since it is what was last seen there. Not part of {@code total}
  * @param expected how many replicas there should be
  * @param answered how many of those answered just now, this one included
  * @param askedBy the replica that made this report
@@ -30,6 +33,7 @@ public record PeersReport(
         String counter,
         long total,
         boolean complete,
+        long lost,
         int expected,
         int answered,
         String askedBy,
@@ -150,10 +154,14 @@ public record PeersReport(
      * @param reason why it is in that state; absent when it is live
      * @param count its count: of just now if it answered, else the last one known; absent if none is known
      * @param countedAt when it had that count
+     * @param isFinal {@code final} in JSON: whether the count cannot grow any more unless the replica is started again: its store is
+     *     sealed
      * @param latencyMillis how long it took to answer just now; absent if it did not, and for the replica that asks
      * @param store the identity of its store
      * @param incarnation how often that store had been opened
      * @param former what was known of the store it had before; only while a replacement is reported
+     * @param lost what was counted on its former volumes or before its volume was rolled back, at least; absent if nothing is known
+     *     to be lost
      */
     @Serdeable
     public record Peer(
@@ -163,10 +171,12 @@ public record PeersReport(
             @Nullable String reason,
             @Nullable Long count,
             @Nullable Instant countedAt,
+            @JsonProperty("final") boolean isFinal,
             @Nullable Double latencyMillis,
             @Nullable UUID store,
             @Nullable Long incarnation,
-            @Nullable Former former) {
+            @Nullable Former former,
+            @Nullable Long lost) {
 
         /** Returns the instance's name, or its address as long as the name is not known. */
         public String label() {
@@ -230,14 +240,14 @@ public record PeersReport(
     }
 
     /**
-     * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", or "at least" while it is not complete. What was lost
-     * is named: "; 1 replaced, 1 rolled back".
+     * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", or "at least" while it is not complete. A loss
+     * is named: "visits: total 7 (and at least 5 lost), 3 of 3 replicas answered; 1 replaced".
      */
     public String headline() {
         long replaced = count(State.REPLACED);
         long rolledBack = count(State.ROLLED_BACK);
-        return Replica.escaped(counter) + ": " + (complete ? "total " : "at least ") + total + ", " + answered + " of "
-                + expected
+        return Replica.escaped(counter) + ": " + (complete ? "total " : "at least ") + total
+                + (lost > 0 ? " (and at least " + lost + " lost), " : ", ") + answered + " of " + expected
                 + (expected == 1 ? " replica" : " replicas") + " answered"
                 + (replaced + rolledBack > 0 ? "; " : "")
                 + (replaced > 0 ? replaced + " replaced" : "")

@@ -136,6 +136,27 @@ public record PeersSettings(
                         .orElse(Path.of("data")));
     }
 
+    /**
+     * Returns the name of the set of replicas that an instance belongs to: {@code counter.peers.group}, or in a pod
+     * {@code NAMESPACE/STATEFULSET}; empty if neither is known.
+     *
+     * @throws IllegalArgumentException if the setting is not 1 to 253 printable characters
+     */
+    public static Optional<String> group(PropertyResolver properties, String instance) {
+        Optional<String> group = text(properties, PREFIX + "group");
+        if (group.isPresent()) {
+            if (!Replica.isInstanceName(group.get())) {
+                throw refused("group", group.get(), "1 to 253 printable characters");
+            }
+            return group;
+        }
+        Optional<String> set =
+                text(properties, PREFIX + "stateful-set").or(() -> Optional.ofNullable(Reconciliation.base(instance)));
+        return text(properties, "kubernetes.client.namespace")
+                .or(PeersFactory::podNamespace)
+                .flatMap(namespace -> set.map(name -> namespace + "/" + name));
+    }
+
     /** Returns {@code host:port} for an address of the list, the port being the default one unless it has its own. */
     static String withPort(String address, int defaultPort) {
         Matcher matcher = ADDRESS.matcher(address);

@@ -1,5 +1,8 @@
 package io.counterset.k8s;
 
+import io.counterset.k8s.Known.Loss;
+import io.counterset.k8s.Known.Seen;
+import io.counterset.k8s.Known.Store;
 import io.counterset.k8s.Membership.Expected;
 import io.counterset.k8s.Membership.Member;
 import io.counterset.k8s.Membership.Phase;
@@ -17,13 +20,14 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.UUID;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Compares who should be there (the membership), who answered what just now, and what is remembered, and says what that makes of
- * every replica. The one rule above all others: the report never claims more than these three can bear.
+ * Compares who should be there (the membership), who answered what just now, and what is remembered, and concludes the state of
+ * every replica. Invariant: the report never claims more than these three support.
  *
  * <p>In this order, each step leaving to the next what it cannot settle:
  *
@@ -32,8 +36,10 @@ import org.jspecify.annotations.Nullable;
  *   <li>answers that come from who they should come from: remembered, then compared with what was remembered;
  *   <li>members that did not answer, or not as themselves: the last known count, if the member can be told;
  *   <li>expected names that nothing was seen of: missing;
- *   <li>whoever else is remembered: retired.
+ *   <li>every other remembered peer: retired.
  * </ol>
+ *
+ * <p>A store is counted once, for the replica that answered with it, or else for the one that was seen with it last.
  */
 final class Reconciliation {
 
@@ -45,15 +51,36 @@ final class Reconciliation {
     private final PeerMemory memory;
     private final Instant now;
     private final Replica.Count own;
+    private final Reasons reasons;
 
-    private final List<Peer> peers = new ArrayList<>();
+    private final List<Row> rows = new ArrayList<>();
     private final Set<String> settled = new HashSet<>();
     private final Map<String, String> addresses = new HashMap<>();
-    private final List<Member> unsettled = new ArrayList<>();
-    private final Map<Member, String> failures = new HashMap<>();
-    private List<PeerMemory.Known> remembered = List.of();
+    private final List<Silence> unsettled = new ArrayList<>();
+    private List<Known> remembered = List.of();
+
+    /** The replica that counts a store in this report, by the store. */
+    private final Map<UUID, String> holders = new HashMap<>();
+
     private @Nullable Member self;
     private int answered;
+
+    /** Why a member gave no count that can be used. */
+    private sealed interface Silence {
+        Member member();
+
+        /** In words for the report. */
+        String reason();
+    }
+
+    /** It did not answer, or not with a count. */
+    private record NoAnswer(Member member, String reason) implements Silence {}
+
+    /** It answered, and is not the replica that it should be. */
+    private record Impostor(Member member, String reason) implements Silence {}
+
+    /** A row of the report before it is known which stores are counted elsewhere. */
+    private record Row(Peer peer, @Nullable Known known, boolean answered) {}
 
     private Reconciliation(String counter, Membership membership, Replica replica, PeerMemory memory, Instant now) {
         this.counter = counter;
@@ -62,6 +89,7 @@ final class Reconciliation {
         this.memory = memory;
         this.now = now;
         this.own = replica.count(counter);
+        this.reasons = new Reasons(counter, membership);
     }
 
     /** Returns the report; remembers the answers that can be trusted. */
@@ -72,6 +100,7 @@ final class Reconciliation {
             Replica replica,
             PeerMemory memory,
             Instant now) {
+        memory.follow(membership, replica);
         Reconciliation reconciliation = new Reconciliation(counter, membership, replica, memory, now);
         reconciliation.settle(answers);
         return reconciliation.report();
@@ -84,13 +113,27 @@ final class Reconciliation {
                 .toList();
     }
 
+    /** Returns the members at which a replica of that name is listed, or was last seen where the source knows no names. */
+    static List<Member> named(Membership membership, String instance, PeerMemory memory) {
+        Set<String> addresses = new HashSet<>();
+        memory.all().stream()
+                .filter(known -> known.instance().equals(instance))
+                .forEach(known -> addresses.add(known.address()));
+        return membership.members().stream()
+                .filter(member -> member.instance() == null
+                        ? addresses.contains(member.address())
+                        : member.instance().equals(instance))
+                .limit(3)
+                .toList();
+    }
+
     /** Returns the membership with the peers remembered from before in it, if the source has never had a list of its own. */
     static Membership withRemembered(Membership membership, PeerMemory memory) {
         if (membership.source().state() != PeersReport.Freshness.UNAVAILABLE || membership.isByAddress()) {
             return membership;
         }
         List<Member> members = memory.all().stream()
-                .filter(known -> known.key().startsWith("instance "))
+                .filter(known -> known.key().equals(keyOf(known.instance())))
                 .map(known -> new Member(known.instance(), known.address(), Phase.SERVING))
                 .toList();
         return new Membership(membership.source(), membership.expected(), members);
@@ -102,117 +145,163 @@ final class Reconciliation {
         return matcher.matches() ? matcher.group("base") : null;
     }
 
+    /** Returns what a peer is remembered by where the source knows names. */
+    static String keyOf(String instance) {
+        return "instance " + instance;
+    }
+
     private void settle(Map<Member, Answer> answers) {
+        holders.put(own.store(), own.instance());
         for (Member member : membership.members()) {
             Answer answer = answers.get(member);
             if (replica.instance().equals(member.instance())) {
                 self = member;
             } else if (answer instanceof Counted counted) {
-                counted(member, counted);
+                onAnswer(member, counted);
             } else {
-                unsettled.add(member);
-                failures.put(member, answer instanceof Failed failed ? failed.reason() : "not asked");
+                unsettled.add(
+                        new NoAnswer(member, answer instanceof Failed failed ? failed.reason() : Reasons.NOT_ASKED));
             }
         }
         remembered = memory.all();
-        unsettled.forEach(this::silent);
+        unsettled.forEach(this::onSilence);
         addSelf();
         for (String name : membership.expected().names()) {
             if (!name.equals(replica.instance()) && settled.add(name)) {
-                absent(
-                        State.MISSING,
-                        name,
-                        "no address is listed for it: it does not exist, is pending, or is being replaced");
+                addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(keyOf(name)));
             }
         }
-        for (PeerMemory.Known known : remembered) {
+        for (Known known : remembered) {
             if (isOfThisSource(known) && !settled.contains(label(known)) && !isSelf(known)) {
-                gone(known);
+                addUnlisted(known);
+            }
+        }
+        for (String name : memory.neverSeen()) {
+            if (!membership.isByAddress() && isOfThisSet(name) && settled.add(name)) {
+                addLastKnown(State.RETIRED, reasons.scaledDown() + "; it was never seen", name, null, null);
             }
         }
     }
 
-    // Who answered
+    // Members that answered
 
-    private void counted(Member member, Counted answer) {
+    private void onAnswer(Member member, Counted answer) {
         Replica.Count count = answer.count();
         if (member.instance() == null && isSelf(count) && self == null) {
             self = member;
             if (membership.isByAddress()) {
-                memory.observe(key(member, count.instance()), member.address(), count, answer.at(), answer.order());
+                memory.observe(
+                        key(member, count.instance()),
+                        member.address(),
+                        count,
+                        answer.at(),
+                        answer.order(),
+                        null,
+                        false);
             }
             return;
         }
         String mismatch = mismatch(member, count);
         if (mismatch != null) {
-            unsettled.add(member);
-            failures.put(member, "answered as " + mismatch);
+            unsettled.add(new Impostor(member, "answered as " + mismatch));
             return;
         }
         addresses.put(identity(count), member.address());
-        PeerMemory.Known known =
-                memory.observe(key(member, count.instance()), member.address(), count, answer.at(), answer.order());
-        settled.add(label(known));
+        holders.put(count.store(), count.instance());
         boolean expected = isExpected(count.instance());
+        Known known = memory.observe(
+                key(member, count.instance()),
+                member.address(),
+                count,
+                answer.at(),
+                answer.order(),
+                membership.isLive() ? membership.expected() : null,
+                isLast(member, count));
+        settled.add(label(known));
         if (expected) {
             answered++;
         }
         State state = State.LIVE;
         String reason = null;
-        PeerMemory.Loss loss = memory.loss(known, now);
-        PeerMemory.Store former = memory.former(known, now);
-        if (loss != null) {
-            state = State.ROLLED_BACK;
-            reason = reason(loss);
-        } else if (former != null) {
-            state = State.REPLACED;
-            reason = reason(known, former);
-        } else if (member.phase() == Phase.TERMINATING) {
+        if (member.phase() == Phase.TERMINATING) {
             state = State.TERMINATING;
-            reason = "it is being stopped";
+            reason = Reasons.TERMINATING;
         } else if (!expected) {
             state = State.TERMINATING;
-            reason = scaledDown();
+            reason = reasons.scaledDown();
         }
-        peers.add(new Peer(
-                count.instance(),
-                member.address(),
-                state,
-                reason,
-                count.count(),
-                answer.at(),
-                Math.round(answer.millis() * 100) / 100.0,
-                count.store(),
-                count.incarnation(),
-                former(former)));
+        rows.add(new Row(
+                new Peer(
+                        count.instance(),
+                        member.address(),
+                        state,
+                        reason,
+                        count.count(),
+                        answer.at(),
+                        count.isFinal(),
+                        Math.round(answer.millis() * 100) / 100.0,
+                        count.store(),
+                        count.incarnation(),
+                        null,
+                        null),
+                known,
+                true));
+    }
+
+    /**
+     * Whether that is the last count of the store for as long as the replica is not scaled up again: it is sealed, its pod is being
+     * deleted, so that no container of it starts again, and the StatefulSet makes no other pod of that name.
+     */
+    private boolean isLast(Member member, Replica.Count count) {
+        Expected expected = membership.expected();
+        return count.isFinal()
+                && membership.isLive()
+                && member.phase() == Phase.TERMINATING
+                && expected.exact()
+                && expected.revision() != null
+                && !expected.names().contains(count.instance());
     }
 
     /** Returns who answered instead of the one who should, or null if the answer can be trusted. */
     private @Nullable String mismatch(Member member, Replica.Count count) {
         String name = count.instance();
-        if (member.instance() != null) {
-            return member.instance().equals(name) ? null : name;
+        if (member.instance() != null && !member.instance().equals(name)) {
+            return name;
         }
-        String other = isSelf(count) && self != null ? self.address() : addresses.get(identity(count));
-        if (other != null) {
-            return name + ", which is listed as " + other + " too";
+        if (replica.group() != null && !replica.group().equals(count.group())) {
+            return name + (count.group() == null ? ", which does not tell its group" : " of " + count.group());
         }
-        if (!membership.isByAddress()) {
-            String base = base(replica.instance());
-            if (name.equals(replica.instance())) {
-                return name + ", which is the name of the replica that asks";
-            } else if (base != null && !base.equals(base(name))) {
-                return name + ", which is not a replica of " + base;
+        if (member.instance() == null) {
+            String other = isSelf(count) && self != null ? self.address() : addresses.get(identity(count));
+            if (other != null) {
+                return name + ", which is listed as " + other + " too";
+            }
+            if (!membership.isByAddress()) {
+                if (name.equals(replica.instance())) {
+                    return name + ", which is the name of the replica that asks";
+                } else if (!isOfThisSet(name)) {
+                    return name + ", which is not a replica of " + base(replica.instance());
+                }
+            }
+        }
+        String holder = holders.get(count.store());
+        if (holder != null) {
+            return name + " with a copy of the store of " + holder;
+        }
+        if (!membership.isLive() && !membership.isByAddress()) {
+            Known known = recalled(key(member, name));
+            if (known != null && !known.store().id().equals(count.store())) {
+                return name + " with another store, which is not believed while the list of peers is not current";
             }
         }
         return null;
     }
 
-    // Who did not
+    // Members that did not
 
-    private void silent(Member member) {
-        String failure = failures.getOrDefault(member, "not asked");
-        PeerMemory.Known known = known(member);
+    private void onSilence(Silence silence) {
+        Member member = silence.member();
+        Known known = known(silence);
         if (known != null && isSelf(known)) {
             self = member;
             return;
@@ -224,75 +313,76 @@ final class Reconciliation {
             settled.add(instance);
         }
         State state = State.UNREACHABLE;
-        String reason = failure;
+        String reason = silence.reason();
         if (member.phase() == Phase.TERMINATING) {
             state = State.TERMINATING;
-            reason = "it is being stopped; " + failure;
+            reason = Reasons.TERMINATING + "; " + reason;
         } else if (instance != null && !isExpected(instance)) {
             state = State.TERMINATING;
-            reason = scaledDown() + "; " + failure;
+            reason = reasons.scaledDown() + "; " + reason;
         } else if (member.phase() == Phase.STARTING
-                && !failure.startsWith("answered as ")
+                && silence instanceof NoAnswer
                 && (known == null || !known.address().equals(member.address()))) {
             state = State.STARTING;
-            reason = "it does not serve yet; " + failure;
+            reason = Reasons.STARTING + "; " + reason;
         }
-        peers.add(lastKnown(state, reason, instance, member.address(), known));
+        addLastKnown(state, reason, instance, member.address(), known);
     }
 
-    private PeerMemory.@Nullable Known known(Member member) {
+    private @Nullable Known known(Silence silence) {
+        Member member = silence.member();
         if (member.instance() != null || membership.isByAddress()) {
-            return memory.get(key(member, member.instance()));
+            return recalled(key(member, member.instance()));
         }
-        // The source knows addresses only: whoever was last seen there, unless it is known to be elsewhere now.
-        for (PeerMemory.Known known : remembered) {
+        // The source knows addresses only: the peer last seen there, unless it is known to be elsewhere now.
+        for (Known known : remembered) {
             if (isOfThisSource(known)
                     && known.address().equals(member.address())
                     && !settled.contains(label(known))
-                    && !failures.getOrDefault(member, "").startsWith("answered as ")) {
+                    && silence instanceof NoAnswer) {
                 return known;
             }
         }
         return null;
     }
 
-    private void absent(State state, String name, String reason) {
-        peers.add(lastKnown(state, reason, name, null, memory.get(key(null, name))));
+    private @Nullable Known recalled(String key) {
+        Known known = memory.get(key);
+        return known != null && isOfThisSource(known) ? known : null;
     }
 
-    private void gone(PeerMemory.Known known) {
+    private void addUnlisted(Known known) {
         Expected expected = membership.expected();
         boolean wanted = !expected.known() || (expected.names().isEmpty() && answered < expected.atLeast());
         if (wanted) {
-            peers.add(lastKnown(State.MISSING, "no address is listed for it any more", known.instance(), null, known));
+            addLastKnown(State.MISSING, Reasons.UNLISTED, known.instance(), null, known);
         } else {
-            String reason = membership.isByAddress() ? known.address() + " is no longer in the list" : scaledDown();
-            peers.add(lastKnown(State.RETIRED, reason + "; last known count", known.instance(), null, known));
+            String reason = membership.isByAddress() ? Reasons.notInList(known) : reasons.scaledDown();
+            addLastKnown(State.RETIRED, reason, known.instance(), null, known);
         }
     }
 
-    private Peer lastKnown(
-            State state,
-            String reason,
-            @Nullable String instance,
-            @Nullable String address,
-            PeerMemory.@Nullable Known known) {
-        if (known == null) {
-            return new Peer(instance, address, state, reason, null, null, null, null, null, null);
-        }
-        PeerMemory.Store store = known.store();
-        PeerMemory.Seen seen = store.seen(counter);
-        return new Peer(
-                instance,
-                address,
-                state,
-                reason,
-                seen == null ? null : seen.count(),
-                seen == null ? store.seenAt() : seen.at(),
-                null,
-                store.id(),
-                store.incarnation(),
-                former(memory.former(known, now)));
+    private void addLastKnown(
+            State state, String reason, @Nullable String instance, @Nullable String address, @Nullable Known known) {
+        Store store = known == null ? null : known.store();
+        Seen seen = store == null ? null : store.seen(counter);
+        boolean isFinal = membership.isLive() && store != null && store.isFinal(counter);
+        rows.add(new Row(
+                new Peer(
+                        instance,
+                        address,
+                        state,
+                        state != State.RETIRED ? reason : reason + (isFinal ? Reasons.FINAL : Reasons.LAST_KNOWN),
+                        seen == null ? null : seen.count(),
+                        seen != null ? seen.at() : store == null ? null : store.seenAt(),
+                        isFinal,
+                        null,
+                        store == null ? null : store.id(),
+                        store == null ? null : store.incarnation(),
+                        null,
+                        null),
+                known,
+                false));
     }
 
     // This replica
@@ -307,33 +397,38 @@ final class Reconciliation {
         String reason = null;
         if (self != null && self.phase() == Phase.TERMINATING) {
             state = State.TERMINATING;
-            reason = "it is being stopped";
+            reason = Reasons.TERMINATING;
         } else if (!expected) {
             state = State.TERMINATING;
-            reason = scaledDown();
+            reason = reasons.scaledDown();
         }
-        peers.add(new Peer(
-                own.instance(),
-                self == null ? null : self.address(),
-                state,
-                reason,
-                own.count(),
-                now,
+        rows.add(new Row(
+                new Peer(
+                        own.instance(),
+                        self == null ? null : self.address(),
+                        state,
+                        reason,
+                        own.count(),
+                        now,
+                        own.isFinal(),
+                        null,
+                        own.store(),
+                        own.incarnation(),
+                        null,
+                        null),
                 null,
-                own.store(),
-                own.incarnation(),
-                null));
+                true));
     }
 
     private boolean isSelf(Replica.Count count) {
         return count.instance().equals(own.instance()) && count.store().equals(own.store());
     }
 
-    private boolean isSelf(PeerMemory.Known known) {
+    private boolean isSelf(Known known) {
         return known.instance().equals(own.instance()) && known.store().id().equals(own.store());
     }
 
-    // Names, keys and words
+    // Names and keys
 
     private boolean isExpected(String instance) {
         Expected expected = membership.expected();
@@ -346,54 +441,53 @@ final class Reconciliation {
     }
 
     private String key(@Nullable Member member, @Nullable String instance) {
-        return membership.isByAddress() && member != null ? "address " + member.address() : "instance " + instance;
+        return membership.isByAddress() && member != null
+                ? "address " + member.address()
+                : keyOf(String.valueOf(instance));
     }
 
-    private boolean isOfThisSource(PeerMemory.Known known) {
-        return known.key().startsWith(membership.isByAddress() ? "address " : "instance ");
+    /** Whether the peer belongs into this list and this group: a volume may remember the peers of another release. */
+    private boolean isOfThisSource(Known known) {
+        boolean sameGroup = replica.group() == null
+                || known.group() == null
+                || replica.group().equals(known.group());
+        return sameGroup
+                && (membership.isByAddress()
+                        ? known.key().startsWith("address ")
+                        : known.key().equals(keyOf(known.instance())) && isOfThisSet(known.instance()));
+    }
+
+    private boolean isOfThisSet(String name) {
+        String base = base(replica.instance());
+        return base == null || base.equals(base(name));
     }
 
     /** What a remembered peer is settled by: what its key is made of. */
-    private static String label(PeerMemory.Known known) {
+    private static String label(Known known) {
         return known.key().substring(known.key().indexOf(' ') + 1);
-    }
-
-    private String scaledDown() {
-        int wanted = membership.expected().names().size();
-        return "scaled down: " + wanted + (wanted == 1 ? " replica is wanted" : " replicas are wanted");
-    }
-
-    private static String reason(PeerMemory.Loss loss) {
-        StringBuilder reason = new StringBuilder("its volume went back in time: ");
-        if (loss.count() < loss.formerCount()) {
-            reason.append(loss.counter()).append(" was ").append(loss.formerCount());
-            reason.append(" and came back as ").append(loss.count());
-        } else {
-            reason.append("it had been opened ").append(loss.formerIncarnation());
-            reason.append(" times and came back as opened ").append(loss.incarnation());
-        }
-        return reason.append("; found ").append(loss.foundAt()).toString();
-    }
-
-    private String reason(PeerMemory.Known known, PeerMemory.Store former) {
-        PeerMemory.Seen seen = former.seen(counter);
-        return "its volume was replaced; the former one, last seen " + former.seenAt() + ", had counted "
-                + (seen == null ? "an unknown number" : seen.count()) + "; found "
-                + known.store().since();
-    }
-
-    private @Nullable Former former(PeerMemory.@Nullable Store store) {
-        if (store == null) {
-            return null;
-        }
-        PeerMemory.Seen seen = store.seen(counter);
-        return new Former(store.id(), seen == null ? null : seen.count(), store.seenAt());
     }
 
     // The sum of it
 
     private PeersReport report() {
         Expected expected = membership.expected();
+        remembered.stream()
+                .filter(this::isOfThisSource)
+                .sorted(Comparator.comparing((Known known) -> known.store().seenAt())
+                        .reversed())
+                .forEach(known -> holders.putIfAbsent(known.store().id(), label(known)));
+        List<Peer> peers = new ArrayList<>();
+        Sum total = new Sum();
+        Sum lost = new Sum();
+        boolean allFinal = true;
+        for (Row row : rows) {
+            Peer peer = finished(row);
+            peers.add(peer);
+            total.add(peer.count());
+            lost.add(peer.lost());
+            boolean wanted = peer.instance() != null && isExpected(peer.instance()) && peer.state() != State.RETIRED;
+            allFinal &= row.answered() || wanted || peer.isFinal();
+        }
         int number = expected.names().size();
         if (!expected.exact()) {
             Set<String> named = new HashSet<>(expected.names());
@@ -405,17 +499,96 @@ final class Reconciliation {
             int listed = membership.members().size() + (self == null ? 1 : 0);
             number = Math.max(Math.max(expected.atLeast(), named.size()), listed);
         }
-        long total = 0;
-        boolean fits = true;
-        for (Peer peer : peers) {
-            long count = peer.count() == null ? 0 : peer.count();
-            fits &= count <= Long.MAX_VALUE - total;
-            total = fits ? total + count : Long.MAX_VALUE;
-        }
         peers.sort(Comparator.comparing(Reconciliation::order, Reconciliation::compareNaturally));
-        boolean complete = fits && expected.known() && membership.isLive() && answered == number;
+        boolean complete = total.fits && expected.known() && membership.isLive() && answered == number && allFinal;
         return new PeersReport(
-                counter, total, complete, number, answered, replica.instance(), now, membership.source(), peers);
+                counter,
+                total.value,
+                complete,
+                lost.value,
+                number,
+                answered,
+                replica.instance(),
+                now,
+                membership.source(),
+                peers);
+    }
+
+    /** Returns the row once it is known where each store is: a store under another name is neither counted here nor lost. */
+    private Peer finished(Row row) {
+        Peer peer = row.peer();
+        Known known = row.known();
+        if (known == null) {
+            return peer;
+        }
+        if (!row.answered() && !label(known).equals(holders.get(known.store().id()))) {
+            return new Peer(
+                    peer.instance(),
+                    peer.address(),
+                    peer.state(),
+                    Reasons.movedTo(holders.get(known.store().id())),
+                    null,
+                    null,
+                    false,
+                    null,
+                    null,
+                    null,
+                    null,
+                    null);
+        }
+        List<Store> formers = known.formers(memory.lossShown(), now).stream()
+                .filter(store -> !holders.containsKey(store.id()))
+                .toList();
+        Loss loss = known.loss(memory.lossShown(), now);
+        Sum lost = new Sum();
+        for (Store store : formers) {
+            Seen seen = store.seen(counter);
+            lost.add(seen == null ? null : seen.count());
+        }
+        Seen seen = known.store().seen(counter);
+        if (loss != null && seen != null) {
+            lost.add(seen.lost());
+        }
+        State state = peer.state();
+        String reason = peer.reason();
+        if (row.answered() && loss != null) {
+            state = State.ROLLED_BACK;
+            reason = Reasons.rolledBack(loss);
+        } else if (row.answered() && !formers.isEmpty()) {
+            state = State.REPLACED;
+            reason = reasons.replaced(known, formers.get(0));
+        }
+        return new Peer(
+                peer.instance(),
+                peer.address(),
+                state,
+                reason,
+                peer.count(),
+                peer.countedAt(),
+                peer.isFinal(),
+                peer.latencyMillis(),
+                peer.store(),
+                peer.incarnation(),
+                formers.isEmpty() ? null : former(formers.get(0)),
+                lost.value == 0 ? null : lost.value);
+    }
+
+    private Former former(Store store) {
+        Seen seen = store.seen(counter);
+        return new Former(store.id(), seen == null ? null : seen.count(), store.seenAt());
+    }
+
+    /** A sum that stays at {@link Long#MAX_VALUE} once it does not fit. */
+    private static final class Sum {
+
+        private long value;
+        private boolean fits = true;
+
+        void add(@Nullable Long amount) {
+            long more = amount == null ? 0 : amount;
+            fits &= more <= Long.MAX_VALUE - value;
+            value = fits ? value + more : Long.MAX_VALUE;
+        }
     }
 
     private static String order(Peer peer) {

@@ -1,33 +1,57 @@
 package io.counterset.k8s;
 
+import com.fasterxml.jackson.annotation.JsonProperty;
 import io.counterset.CounterStore;
-import io.counterset.StoreIdentity;
 import io.micronaut.serde.annotation.Serdeable;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 
 /**
- * This replica, as its host describes it to this module: the one bean an application must provide.
- *
- * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's name
- * @param store the counters of this replica; the module reads them and never adds to them
- * @param mainCounter the name of the counter that the report is about when nobody says otherwise
- * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
- *     gives addresses without ports
- * @param contextPath what comes before {@code /count/{name}} in that path on every replica: empty, or one that begins with a slash
- *     and does not end with one
+ * This replica, as its host describes it to this module: the one bean an application must provide. Thread-safe.
  */
-public record Replica(String instance, CounterStore store, String mainCounter, int port, String contextPath) {
+public final class Replica {
 
-    /** A replica without a context path. */
+    private final String instance;
+    private final CounterStore store;
+    private final String mainCounter;
+    private final int port;
+    private final String contextPath;
+    private final @Nullable String group;
+    private volatile boolean sealed;
+
+    /**
+     * A replica without a context path that does not know its group, and so takes part in a report with peers of every group.
+     *
+     * @see #Replica(String, CounterStore, String, int, String, String)
+     */
     public Replica(String instance, CounterStore store, String mainCounter, int port) {
-        this(instance, store, mainCounter, port, "");
+        this(instance, store, mainCounter, port, "", null);
     }
 
-    /** @throws IllegalArgumentException if a value is not as described above */
-    public Replica {
-        Objects.requireNonNull(store, "store");
+    /**
+     * Describes this replica.
+     *
+     * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's name
+     * @param store the counters of this replica; the module never adds to them, and closes them in {@link #seal()} only
+     * @param mainCounter the name of the counter that a report is about unless another one is requested
+     * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
+     *     gives addresses without ports
+     * @param contextPath what comes before {@code /count/{name}} in that path on every replica: empty, or one that begins with a
+     *     slash and does not end with one
+     * @param group the name that all replicas of one set share and no other replica has, such as {@code namespace/set}, 1 to 253
+     *     printable characters; null if it is not known. A replica that knows its group refuses the counts of every other group
+     * @throws IllegalArgumentException if a value is not as described above
+     */
+    public Replica(
+            String instance,
+            CounterStore store,
+            String mainCounter,
+            int port,
+            String contextPath,
+            @Nullable String group) {
+        this.store = Objects.requireNonNull(store, "store");
         if (!isInstanceName(instance)) {
             throw new IllegalArgumentException(
                     "the instance must be 1 to 253 printable characters without spaces at its ends, not '" + instance
@@ -40,18 +64,90 @@ public record Replica(String instance, CounterStore store, String mainCounter, i
             throw new IllegalArgumentException(
                     "the context path must begin with a slash and not end with one, not '" + contextPath + "'");
         }
+        if (group != null && !isInstanceName(group)) {
+            throw new IllegalArgumentException(
+                    "the group must be 1 to 253 printable characters without spaces at its ends, not '" + group + "'");
+        }
         store.counter(mainCounter); // refuses a bad name; makes nothing
+        this.instance = instance;
+        this.mainCounter = mainCounter;
+        this.port = port;
+        this.contextPath = contextPath;
+        this.group = group;
+    }
+
+    /** Returns this replica's name. */
+    public String instance() {
+        return instance;
+    }
+
+    /** Returns this replica's counters. */
+    public CounterStore store() {
+        return store;
+    }
+
+    /** Returns the name of the main counter. */
+    public String mainCounter() {
+        return mainCounter;
+    }
+
+    /** Returns the port on which replicas serve by default. */
+    public int port() {
+        return port;
+    }
+
+    /** Returns what comes before {@code /count/{name}} in that path on every replica; empty for nothing. */
+    public String contextPath() {
+        return contextPath;
+    }
+
+    /** Returns the name of the set of replicas that this one belongs to, or null if it is not known. */
+    public @Nullable String group() {
+        return group;
     }
 
     /**
-     * Returns what this replica answers to {@code GET /count/{counter}}: the shape its peers expect. A counter that was
-     * never added to has the count 0. Thread-safe; does not block.
+     * Commits what was accepted and closes the store: nothing is added any more, and every count of this process is final from
+     * then on. Reads go on. Blocks for a commit; idempotent. If the store had failed, or fails now, its counts are not final:
+     * what the disk holds is not known.
+     *
+     * @throws RuntimeException as {@link CounterStore#close()} does; the store is closed all the same, and not sealed
+     */
+    public void seal() {
+        store.close();
+        sealed = store.failure().isEmpty();
+    }
+
+    /** Returns whether the store was sealed by {@link #seal()}. */
+    public boolean isSealed() {
+        return sealed;
+    }
+
+    /**
+     * Returns what this replica answers to {@code GET /count/{counter}}: the shape that its peers expect. A counter that was
+     * never added to has the count 0. Does not block.
      *
      * @throws IllegalArgumentException if the name is not a counter's name
      */
     public Count count(String counter) {
-        StoreIdentity identity = store.identity();
-        return new Count(instance, counter, store.counter(counter).value(), identity.id(), identity.incarnation());
+        boolean isFinal = sealed; // read before the count, which cannot grow after it is true
+        return count(counter, store.counter(counter).value(), isFinal);
+    }
+
+    /** Returns the answer to a request that found, or made, that count of that counter. */
+    public Count count(String counter, long count) {
+        return count(counter, count, false);
+    }
+
+    private Count count(String counter, long count, boolean isFinal) {
+        return new Count(
+                instance,
+                counter,
+                count,
+                store.identity().id(),
+                store.identity().incarnation(),
+                isFinal,
+                group);
     }
 
     /**
@@ -98,12 +194,21 @@ public record Replica(String instance, CounterStore store, String mainCounter, i
     /**
      * One durable count of one replica.
      *
-     * @param instance who answered
+     * @param instance the replica that answered
      * @param counter the counter's name
      * @param count its durable value; 0 if it was never added to
      * @param store the identity of the replica's store, made when its directory was first used
      * @param incarnation how often that store has been opened
+     * @param isFinal {@code final} in JSON: whether the store is sealed, so that this incarnation of it counts no more
+     * @param group the set of replicas that it belongs to; absent if it does not know
      */
     @Serdeable
-    public record Count(String instance, String counter, long count, UUID store, long incarnation) {}
+    public record Count(
+            String instance,
+            String counter,
+            long count,
+            UUID store,
+            long incarnation,
+            @JsonProperty("final") boolean isFinal,
+            @Nullable String group) {}
 }

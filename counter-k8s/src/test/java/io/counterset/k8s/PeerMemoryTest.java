@@ -2,11 +2,11 @@ package io.counterset.k8s;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.counterset.k8s.PeerMemory.Known;
-import io.counterset.k8s.PeerMemory.Loss;
-import io.counterset.k8s.PeerMemory.Seen;
-import io.counterset.k8s.PeerMemory.Store;
+import io.counterset.k8s.Known.Loss;
+import io.counterset.k8s.Known.Seen;
+import io.counterset.k8s.Known.Store;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -20,6 +20,8 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.zip.CRC32C;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -30,6 +32,7 @@ class PeerMemoryTest {
     private static final UUID C = UUID.fromString("550e8400-e29b-41d4-a716-446655440000");
 
     private static final int MOST_COUNTS = 200;
+    private static final Duration SHOWN = Duration.ofDays(7);
 
     @TempDir
     Path folder;
@@ -45,14 +48,20 @@ class PeerMemoryTest {
         return new PeerMemory(folder, LoopbackPeer.JSON, "visits", Duration.ofDays(7), mostPeers, MOST_COUNTS);
     }
 
+    private static @Nullable Store former(Known known, Instant at) {
+        return known.formers(SHOWN, at).stream().findFirst().orElse(null);
+    }
+
     private Known observe(PeerMemory memory, String key, UUID store, long incarnation, String counter, long count) {
         now = now.plusSeconds(1);
         return memory.observe(
                 "instance " + key,
                 "10.0.0.1:8080",
-                new Replica.Count(key, counter, count, store, incarnation),
+                new Replica.Count(key, counter, count, store, incarnation, false, null),
                 now,
-                ++order);
+                ++order,
+                null,
+                false);
     }
 
     @Test
@@ -74,18 +83,18 @@ class PeerMemoryTest {
     @Test
     void aFallingCountIsALoss() {
         PeerMemory memory = memory();
-        assertThat(memory.loss(observe(memory, "app-0", A, 1, "visits", 100), now))
+        assertThat(observe(memory, "app-0", A, 1, "visits", 100).loss(SHOWN, now))
                 .isNull();
-        assertThat(memory.loss(observe(memory, "app-0", A, 1, "visits", 100), now))
+        assertThat(observe(memory, "app-0", A, 1, "visits", 100).loss(SHOWN, now))
                 .isNull();
         Known back = observe(memory, "app-0", A, 1, "visits", 99);
         Loss loss = new Loss(now, "visits", 99, 100, 1, 1);
-        assertThat(memory.loss(back, now)).isEqualTo(loss);
+        assertThat(back.loss(SHOWN, now)).isEqualTo(loss);
 
         Known grown = observe(memory, "app-0", A, 2, "visits", 1_000);
-        assertThat(memory.loss(grown, now)).as("it is still lost").isEqualTo(loss);
-        assertThat(memory.loss(grown, loss.foundAt().plus(Duration.ofDays(7)))).isNull();
-        assertThat(memory.former(grown, now)).isNull();
+        assertThat(grown.loss(SHOWN, now)).as("it is still lost").isEqualTo(loss);
+        assertThat(grown.loss(SHOWN, loss.foundAt().plus(Duration.ofDays(7)))).isNull();
+        assertThat(former(grown, now)).isNull();
     }
 
     @Test
@@ -94,8 +103,8 @@ class PeerMemoryTest {
         observe(memory, "app-0", A, 9, "visits", 100);
         Known back = observe(memory, "app-0", A, 6, "visits", 101);
 
-        assertThat(memory.loss(back, now)).isEqualTo(new Loss(now, "visits", 101, 100, 6, 9));
-        assertThat(memory.loss(observe(memory, "app-0", A, 6, "hits", 1), now)).isNotNull();
+        assertThat(back.loss(SHOWN, now)).isEqualTo(new Loss(now, "visits", 101, 100, 6, 9));
+        assertThat(observe(memory, "app-0", A, 6, "hits", 1).loss(SHOWN, now)).isNotNull();
     }
 
     @Test
@@ -105,22 +114,22 @@ class PeerMemoryTest {
         Instant seen = now;
         Known replaced = observe(memory, "app-0", B, 1, "visits", 1);
 
-        assertThat(memory.former(replaced, now)).satisfies(former -> {
+        assertThat(former(replaced, now)).satisfies(former -> {
             assertThat(former.id()).isEqualTo(A);
             assertThat(former.seen("visits")).isEqualTo(new Seen(100, seen));
         });
-        assertThat(memory.loss(replaced, now)).isNull();
+        assertThat(replaced.loss(SHOWN, now)).isNull();
         Instant found = now;
         Known later = observe(memory, "app-0", B, 2, "visits", 500);
-        assertThat(memory.former(later, now)).extracting(Store::id).isEqualTo(A);
-        assertThat(memory.former(later, found.plus(Duration.ofDays(7)))).isNull();
+        assertThat(former(later, now)).extracting(Store::id).isEqualTo(A);
+        assertThat(former(later, found.plus(Duration.ofDays(7)))).isNull();
 
         Known again = observe(memory, "app-0", A, 10, "visits", 100);
-        assertThat(memory.former(again, now))
+        assertThat(former(again, now))
                 .as("what was counted meanwhile is gone")
                 .extracting(Store::id)
                 .isEqualTo(B);
-        assertThat(memory.loss(again, now)).isNull();
+        assertThat(again.loss(SHOWN, now)).isNull();
         observe(memory, "app-0", C, 1, "visits", 0);
         assertThat(observe(memory, "app-0", UUID.randomUUID(), 1, "visits", 0).stores())
                 .as("bounded")
@@ -132,10 +141,16 @@ class PeerMemoryTest {
         PeerMemory memory = memory();
         Known newest = observe(memory, "app-0", A, 6, "visits", 100);
         Known late = memory.observe(
-                "instance app-0", "10.0.0.1:8080", new Replica.Count("app-0", "visits", 99, A, 5), now, order - 1);
+                "instance app-0",
+                "10.0.0.1:8080",
+                new Replica.Count("app-0", "visits", 99, A, 5, false, null),
+                now,
+                order - 1,
+                null,
+                false);
 
         assertThat(late).isEqualTo(newest);
-        assertThat(memory.loss(late, now)).isNull();
+        assertThat(late.loss(SHOWN, now)).isNull();
     }
 
     @Test
@@ -210,6 +225,24 @@ class PeerMemoryTest {
         assertThat(memory.saveFailures()).isZero();
         assertThat(memory().all()).as("what was written last").containsExactlyInAnyOrderElementsOf(memory.all());
         assertThat(folder).isDirectoryNotContaining("glob:**.damaged");
+    }
+
+    @Test
+    void readsAFileOfTheVersionBefore() throws IOException {
+        String body = "{\"peers\":[{\"key\":\"instance app-1\",\"instance\":\"app-1\",\"address\":\"10.0.0.2:8080\","
+                + "\"stores\":[{\"id\":\"" + A + "\",\"incarnation\":4,\"since\":\"2026-11-22T09:00:00Z\","
+                + "\"seenAt\":\"2026-11-22T09:00:01Z\",\"counts\":{\"visits\":{\"count\":7,\"at\":\"2026-11-22T09:00:01Z\"}}}]}]}";
+        CRC32C checksum = new CRC32C();
+        checksum.update(body.getBytes(StandardCharsets.UTF_8));
+        Files.writeString(
+                folder.resolve("counters.peers"),
+                String.format("counterset-peers 1 %08x %d\n%s", checksum.getValue(), body.length(), body));
+
+        Known known = memory().get("instance app-1");
+        assertThat(known).isNotNull();
+        assertThat(known.store().seen("visits")).isEqualTo(new Seen(7, Instant.parse("2026-11-22T09:00:01Z")));
+        assertThat(known.store().isFinal("visits")).isFalse();
+        assertThat(known.group()).isNull();
     }
 
     @Test

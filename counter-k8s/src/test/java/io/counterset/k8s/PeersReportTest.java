@@ -23,14 +23,39 @@ class PeersReportTest {
                 "visits",
                 1_003,
                 true,
+                0,
                 2,
                 2,
                 "app-0",
                 NOW,
                 new Source(Kind.STATIC, Freshness.LIVE, null, null, null),
                 List.of(
-                        new Peer("app-0", "10.0.0.1:8080", State.LIVE, null, 1_000L, NOW, null, null, null, null),
-                        new Peer("app-1", "10.0.0.2:8080", State.LIVE, null, 3L, NOW, 0.42, null, null, null)));
+                        new Peer(
+                                "app-0",
+                                "10.0.0.1:8080",
+                                State.LIVE,
+                                null,
+                                1_000L,
+                                NOW,
+                                false,
+                                null,
+                                null,
+                                null,
+                                null,
+                                null),
+                        new Peer(
+                                "app-1",
+                                "10.0.0.2:8080",
+                                State.LIVE,
+                                null,
+                                3L,
+                                NOW,
+                                false,
+                                0.42,
+                                null,
+                                null,
+                                null,
+                                null)));
 
         assertThat(report.toTable()).isEqualTo("""
                         visits: total 1003, 2 of 2 replicas answered
@@ -47,16 +72,19 @@ class PeersReportTest {
                 "visits",
                 3,
                 true,
+                11_847,
                 2,
                 2,
                 "app-0",
                 NOW,
                 new Source(Kind.STATIC, Freshness.LIVE, null, null, null),
                 List.of(
-                        new Peer("app-0", null, State.REPLACED, "…", 1L, NOW, null, null, null, null),
-                        new Peer("app-1", null, State.ROLLED_BACK, "…", 2L, NOW, null, null, null, null)));
+                        new Peer("app-0", null, State.REPLACED, "…", 1L, NOW, false, null, null, null, null, 11_847L),
+                        new Peer("app-1", null, State.ROLLED_BACK, "…", 2L, NOW, false, null, null, null, null, null)));
 
-        assertThat(report.headline()).isEqualTo("visits: total 3, 2 of 2 replicas answered; 1 replaced, 1 rolled back");
+        assertThat(report.headline())
+                .isEqualTo(
+                        "visits: total 3 (and at least 11847 lost), 2 of 2 replicas answered; 1 replaced, 1 rolled back");
     }
 
     @Test
@@ -65,13 +93,14 @@ class PeersReportTest {
                 "visits",
                 7,
                 false,
+                0,
                 3,
                 1,
                 "app-0",
                 NOW,
                 new Source(Kind.KUBERNETES, Freshness.STALE, "connection refused", 125_000L, null),
                 List.of(
-                        new Peer("app-0", null, State.LIVE, null, 2L, NOW, null, null, null, null),
+                        new Peer("app-0", null, State.LIVE, null, 2L, NOW, false, null, null, null, null, null),
                         new Peer(
                                 "app-1",
                                 "10.0.0.2:8080",
@@ -79,11 +108,25 @@ class PeersReportTest {
                                 "no answer within 1 s",
                                 5L,
                                 NOW.minusSeconds(90),
+                                false,
+                                null,
                                 null,
                                 null,
                                 null,
                                 null),
-                        new Peer("app-2", null, State.MISSING, "no address", null, null, null, null, null, null)));
+                        new Peer(
+                                "app-2",
+                                null,
+                                State.MISSING,
+                                "no address",
+                                null,
+                                null,
+                                false,
+                                null,
+                                null,
+                                null,
+                                null,
+                                null)));
 
         assertThat(report.toTable()).isEqualTo("""
                         visits: at least 7, 1 of 3 replicas answered

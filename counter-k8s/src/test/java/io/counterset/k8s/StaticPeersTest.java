@@ -533,15 +533,20 @@ class StaticPeersTest {
         PeersReport report = ask(peers(a, TestSettings.list(b.address())));
 
         assertThat(LoopbackPeer.JSON.writeValueAsString(report))
-                .isEqualTo("{\"counter\":\"visits\",\"total\":4,\"complete\":true,\"expected\":2,\"answered\":2,"
-                        + "\"askedBy\":\"app-0\",\"at\":\"" + report.at() + "\","
-                        + "\"source\":{\"kind\":\"static\",\"state\":\"live\"},\"peers\":["
-                        + "{\"instance\":\"app-0\",\"state\":\"live\",\"count\":3,\"countedAt\":\"" + report.at()
-                        + "\",\"store\":\"" + a.store().identity().id() + "\",\"incarnation\":1},"
-                        + "{\"instance\":\"app-1\",\"address\":\"" + b.address() + "\",\"state\":\"live\",\"count\":1,"
-                        + "\"countedAt\":\"" + row(report, "app-1").countedAt() + "\",\"latencyMillis\":"
-                        + row(report, "app-1").latencyMillis() + ",\"store\":\""
-                        + b.store().identity().id() + "\",\"incarnation\":1}]}");
+                .isEqualTo(
+                        "{\"counter\":\"visits\",\"total\":4,\"complete\":true,\"lost\":0,\"expected\":2,\"answered\":2,"
+                                + "\"askedBy\":\"app-0\",\"at\":\"" + report.at() + "\","
+                                + "\"source\":{\"kind\":\"static\",\"state\":\"live\"},\"peers\":["
+                                + "{\"instance\":\"app-0\",\"state\":\"live\",\"count\":3,\"countedAt\":\""
+                                + report.at()
+                                + "\",\"final\":false,\"store\":\""
+                                + a.store().identity().id() + "\",\"incarnation\":1},"
+                                + "{\"instance\":\"app-1\",\"address\":\"" + b.address()
+                                + "\",\"state\":\"live\",\"count\":1,"
+                                + "\"countedAt\":\"" + row(report, "app-1").countedAt()
+                                + "\",\"final\":false,\"latencyMillis\":"
+                                + row(report, "app-1").latencyMillis() + ",\"store\":\""
+                                + b.store().identity().id() + "\",\"incarnation\":1}]}");
         String bytes = LoopbackPeer.JSON.writeValueAsString(report);
         assertThat(LoopbackPeer.JSON.readValue(bytes.getBytes(StandardCharsets.UTF_8), PeersReport.class))
                 .isEqualTo(report);

@@ -1,0 +1,61 @@
+package io.counterset.app;
+
+import io.counterset.k8s.Peers;
+import io.counterset.k8s.Replica;
+import io.micronaut.http.HttpRequest;
+import io.micronaut.http.HttpResponse;
+import io.micronaut.http.MediaType;
+import io.micronaut.http.annotation.Controller;
+import io.micronaut.http.annotation.Get;
+import io.micronaut.http.annotation.Produces;
+import io.swagger.v3.oas.annotations.Operation;
+import io.swagger.v3.oas.annotations.Parameter;
+import io.swagger.v3.oas.annotations.enums.ParameterIn;
+import io.swagger.v3.oas.annotations.media.Content;
+import io.swagger.v3.oas.annotations.media.Schema;
+import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.util.concurrent.CompletionStage;
+
+/** Hears from peers that they stop. */
+@Controller
+@Problem.Answers
+@Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
+final class FarewellController {
+
+    private final Peers peers;
+    private final Replica replica;
+
+    FarewellController(Peers peers, Replica replica) {
+        this.peers = peers;
+        this.replica = replica;
+    }
+
+    @Get("/peers/farewell/" + CounterName.SEGMENT)
+    @Operation(
+            summary = "Hears from a replica that it is stopping and counts no more",
+            description =
+                    "This replica then asks that one for its final counts, at the address that its own list of replicas"
+                            + " has for it, and answers once it remembers them. Nothing in the request is believed.",
+            parameters = {
+                @Parameter(
+                        name = "name",
+                        in = ParameterIn.PATH,
+                        required = true,
+                        description = "The instance name of the replica that is stopping",
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "This replica's own count of the main counter",
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    CompletionStage<HttpResponse<?>> farewell(HttpRequest<?> request) {
+        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        return peers.hearFarewell(CounterName.of(request)).thenApply(heard -> {
+            Replica.Count own = replica.count(replica.mainCounter());
+            return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? own.count() + "\n" : own);
+        });
+    }
+}

@@ -1,0 +1,58 @@
+package io.counterset.k8s;
+
+import io.counterset.k8s.Known.Loss;
+import io.counterset.k8s.Known.Seen;
+import io.counterset.k8s.Known.Store;
+import org.jspecify.annotations.Nullable;
+
+/** The sentences that a report gives as the reason of a state. Nothing is decided by them. Immutable. */
+final class Reasons {
+
+    static final String NOT_ASKED = "not asked";
+    static final String TERMINATING = "it is being stopped";
+    static final String STARTING = "it does not serve yet";
+    static final String MISSING = "no address is listed for it: it does not exist, is pending, or is being replaced";
+    static final String UNLISTED = "it is no longer listed";
+    static final String FINAL = "; final count";
+    static final String LAST_KNOWN = "; last known count";
+
+    private final String counter;
+    private final Membership membership;
+
+    Reasons(String counter, Membership membership) {
+        this.counter = counter;
+        this.membership = membership;
+    }
+
+    String scaledDown() {
+        int wanted = membership.expected().names().size();
+        return "scaled down: " + wanted + (wanted == 1 ? " replica is wanted" : " replicas are wanted");
+    }
+
+    static String notInList(Known known) {
+        return known.address() + " is no longer in the list";
+    }
+
+    static String movedTo(@Nullable String holder) {
+        return "its store is counted as " + holder + " now; what its volume holds is not known";
+    }
+
+    static String rolledBack(Loss loss) {
+        StringBuilder reason = new StringBuilder("its volume went back in time: ");
+        if (loss.count() < loss.formerCount()) {
+            reason.append(loss.counter()).append(" was ").append(loss.formerCount());
+            reason.append(" and came back as ").append(loss.count());
+        } else {
+            reason.append("it had been opened ").append(loss.formerIncarnation());
+            reason.append(" times and came back as opened ").append(loss.incarnation());
+        }
+        return reason.append("; found ").append(loss.foundAt()).toString();
+    }
+
+    String replaced(Known known, Store former) {
+        Seen seen = former.seen(counter);
+        return "its volume was replaced; the former one, last seen " + former.seenAt() + ", had counted "
+                + (seen == null ? "an unknown number" : "at least " + seen.count()) + "; found "
+                + known.store().since();
+    }
+}

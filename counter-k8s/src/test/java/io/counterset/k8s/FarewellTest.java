@@ -1,0 +1,347 @@
+package io.counterset.k8s;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.counterset.k8s.Membership.Expected;
+import io.counterset.k8s.Membership.Member;
+import io.counterset.k8s.Membership.Phase;
+import io.counterset.k8s.Membership.Revision;
+import io.counterset.k8s.PeersReport.Freshness;
+import io.counterset.k8s.PeersReport.Kind;
+import io.counterset.k8s.PeersReport.Peer;
+import io.counterset.k8s.PeersReport.State;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What is known of a replica that was scaled away, by how it went. Real stores; the list is set by hand. */
+class FarewellTest {
+
+    @TempDir
+    Path folder;
+
+    private LoopbackPeer asker;
+    private LoopbackPeer leaving;
+    private Peers peers;
+    private Peers leavingPeers;
+
+    private volatile List<Member> members = List.of();
+    private volatile int expected = 2;
+    private volatile long generation = 1;
+    private volatile boolean deletesClaims;
+    private volatile Freshness freshness = Freshness.LIVE;
+
+    @BeforeEach
+    void twoReplicas() throws IOException {
+        asker = new LoopbackPeer("app-0", "127.0.0.1", folder.resolve("0"));
+        leaving = new LoopbackPeer("app-1", "127.0.0.2", folder.resolve("1"));
+        leaving.add(100);
+        list(Phase.SERVING);
+        peers = open(asker);
+        leavingPeers = open(leaving);
+        asker.hearWith(peers);
+        leaving.hearWith(leavingPeers);
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @AfterEach
+    void closeAll() {
+        peers.close();
+        leavingPeers.close();
+        asker.close();
+        leaving.close();
+    }
+
+    private Peers open(LoopbackPeer replica) {
+        return TestSettings.list()
+                .in(replica.directory)
+                .open(replica.replica(), new Listed(), InstantSource.system(), Duration.ZERO);
+    }
+
+    private final class Listed implements PeerSource {
+
+        @Override
+        public void start() {}
+
+        @Override
+        public CompletionStage<Membership> membership() {
+            boolean live = freshness == Freshness.LIVE;
+            return CompletableFuture.completedStage(new Membership(
+                    new PeersReport.Source(Kind.KUBERNETES, freshness, live ? null : "gone", live ? null : 1L, null),
+                    Expected.statefulSet("app", 0, expected, new Revision("set", generation), deletesClaims),
+                    members));
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    private void list(Phase phase) {
+        List<Member> listed = new ArrayList<>();
+        listed.add(new Member("app-0", asker.address(), Phase.SERVING));
+        listed.add(new Member("app-1", leaving.address(), phase));
+        members = listed;
+    }
+
+    private void scale(int replicas) {
+        expected = replicas;
+        generation++;
+    }
+
+    private void scaleDown() {
+        scale(1);
+        list(Phase.TERMINATING);
+    }
+
+    private void sealAndBidFarewell() {
+        leaving.replica().seal();
+        leavingPeers.bidFarewell().toCompletableFuture().join();
+    }
+
+    private void end() {
+        leaving.stop();
+        members = members.subList(0, 1);
+    }
+
+    private PeersReport ask() {
+        return peers.report().toCompletableFuture().join();
+    }
+
+    private static Peer other(PeersReport report) {
+        return report.peers().get(1);
+    }
+
+    @Test
+    void theCountAtTheFarewellIsFinal() {
+        leaving.add(1_000);
+        scaleDown();
+        sealAndBidFarewell();
+        end();
+
+        PeersReport report = ask();
+        assertThat(other(report).state()).isEqualTo(State.RETIRED);
+        assertThat(other(report).count()).isEqualTo(1_100);
+        assertThat(other(report).isFinal()).isTrue();
+        assertThat(other(report).reason()).isEqualTo("scaled down: 1 replica is wanted; final count");
+        assertThat(report.total()).isEqualTo(1_100);
+        assertThat(report.complete()).isTrue();
+
+        peers.close();
+        peers = open(asker);
+        assertThat(ask().complete()).as("a restart forgets nothing").isTrue();
+        generation++;
+        assertThat(ask().complete()).as("an upgrade of the StatefulSet").isTrue();
+        generation += 2;
+        assertThat(ask().complete())
+                .as("it may have been scaled up and down unseen")
+                .isFalse();
+    }
+
+    @Test
+    void theLastKnownCountOfAReplicaThatWasKilledIsNotFinal() {
+        leaving.add(1_000);
+        scaleDown();
+        end();
+
+        PeersReport report = ask();
+        assertThat(other(report).count()).isEqualTo(100);
+        assertThat(other(report).isFinal()).isFalse();
+        assertThat(report.complete()).isFalse();
+        assertThat(report.headline()).startsWith("visits: at least 100, ");
+    }
+
+    @Test
+    void aFarewellByAStrangerIsAQuestionToTheReplicaItself() {
+        peers.hearFarewell("app-1").toCompletableFuture().join();
+        peers.hearFarewell("app-7").toCompletableFuture().join();
+        peers.hearFarewell("app-0").toCompletableFuture().join();
+        leaving.add(5);
+
+        assertThat(other(ask()).state()).isEqualTo(State.LIVE);
+        assertThat(other(ask()).isFinal()).isFalse();
+        assertThat(ask().total()).isEqualTo(105);
+        scaleDown();
+        end();
+        assertThat(ask().complete()).isFalse();
+    }
+
+    @Test
+    void aSealedStoreOfAPodThatIsNotTerminatingMayBeOpenedAgain() {
+        sealAndBidFarewell();
+        leaving.stop();
+        leaving.start();
+        leaving.add(50);
+        scaleDown();
+        end();
+
+        assertThat(ask().complete()).isFalse();
+    }
+
+    @Test
+    void aCountIsFinalOnlyUntilTheReplicaIsBack() {
+        scaleDown();
+        sealAndBidFarewell();
+        end();
+        assertThat(ask().complete()).isTrue();
+        scale(2);
+        leaving.start();
+        list(Phase.SERVING);
+        leaving.add(7);
+        assertThat(other(ask()).isFinal()).isFalse();
+        leaving.add(7);
+        scaleDown();
+        end();
+
+        PeersReport report = ask();
+        assertThat(report.total()).isEqualTo(107);
+        assertThat(report.complete()).isFalse();
+    }
+
+    @Test
+    void replicasThatStopTogetherKnowEachOthersFinalCounts() {
+        asker.add(3);
+        expected = 0;
+        generation++;
+        members = List.of(
+                new Member("app-0", asker.address(), Phase.TERMINATING),
+                new Member("app-1", leaving.address(), Phase.TERMINATING));
+        leaving.add(1_000);
+        asker.replica().seal();
+        leaving.replica().seal();
+        CompletableFuture<?> one = peers.bidFarewell().toCompletableFuture();
+        CompletableFuture<?> two = leavingPeers.bidFarewell().toCompletableFuture();
+        one.join();
+        two.join();
+        peers.close();
+        asker.stop();
+        end();
+        members = List.of(new Member("app-0", asker.address(), Phase.SERVING));
+        scale(1);
+        asker.start();
+        peers = open(asker);
+
+        PeersReport report = ask();
+        assertThat(report.total()).isEqualTo(1_103);
+        assertThat(report.complete()).isTrue();
+    }
+
+    @Test
+    void aScaledDownReplicaIsForgottenIfItsClaimIsDeleted() throws IOException {
+        deletesClaims = true;
+        scaleDown();
+        sealAndBidFarewell();
+        end();
+        PeersReport report = ask();
+        assertThat(report.peers()).hasSize(1);
+        assertThat(report.total()).isZero();
+        assertThat(report.complete()).isTrue();
+
+        LostVolumesTest.delete(leaving.directory);
+        scale(2);
+        leaving.start();
+        list(Phase.SERVING);
+        assertThat(other(ask()).state()).as("nothing was lost").isEqualTo(State.LIVE);
+        assertThat(ask().lost()).isZero();
+    }
+
+    @Test
+    void aClaimThatIsDeletedBetweenTwoLooksIsNoLossEither() throws IOException {
+        deletesClaims = true;
+        leaving.stop();
+        LostVolumesTest.delete(leaving.directory);
+        leaving.start();
+        generation += 2;
+
+        assertThat(other(ask()).state()).isEqualTo(State.LIVE);
+    }
+
+    @Test
+    void aReplicaOfAnotherGroupIsRefusedAndNothingIsConcluded() throws IOException {
+        asker.join("production/app");
+        leaving.join("production/app");
+        peers.close();
+        peers = open(asker);
+        assertThat(ask().complete()).isTrue();
+        LoopbackPeer stranger = new LoopbackPeer("app-1", "127.0.0.3", folder.resolve("stranger"));
+        try (stranger) {
+            stranger.join("staging/app");
+            stranger.add(5_000_000);
+            members = List.of(members.get(0), new Member("app-1", stranger.address(), Phase.SERVING));
+
+            PeersReport report = ask();
+            assertThat(other(report).state()).isEqualTo(State.UNREACHABLE);
+            assertThat(other(report).reason()).isEqualTo("answered as app-1 of staging/app");
+            assertThat(report.total()).isEqualTo(100);
+        }
+        list(Phase.SERVING);
+        assertThat(other(ask()).state()).isEqualTo(State.LIVE);
+        assertThat(ask().lost()).isZero();
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @Test
+    void anotherStoreBehindAStaleListIsNotRemembered() throws IOException {
+        try (LoopbackPeer stranger = new LoopbackPeer("app-1", "127.0.0.3", folder.resolve("stranger"))) {
+            stranger.add(5_000_000);
+            freshness = Freshness.STALE;
+            members = List.of(members.get(0), new Member("app-1", stranger.address(), Phase.SERVING));
+            assertThat(other(ask()).state()).isEqualTo(State.UNREACHABLE);
+        }
+        freshness = Freshness.LIVE;
+        list(Phase.SERVING);
+
+        assertThat(other(ask()).state()).isEqualTo(State.LIVE);
+        assertThat(ask().lost()).isZero();
+    }
+
+    @Test
+    void aVolumeThatMovedToAnotherNameIsCountedOnce() throws IOException {
+        LoopbackPeer third = new LoopbackPeer("app-2", "127.0.0.3", folder.resolve("2"));
+        try (third) {
+            scale(3);
+            members = List.of(members.get(0), members.get(1), new Member("app-2", third.address(), Phase.SERVING));
+            third.add(5);
+            assertThat(ask().total()).isEqualTo(105);
+            third.stop();
+            leaving.stop();
+            LostVolumesTest.copy(third.directory, leaving.directory);
+            leaving.start();
+            scale(2);
+            list(Phase.SERVING);
+
+            PeersReport report = ask();
+            assertThat(report.total()).isEqualTo(5);
+            assertThat(report.peers().get(2).count()).isNull();
+            assertThat(report.complete())
+                    .as("what the volume of app-2 holds now is not known")
+                    .isFalse();
+        }
+    }
+
+    @Test
+    void aCopyOfMyOwnStoreIsNotCounted() throws IOException {
+        asker.add(10);
+        assertThat(ask().total()).isEqualTo(110);
+        leaving.stop();
+        asker.stop();
+        LostVolumesTest.copy(asker.directory, leaving.directory);
+        asker.start();
+        leaving.start();
+        peers.close();
+        peers = open(asker);
+
+        PeersReport report = ask();
+        assertThat(other(report).state()).isEqualTo(State.UNREACHABLE);
+        assertThat(other(report).reason()).isEqualTo("answered as app-1 with a copy of the store of app-0");
+        assertThat(report.complete()).isFalse();
+    }
+}
