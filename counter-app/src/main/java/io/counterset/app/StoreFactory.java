@@ -54,7 +54,7 @@ final class StoreFactory {
 
     @Singleton
     Replica replica(
-            CounterSettings settings, CounterStore store, HttpServerConfiguration server, PropertyResolver properties) {
+            CounterSettings settings, CounterStore store, HttpServerConfiguration server, Settings properties) {
         String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
         return new Replica(
                 settings.instance(),

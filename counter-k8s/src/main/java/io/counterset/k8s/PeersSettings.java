@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -114,6 +115,7 @@ public record PeersSettings(
      * @throws IllegalArgumentException if a value is invalid; the message names the setting, the value and what is expected
      */
     static PeersSettings from(Settings settings) {
+        var unused = settings.text(PREFIX + "group"); // known from here on; its default needs the instance
         Duration timeout = settings.duration(PREFIX + "timeout", A_DURATION).orElse(Duration.ofSeconds(1));
         return new PeersSettings(
                 choice(settings.text(PREFIX + "source").orElse("auto")),
@@ -142,17 +144,17 @@ public record PeersSettings(
      *
      * @throws IllegalArgumentException if the setting is not 1 to 253 printable characters
      */
-    public static Optional<String> group(PropertyResolver properties, String instance) {
-        Optional<String> group = text(properties, PREFIX + "group");
+    public static Optional<String> group(Settings settings, String instance) {
+        Optional<String> group = settings.text(PREFIX + "group");
         if (group.isPresent()) {
             if (!Replica.isInstanceName(group.get())) {
-                throw refused("group", group.get(), "1 to 253 printable characters");
+                throw Settings.invalid(PREFIX + "group", group.get(), "1 to 253 printable characters");
             }
             return group;
         }
         Optional<String> set =
-                text(properties, PREFIX + "stateful-set").or(() -> Optional.ofNullable(Reconciliation.base(instance)));
-        return text(properties, "kubernetes.client.namespace")
+                settings.text(PREFIX + "stateful-set").or(() -> Optional.ofNullable(Reconciliation.base(instance)));
+        return settings.text("kubernetes.client.namespace")
                 .or(PeersFactory::podNamespace)
                 .flatMap(namespace -> set.map(name -> namespace + "/" + name));
     }
