@@ -53,8 +53,7 @@ final class StoreFactory {
     }
 
     @Singleton
-    Replica replica(
-            CounterSettings settings, CounterStore store, HttpServerConfiguration server, Settings properties) {
+    Replica replica(CounterSettings settings, CounterStore store, HttpServerConfiguration server, Settings properties) {
         String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
         return new Replica(
                 settings.instance(),
