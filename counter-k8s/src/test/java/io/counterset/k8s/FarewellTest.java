@@ -24,6 +24,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What is known of a replica that was scaled away, by how it went. Real stores; the list is set by hand. */
+@SuppressWarnings("NonAtomicVolatileUpdate") // only the test itself changes what its source says
 class FarewellTest {
 
     @TempDir
