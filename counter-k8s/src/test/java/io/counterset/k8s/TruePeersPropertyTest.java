@@ -293,7 +293,7 @@ class TruePeersPropertyTest {
             LostVolumesTest.copy(one.process.directory, spare);
             if (swap) {
                 LostVolumesTest.copy(two.process.directory, one.process.directory);
-                long count = volumes.get(from);
+                Long count = volumes.get(from);
                 volumes.put(from, volumes.get(to));
                 volumes.put(to, count);
             } else {
