@@ -15,7 +15,6 @@ import io.prometheus.metrics.model.snapshots.HistogramSnapshot;
 import io.prometheus.metrics.model.snapshots.HistogramSnapshot.HistogramDataPointSnapshot;
 import io.prometheus.metrics.model.snapshots.MetricSnapshot;
 import jakarta.inject.Singleton;
-import java.io.File;
 import java.util.List;
 import java.util.function.ToDoubleFunction;
 
@@ -101,8 +100,8 @@ final class StoreMetrics implements MeterBinder {
                 .register(registry);
         Gauge.builder(
                         "counterset.journal.bytes",
-                        settings.directory().resolve("counters.journal").toFile(),
-                        File::length)
+                        settings, // a gauge does not keep its object from being collected; this one stays
+                        s -> s.directory().resolve("counters.journal").toFile().length())
                 .description("Size of the journal; the next start needs as much free space")
                 .register(registry);
         for (Problem.Type type : Problem.Type.values()) {
