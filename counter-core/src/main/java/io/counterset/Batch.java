@@ -229,6 +229,11 @@ final class Batch {
         return (int) INT.get(b, at + 24);
     }
 
+    /** How many keys a batch whose checksum holds lists. */
+    static int keys(byte[] b) {
+        return (int) INT.get(b, 36);
+    }
+
     /** How many counters a batch whose checksum holds lists. */
     static int counters(byte[] b) {
         return (int) INT.get(b, 32);

@@ -6,6 +6,7 @@ import io.counterset.CounterStoreException.CorruptJournalException;
 import io.counterset.CounterStoreException.CountFileAheadException;
 import io.counterset.CounterStoreException.DirectoryUnusableException;
 import io.counterset.CounterStoreException.ForeignFileException;
+import io.counterset.CounterStoreException.HeapTooSmallException;
 import io.counterset.CounterStoreException.InvalidCountFileException;
 import io.counterset.CounterStoreException.OutcomeUnknownException;
 import io.counterset.CounterStoreException.StoreBusyException;
@@ -543,6 +544,7 @@ public final class CounterStore implements AutoCloseable {
         Durability durability = Durability.SYNC;
         IdempotencyWindow window = IdempotencyWindow.DEFAULT;
         int maxPending = 100_000;
+        long maxHeap = Long.MAX_VALUE;
 
         @Nullable
         String countedCounter;
@@ -590,6 +592,22 @@ public final class CounterStore implements AutoCloseable {
                 throw new IllegalArgumentException("maxPending must be 1 or more, but is " + maxPending);
             }
             this.maxPending = maxPending;
+            return this;
+        }
+
+        /**
+         * Refuses to open a store whose counters and idempotency keys take more memory than that, before they take it. Without
+         * this limit opening such a store ends in an {@link OutOfMemoryError}. The need is estimated: what the store keeps
+         * (about 150 bytes a counter), and the journal's full batch twice, which opening needs for a moment. Default: no limit.
+         *
+         * @param bytes 1 or more
+         * @throws IllegalArgumentException if it is less
+         */
+        public Builder maxHeap(long bytes) {
+            if (bytes < 1) {
+                throw new IllegalArgumentException("maxHeap must be 1 or more, but is " + bytes);
+            }
+            this.maxHeap = bytes;
             return this;
         }
 
@@ -686,6 +704,7 @@ public final class CounterStore implements AutoCloseable {
          * @throws CorruptJournalException if the journal is damaged elsewhere than in its last batch
          * @throws ForeignFileException if the file of that name is not a journal
          * @throws UnsupportedFormatException if it is of a newer version
+         * @throws HeapTooSmallException if its content takes more memory than {@link #maxHeap}
          * @throws InvalidCountFileException if {@code count.txt} is to be imported and is not one number
          * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link #countFileAhead} has no
          *     choice between them

@@ -1,6 +1,7 @@
 package io.counterset;
 
 import java.nio.file.Path;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -134,6 +135,25 @@ public abstract sealed class CounterStoreException extends RuntimeException
             super(
                     file + " is not a Counterset journal: it begins with " + found
                             + "; nothing was changed, move the file away or choose another directory",
+                    null);
+        }
+    }
+
+    /** The journal holds more counters and idempotency keys than {@link CounterStore.Builder#maxHeap} bytes of memory. */
+    public static final class HeapTooSmallException extends OpenException {
+        private static final long serialVersionUID = 1L;
+
+        HeapTooSmallException(String file, long counters, long keys, long bytes, long maxHeap) {
+            super(
+                    String.format(
+                            Locale.ROOT,
+                            "%s holds about %,d counters and %,d idempotency keys: opening takes some %,d MB of heap,"
+                                    + " and %,d MB are available; nothing was changed, give the process more memory",
+                            file,
+                            counters,
+                            keys,
+                            (bytes >> 20) + 1,
+                            maxHeap >> 20),
                     null);
         }
     }

@@ -2,6 +2,7 @@ package io.counterset;
 
 import io.counterset.CounterStoreException.CorruptJournalException;
 import io.counterset.CounterStoreException.ForeignFileException;
+import io.counterset.CounterStoreException.HeapTooSmallException;
 import io.counterset.CounterStoreException.UnsupportedFormatException;
 import java.io.Closeable;
 import java.io.IOException;
@@ -72,6 +73,11 @@ final class Journal implements Closeable {
     private static final long MAGIC = 0x0a1a0d54455343_89L;
 
     private static final int PIECE = 1 << 20;
+
+    /** Bytes of heap that a counter and a key take besides the text of their names. */
+    private static final int COUNTER_HEAP = 125;
+
+    private static final int KEY_HEAP = 120;
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final VarHandle INT = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
     private static final VarHandle LONG = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
@@ -264,8 +270,19 @@ final class Journal implements Closeable {
      * @throws CorruptJournalException if it is damaged elsewhere than in its last batch
      */
     static Contents read(Storage storage, IdempotencyWindow window) throws IOException {
+        return read(storage, window, Long.MAX_VALUE);
+    }
+
+    /**
+     * As above, with at most about {@code maxHeap} bytes of memory.
+     *
+     * @throws HeapTooSmallException if that does not hold the content
+     */
+    static Contents read(Storage storage, IdempotencyWindow window, long maxHeap) throws IOException {
         try (Storage.Region region = storage.open(FILE)) {
-            return new Reader(storage.locate(FILE), region).read(window);
+            Reader reader = new Reader(storage.locate(FILE), region);
+            reader.maxHeap = maxHeap;
+            return reader.read(window);
         }
     }
 
@@ -293,6 +310,10 @@ final class Journal implements Closeable {
         private boolean second; // which half is followed
         private long at; // where the next batch would be
         private long sequence; // of the last batch
+        private long maxHeap = Long.MAX_VALUE;
+        private int counters; // that were read
+        private int keys;
+        private long text; // bytes of theirs in a full batch
 
         Reader(String file, Storage.Region region) {
             this.file = file;
@@ -322,6 +343,10 @@ final class Journal implements Closeable {
             long end = BLOCK + (second ? 2 * half : half);
             while (batch != null) {
                 Batch.apply(batch, contents, file, at);
+                int more = contents.cells().size() - counters + contents.keys().size() - keys;
+                text += (long) Batch.length(batch, 0) * more / Math.max(1, Batch.counters(batch) + Batch.keys(batch));
+                counters = contents.cells().size();
+                keys = contents.keys().size();
                 sequence = Batch.sequence(batch, 0);
                 at += Batch.roundUp(Batch.length(batch, 0));
                 batch = at < end ? readBatch(at, false) : null;
@@ -429,11 +454,24 @@ final class Journal implements Closeable {
             if (length < Batch.HEADER || length > room || Batch.isFull(block) != full) {
                 return null;
             }
+            requireHeap(block);
             if (length > BLOCK) {
                 block = Arrays.copyOf(block, length);
                 readBlocks(position + BLOCK, block, BLOCK, length - BLOCK, Batch.sequence(block, 0));
             }
             return Batch.checksumHolds(block) ? block : null;
+        }
+
+        /** Before the batch and what it holds take memory: the counters and keys, and for a moment their full batch twice. */
+        private void requireHeap(byte[] batch) {
+            int length = Batch.length(batch, 0);
+            // Not yet known to be intact, so no more than fit the batch.
+            long allCounters = counters + (long) Math.min(Math.max(Batch.counters(batch), 0), length / 10);
+            long allKeys = keys + (long) Math.min(Math.max(Batch.keys(batch), 0), length / 30);
+            long bytes = allCounters * COUNTER_HEAP + allKeys * KEY_HEAP + 2 * text + 3L * length;
+            if (bytes > maxHeap) {
+                throw new HeapTooSmallException(file, allCounters, allKeys, bytes, maxHeap);
+            }
         }
 
         /**

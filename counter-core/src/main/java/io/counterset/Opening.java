@@ -39,7 +39,7 @@ final class Opening {
     /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
     private Journal.Contents load(CounterStore.Builder settings) throws IOException {
         if (storage.exists(Journal.FILE)) {
-            Journal.Contents contents = Journal.read(storage, settings.window);
+            Journal.Contents contents = Journal.read(storage, settings.window, settings.maxHeap);
             if (settings.countedCounter != null) {
                 reconcile(settings, contents, settings.countedCounter);
             }

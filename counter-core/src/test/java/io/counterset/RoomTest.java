@@ -3,6 +3,7 @@ package io.counterset;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.counterset.CounterStoreException.HeapTooSmallException;
 import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.SimulatedDisk.Fault;
 import io.counterset.SimulatedDisk.Operation;
@@ -62,6 +63,25 @@ class RoomTest {
                 .as("bytes of 1,000 commits of one block, with the full batches between them")
                 .isLessThan(1000L * 5 * SimulatedDisk.BLOCK);
         assertThat(store.snapshot()).isEqualTo(expected);
+    }
+
+    @Test
+    void aStoreThatDoesNotFitTheAllowedHeapIsRefusedBeforeItTakesIt() {
+        try (CounterStore store = open(64 * SimulatedDisk.BLOCK)) {
+            fill(store, 5_000);
+        }
+        CounterStore.Builder builder = CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .clocks(() -> 0, nanos::get)
+                .withoutThreads();
+        assertThatThrownBy(builder.maxHeap(1_500_000)::open)
+                .isInstanceOf(HeapTooSmallException.class)
+                .hasMessageContaining("holds about 5,000 counters and 0 idempotency keys")
+                .hasMessageContaining("3 MB of heap, and 1 MB are available; nothing was changed");
+        try (CounterStore store =
+                builder.storage(disk.mount()).maxHeap(3_000_000).open()) {
+            assertThat(store.snapshot()).isEqualTo(expected);
+        }
     }
 
     @Test

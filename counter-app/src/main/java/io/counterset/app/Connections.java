@@ -11,6 +11,7 @@ import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelFuture;
 import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelPipeline;
 import io.netty.channel.ChannelPromise;
 import io.netty.channel.WriteBufferWaterMark;
@@ -140,17 +141,46 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
     private void tick() {
         try {
-            now = (int) ((System.nanoTime() - started) / 1_000_000_000);
             refusals.tick();
-            all.values().forEach(Connection::checkTime);
+            checkTimes(seconds());
         } catch (RuntimeException e) {
             LOG.error("checking the connections failed", e);
         }
     }
 
+    private int seconds() {
+        return (int) ((System.nanoTime() - started) / 1_000_000_000);
+    }
+
+    /** Ends the connections that have waited too long at that time, in seconds since the start. */
+    private void checkTimes(int second) {
+        now = second;
+        all.values().forEach(Connection::checkTime);
+    }
+
+    /** Does now what is due by then, unless it is done in time. */
+    void checkTimesIn(int seconds) {
+        checkTimes(seconds() + seconds);
+    }
+
     @PreDestroy
     void close() {
         timer.shutdownNow();
+    }
+
+    /** Makes room when there are no descriptors for new connections: closes an eighth of all, those that are idle the longest. */
+    private void evictSome() {
+        refusals.acceptFailed();
+        all.values().stream()
+                .filter(connection -> connection.isIdle)
+                .map(connection -> Map.entry(connection.idleSince, connection)) // which may change meanwhile
+                .sorted(Map.Entry.comparingByKey())
+                .limit(1 + open.get() / 8)
+                .map(Map.Entry::getValue)
+                .forEach(connection -> {
+                    connection.isIdle = false;
+                    connection.channel.eventLoop().execute(connection::closeNow);
+                });
     }
 
     /** Makes room for a new connection, if there are too many: at the cost of the one that is idle the longest. */
@@ -192,6 +222,10 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
         @Override
         public NettyServerCustomizer specializeForChannel(Channel made, ChannelRole role) {
+            if (role == ChannelRole.LISTENER) {
+                // Behind the handler that waits a second after a failure, and that Netty adds later.
+                made.eventLoop().execute(() -> made.pipeline().addLast("counterset-accept", new Accepting()));
+            }
             return new Customizer(made);
         }
 
@@ -206,6 +240,20 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                     pipeline.addBefore(
                             ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC, "counterset-bytes", connection.bytes);
                 }
+            }
+        }
+    }
+
+    /** Sees what went wrong with accepting connections: Netty would log a stack trace each time. */
+    private final class Accepting extends ChannelInboundHandlerAdapter {
+
+        @Override
+        public void exceptionCaught(ChannelHandlerContext context, Throwable cause) throws Exception {
+            if (cause instanceof IOException) {
+                LOG.debug("accepting a connection failed", cause);
+                evictSome();
+            } else {
+                super.exceptionCaught(context, cause);
             }
         }
     }

@@ -107,10 +107,20 @@ final class CountController {
     @Get("/count")
     @Operation(
             summary = "Returns the main counter's count on this replica",
-            description = "Never counts. Plain text is the bare number.")
+            description = "Never counts. Plain text is the bare number.",
+            parameters =
+                    @Parameter(
+                            name = Demanded.HEADER,
+                            in = ParameterIn.HEADER,
+                            ref = "#/components/parameters/Instance"))
     @ApiResponse(
             responseCode = "200",
             description = "The durable count",
+            headers = {
+                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
@@ -125,16 +135,17 @@ final class CountController {
             summary = "Returns a counter's count on this replica",
             description = "A counter that was never added to has the count 0.",
             parameters = {
-                @Parameter(
-                        name = "name",
-                        in = ParameterIn.PATH,
-                        required = true,
-                        description = CounterName.DESCRIPTION,
-                        schema = @Schema(type = "string"))
+                @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"),
+                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
             })
     @ApiResponse(
             responseCode = "200",
             description = "The durable count",
+            headers = {
+                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
@@ -157,30 +168,20 @@ final class CountController {
             summary = "Adds to the main counter of this replica",
             description = "Answers once the new count is durable, unless the replica is set to flush periodically.",
             parameters = {
-                @Parameter(
-                        name = BY,
-                        in = ParameterIn.QUERY,
-                        description = "How much to add; 1 if it is not given",
-                        schema = @Schema(type = "integer", format = "int64", minimum = "1")),
+                @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By"),
                 @Parameter(
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
-                        description = IdempotencyKey.DESCRIPTION,
-                        schema = @Schema(type = "string")),
-                @Parameter(
-                        name = Demanded.HEADER,
-                        in = ParameterIn.HEADER,
-                        description = Demanded.DESCRIPTION,
-                        schema = @Schema(type = "string"))
+                        ref = "#/components/parameters/IdempotencyKey"),
+                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
             })
     @ApiResponse(
             responseCode = "200",
             headers = {
-                @Header(name = Demanded.HEADER, description = Demanded.RESPONSE, schema = @Schema(type = "string")),
-                @Header(
-                        name = IdempotencyKey.REPLAYED_HEADER,
-                        description = "true if the increment had happened before",
-                        schema = @Schema(type = "boolean"))
+                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
+                @Header(name = IdempotencyKey.REPLAYED_HEADER, ref = "#/components/headers/Replayed"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
             },
             description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
             content = {
@@ -198,36 +199,21 @@ final class CountController {
             summary = "Adds to a counter of this replica",
             description = "The first add creates it.",
             parameters = {
-                @Parameter(
-                        name = "name",
-                        in = ParameterIn.PATH,
-                        required = true,
-                        description = CounterName.DESCRIPTION,
-                        schema = @Schema(type = "string")),
-                @Parameter(
-                        name = BY,
-                        in = ParameterIn.QUERY,
-                        description = "How much to add; 1 if it is not given",
-                        schema = @Schema(type = "integer", format = "int64", minimum = "1")),
+                @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"),
+                @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By"),
                 @Parameter(
                         name = IdempotencyKey.HEADER,
                         in = ParameterIn.HEADER,
-                        description = IdempotencyKey.DESCRIPTION,
-                        schema = @Schema(type = "string")),
-                @Parameter(
-                        name = Demanded.HEADER,
-                        in = ParameterIn.HEADER,
-                        description = Demanded.DESCRIPTION,
-                        schema = @Schema(type = "string"))
+                        ref = "#/components/parameters/IdempotencyKey"),
+                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
             })
     @ApiResponse(
             responseCode = "200",
             headers = {
-                @Header(name = Demanded.HEADER, description = Demanded.RESPONSE, schema = @Schema(type = "string")),
-                @Header(
-                        name = IdempotencyKey.REPLAYED_HEADER,
-                        description = "true if the increment had happened before",
-                        schema = @Schema(type = "boolean"))
+                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
+                @Header(name = IdempotencyKey.REPLAYED_HEADER, ref = "#/components/headers/Replayed"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
             },
             description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
             content = {
@@ -278,6 +264,11 @@ final class CountController {
     @ApiResponse(
             responseCode = "200",
             description = "One page; the header Link and, in JSON, next tell where the next one is",
+            headers = {
+                @Header(name = "Link", ref = "#/components/headers/Link"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Page.class)),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))

@@ -14,9 +14,6 @@ final class CounterName {
     /** The template of that segment: any characters but a slash, which a name has encoded as {@code %2F}. */
     static final String SEGMENT = "{name:[^/]+}";
 
-    /** What the interface's description says of it. */
-    static final String DESCRIPTION = "A counter: 1 to 128 bytes of UTF-8 without control characters, percent-encoded";
-
     private CounterName() {}
 
     /**

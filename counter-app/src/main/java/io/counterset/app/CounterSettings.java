@@ -60,6 +60,11 @@ record CounterSettings(
     record Create(int most, Set<String> names) {}
 
     private static final int MAX_NAME_BYTES = 128;
+
+    /** Bytes of heap for a counter, and for a key of 36 characters, while the store opens. */
+    private static final long COUNTER_BYTES = 200;
+
+    private static final long KEY_BYTES = 320;
     private static final int MAX_METRICS = 1_000;
 
     /**
@@ -83,6 +88,11 @@ record CounterSettings(
                 source.metrics(name),
                 source.countFileAhead(),
                 (int) source.number("micronaut.server.port", 8080, 0, 65_535));
+    }
+
+    /** Returns how many bytes the counters and keys that these settings allow may take while the store opens, by estimate. */
+    long mostBytes() {
+        return create.most() * COUNTER_BYTES + idempotency.maxKeys() * KEY_BYTES;
     }
 
     /** A setting of the log, which is set up before the others are read: a property of the JVM, or from the environment. */

@@ -12,11 +12,6 @@ import java.nio.charset.StandardCharsets;
 final class Demanded {
 
     static final String HEADER = "Counterset-Instance";
-    static final String RESPONSE = "The replica that answered";
-    static final String DESCRIPTION =
-            "The replica that this request is for, as an earlier answer named it. Any other replica"
-                    + " answers 421 and adds nothing, so a retry with an Idempotency-Key is safe behind any load balancer:"
-                    + " repeat it until it reaches that replica";
 
     private Demanded() {}
 

@@ -13,6 +13,7 @@ import io.micronaut.http.annotation.QueryValue;
 import io.micronaut.serde.annotation.Serdeable;
 import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.Parameter;
+import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
@@ -66,7 +67,7 @@ final class HistoryController {
             List<History.Bucket> buckets) {}
 
     @Get("/history")
-    @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_CSV, MediaType.TEXT_PLAIN, MediaType.ALL
+    @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_CSV, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL
     }) // Negotiation chooses
     @Operation(
             summary = "Returns how much the main counter grew on this replica, bucket by bucket",
@@ -75,6 +76,10 @@ final class HistoryController {
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Answer.class)),
                 @Content(mediaType = MediaType.TEXT_CSV, schema = @Schema(ref = "#/components/schemas/Text")),
@@ -125,6 +130,10 @@ final class HistoryController {
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
@@ -278,6 +287,10 @@ final class HistoryController {
     @ApiResponse(
             responseCode = "200",
             description = "The badge",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = @Content(mediaType = "image/svg+xml", schema = @Schema(ref = "#/components/schemas/Text")))
     HttpResponse<?> badge(HttpRequest<?> request) {
         Negotiation.best(request, SVG);

@@ -14,13 +14,6 @@ final class IdempotencyKey {
     static final String REPLAYED_HEADER = "Idempotency-Replayed";
     static final int MAX_LENGTH = 255;
 
-    /** What the interface's description says of it, with the window as {@link OpenApiController} fills it in. */
-    static final String DESCRIPTION =
-            "Makes a retry safe: an increment with a key that this replica has seen is not counted"
-                    + " again, but answered as it was the first time. A string of 1 to 255 printable ASCII characters, quoted or not."
-                    + " This replica remembers the newest MAX_KEYS keys for up to MAX_AGE; another replica does not know them, so a"
-                    + " retry has to reach the instance that the first answer names.";
-
     private IdempotencyKey() {}
 
     /**

@@ -16,6 +16,9 @@ import java.nio.charset.StandardCharsets;
 @Controller
 final class OpenApiController {
 
+    /** What the generator makes of {@code MediaType.ALL}, by which {@link Negotiation} and not the framework chooses. */
+    private static final String ANY_TYPE = "(?m)^ +'\\*/\\*':\\R +schema:\\R +\\$ref: .*\\R";
+
     private final String description;
 
     OpenApiController(CounterSettings settings) throws IOException {
@@ -25,6 +28,7 @@ final class OpenApiController {
                 throw new FileNotFoundException(file);
             }
             description = new String(in.readAllBytes(), StandardCharsets.UTF_8)
+                    .replaceAll(ANY_TYPE, "")
                     .replace("MAX_KEYS", Integer.toString(settings.idempotency().maxKeys()))
                     .replace("MAX_AGE", settings.idempotency().maxAge().toSeconds() + " seconds");
         }

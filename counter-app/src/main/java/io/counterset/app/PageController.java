@@ -13,6 +13,7 @@ import io.micronaut.http.annotation.Controller;
 import io.micronaut.http.annotation.Get;
 import io.micronaut.http.annotation.Produces;
 import io.swagger.v3.oas.annotations.Operation;
+import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
@@ -37,9 +38,18 @@ final class PageController {
     private final Page page;
     private final History history;
     private final Histories histories;
+    private final Refusals refusals;
 
-    PageController(CounterStore store, Replica replica, Peers peers, Page page, History history, Histories histories) {
+    PageController(
+            CounterStore store,
+            Replica replica,
+            Peers peers,
+            Page page,
+            History history,
+            Histories histories,
+            Refusals refusals) {
         this.histories = histories;
+        this.refusals = refusals;
         this.history = history;
         this.peers = peers;
         this.page = page;
@@ -55,9 +65,24 @@ final class PageController {
     @ApiResponse(
             responseCode = "200",
             description = "The count",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text")),
+                @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @ApiResponse(
+            responseCode = "5XX",
+            description = "A problem; a browser gets the page, which says that the visit was not counted",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Retry-After", ref = "#/components/headers/RetryAfter")
+            },
+            content = {
+                @Content(mediaType = Problem.MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")),
                 @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
@@ -79,9 +104,15 @@ final class PageController {
         return visit.handleAsync(
                         (total, failure) -> failure == null
                                 ? page(request, total, true, null)
-                                : page(request, counter.value(), false, Problem.ofAdd(failure)),
+                                : refuse(request, Problem.ofAdd(failure)),
                         CountController.eventLoop(request))
                 .thenCompose(page -> page);
+    }
+
+    /** Answers with the page, which says why the visit was not counted. The filter that counts problems sees none there. */
+    private CompletionStage<HttpResponse<?>> refuse(HttpRequest<?> request, Problem problem) {
+        refusals.count(problem.type());
+        return page(request, counter.value(), false, problem);
     }
 
     private HttpResponse<?> show(MediaType type, long count) {

@@ -12,6 +12,7 @@ import io.micronaut.http.annotation.Produces;
 import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.Parameter;
 import io.swagger.v3.oas.annotations.enums.ParameterIn;
+import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
@@ -44,6 +45,10 @@ final class PeersController {
     @ApiResponse(
             responseCode = "200",
             description = "The report, which says how complete it is",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
@@ -59,17 +64,14 @@ final class PeersController {
     @Get("/peers/" + CounterName.SEGMENT)
     @Operation(
             summary = "Returns what every replica counts under one name",
-            parameters = {
-                @Parameter(
-                        name = "name",
-                        in = ParameterIn.PATH,
-                        required = true,
-                        description = CounterName.DESCRIPTION,
-                        schema = @Schema(type = "string"))
-            })
+            parameters = {@Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name")})
     @ApiResponse(
             responseCode = "200",
             description = "The report, which says how complete it is",
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
             content = {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,

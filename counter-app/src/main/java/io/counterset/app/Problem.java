@@ -17,6 +17,7 @@ import io.micronaut.http.HttpStatus;
 import io.micronaut.http.MediaType;
 import io.micronaut.http.MutableHttpResponse;
 import io.micronaut.serde.annotation.Serdeable;
+import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
@@ -154,10 +155,18 @@ record Problem(
     @ApiResponse(
             responseCode = "4XX",
             description = Answers.DESCRIPTION,
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Allow", ref = "#/components/headers/Allow")
+            },
             content = @Content(mediaType = MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     @ApiResponse(
             responseCode = "5XX",
             description = Answers.DESCRIPTION,
+            headers = {
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Retry-After", ref = "#/components/headers/RetryAfter")
+            },
             content = @Content(mediaType = MEDIA_TYPE, schema = @Schema(ref = "#/components/schemas/Problem")))
     @Retention(RetentionPolicy.CLASS)
     @Target(ElementType.TYPE)

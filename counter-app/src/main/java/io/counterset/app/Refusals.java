@@ -21,21 +21,46 @@ final class Refusals {
     private static final Logger LOG = LoggerFactory.getLogger(Refusals.class);
 
     private final Map<Problem.Type, Kind> kinds = new EnumMap<>(Problem.Type.class);
-    private final LongAdder closedConnections = new LongAdder();
-    private long closedBefore; // the timer's
-    private boolean crowded; // the timer's
+    private final Kind closedConnections = new Kind(
+            "too many connections: the longest idle ones are closed for new ones (counter.max-connections)",
+            "connections are no longer closed for new ones");
+    private final Kind failedAccepts = new Kind(
+            "connections cannot be accepted, probably for lack of file descriptors (ulimit -n): idle ones are closed",
+            "connections can be accepted again");
 
-    /** How often one kind of problem was answered. All but the adder belong to the timer. */
+    /** How often something happened: one line in the log when it begins, one when it ends. All but the adder belong to the timer. */
     private static final class Kind {
         private final LongAdder count = new LongAdder();
+        private final String begins;
+        private final String ends;
         private long before;
         private long began;
         private int quiet = QUIET_SECONDS;
+
+        Kind(String begins, String ends) {
+            this.begins = begins;
+            this.ends = ends;
+        }
+
+        void tick() {
+            long sum = count.sum();
+            if (sum != before) {
+                if (quiet >= QUIET_SECONDS) {
+                    began = before;
+                    LOG.warn(begins);
+                }
+                before = sum;
+                quiet = 0;
+            } else if (quiet < QUIET_SECONDS && ++quiet == QUIET_SECONDS) {
+                LOG.info("{}; it happened {} times", ends, sum - began);
+            }
+        }
     }
 
     Refusals() {
         for (Problem.Type type : Problem.Type.values()) {
-            kinds.put(type, new Kind());
+            String kind = type.title() + " (" + type + ")";
+            kinds.put(type, new Kind("requests are refused: " + kind, "requests are no longer refused: " + kind));
         }
     }
 
@@ -61,7 +86,12 @@ final class Refusals {
 
     /** Counts a connection that was closed to make room for another one. */
     void connectionClosed() {
-        closedConnections.increment();
+        closedConnections.count.increment();
+    }
+
+    /** Counts an attempt to accept a connection that failed. */
+    void acceptFailed() {
+        failedAccepts.count.increment();
     }
 
     /** Returns how many problems of that type were answered since the start. */
@@ -71,7 +101,7 @@ final class Refusals {
 
     /** Returns how many connections were closed to make room since the start. */
     long closedConnections() {
-        return closedConnections.sum();
+        return closedConnections.count.sum();
     }
 
     private Kind kind(Problem.Type type) {
@@ -82,29 +112,14 @@ final class Refusals {
         return kind;
     }
 
-    /** Called once a second: logs which kinds began or ended. */
+    /** Called once a second: logs what began or ended. */
     synchronized void tick() {
         kinds.forEach((type, kind) -> {
-            if (!type.isOperators()) {
-                return;
-            }
-            long count = kind.count.sum();
-            if (count != kind.before) {
-                if (kind.quiet >= QUIET_SECONDS) {
-                    kind.began = kind.before;
-                    LOG.warn("requests are refused: {} ({})", type.title(), type);
-                }
-                kind.before = count;
-                kind.quiet = 0;
-            } else if (kind.quiet < QUIET_SECONDS && ++kind.quiet == QUIET_SECONDS) {
-                LOG.info("requests are no longer refused: {} ({}); {} were", type.title(), type, count - kind.began);
+            if (type.isOperators()) {
+                kind.tick();
             }
         });
-        long closed = closedConnections.sum();
-        if (closed != closedBefore && !crowded) {
-            LOG.warn("too many connections: the longest idle ones are closed for new ones (counter.max-connections)");
-        }
-        crowded = closed != closedBefore;
-        closedBefore = closed;
+        closedConnections.tick();
+        failedAccepts.tick();
     }
 }

@@ -20,6 +20,9 @@ final class StoreFactory {
     /** Where nobody says otherwise, replicas listen here; a replica on a random port tells nothing about the others' ports. */
     private static final int USUAL_PORT = 8080;
 
+    /** What this process needs of the heap beside the store's counters and keys, in bytes. */
+    private static final long HEAP_OF_THE_REST = 24 << 20;
+
     private static final Logger LOG = LoggerFactory.getLogger(StoreFactory.class);
 
     @Context
@@ -34,7 +37,18 @@ final class StoreFactory {
     @Context
     @Bean(preDestroy = "close")
     CounterStore store(CounterSettings settings, PeersSettings peers, NettyHttpServerConfiguration server) {
+        long heap = Runtime.getRuntime().maxMemory();
+        long forStore = Math.max(heap - HEAP_OF_THE_REST, heap / 2);
+        long mostBytes = settings.mostBytes();
+        if (mostBytes > forStore) {
+            LOG.warn(
+                    "the heap of {} MB may not hold what the settings allow: counters and idempotency keys may take {} MB; give"
+                            + " the process more memory, or lower COUNTER_CREATE or COUNTER_IDEMPOTENCY_MAX_KEYS",
+                    heap >> 20,
+                    mostBytes >> 20);
+        }
         return settings.store()
+                .maxHeap(forStore)
                 .onWarning(LOG::warn)
                 .onFailure(failure -> LOG.error(
                         "the store in {} has failed, and counts no more until the next start; what was acknowledged is safe",

@@ -29,12 +29,23 @@ final class StoreHealth implements HealthIndicator {
         boolean accepting = store.isAccepting() && !connections.isDraining();
         Map<String, Object> details = new LinkedHashMap<>();
         details.put("accepting", accepting);
-        store.failure().ifPresent(failure -> details.put("reason", "the disk failed; the log says how"));
+        if (!accepting) {
+            details.put("reason", reason());
+        }
         details.put("store", store.identity().id());
         details.put("incarnation", store.identity().incarnation());
         details.put("durability", store.durability().toString());
         return Publishers.just(HealthResult.builder("store", accepting ? HealthStatus.UP : HealthStatus.DOWN)
                 .details(details)
                 .build());
+    }
+
+    private String reason() {
+        if (store.failure().isPresent()) {
+            return "the disk failed; the log says how, and only a restart opens the store again";
+        }
+        return connections.isDraining()
+                ? "the replica is stopping"
+                : "the disk has no room for the journal; increments are accepted once there is some";
     }
 }

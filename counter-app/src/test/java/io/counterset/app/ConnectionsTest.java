@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
+import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
@@ -13,17 +14,14 @@ import java.util.ArrayList;
 import java.util.List;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.LoggerFactory;
 
 /** What one connection, and many of them, can cost the server. */
-class ConnectionsTest {
+@MicronautTest
+class ConnectionsTest extends ServiceTest {
 
-    @RegisterExtension
-    private static final Service service = Service.forClass();
-
-    private static long count(String name) {
+    private long count(String name) {
         return Long.parseLong(service.send("GET", "/count/" + name, "Accept", "text/plain")
                 .body()
                 .strip());
@@ -140,6 +138,9 @@ class ConnectionsTest {
             for (int i = 0; i < 60; i++) {
                 idle.add(new Raw(small.port()));
             }
+            Awaitility.await()
+                    .atMost(Duration.ofSeconds(30))
+                    .until(() -> small.bean(Refusals.class).closedConnections() >= 44);
             try (Raw raw = new Raw(small.port())) {
                 assertThat(raw.sendLines("POST /count HTTP/1.1\nHost: h\nConnection: close\n\n")
                                 .readToEnd())

@@ -10,6 +10,7 @@ import ch.qos.logback.core.read.ListAppender;
 import io.counterset.CounterStore;
 import io.counterset.k8s.Peers;
 import io.micronaut.json.tree.JsonNode;
+import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -18,7 +19,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -26,12 +26,10 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
 /** What strangers, other sites, load balancers and proxies may do. */
-class ExposedTest {
+@MicronautTest
+class ExposedTest extends ServiceTest {
 
-    @RegisterExtension
-    private static final Service service = Service.forClass();
-
-    private static long count(Service service, String path) {
+    private long count(Service service, String path) {
         return Long.parseLong(
                 service.send("GET", path, "Accept", "text/plain").body().strip());
     }
@@ -266,8 +264,7 @@ class ExposedTest {
         assertThat(refused.body()).doesNotContain("secret-name", "4711");
 
         service.bean(CounterStore.class).counter("huge").add(io.counterset.Counter.MAX_TOTAL);
-        assertThat(service.send("POST", "/count/huge").body())
-                .doesNotContain(service.folder().toString());
+        assertThat(service.send("POST", "/count/huge").body()).doesNotContain(folder.toString());
     }
 
     @ParameterizedTest
@@ -363,7 +360,7 @@ class ExposedTest {
             assertThat(log.list).hasSize(2);
             assertThat(log.list.get(1).getFormattedMessage())
                     .contains("no longer refused")
-                    .contains("100 were");
+                    .contains("it happened 100 times");
         } finally {
             logger.detachAppender(log);
         }
@@ -376,6 +373,6 @@ class ExposedTest {
         assertThat(json(ready).get("details").get("peers"))
                 .as("documented as information")
                 .isNotNull();
-        assertThat(ready.body()).doesNotContain(service.folder().toString());
+        assertThat(ready.body()).doesNotContain(folder.toString());
     }
 }

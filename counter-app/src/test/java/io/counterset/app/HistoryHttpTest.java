@@ -6,7 +6,9 @@ import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import io.micronaut.context.annotation.Property;
 import io.micronaut.json.tree.JsonNode;
+import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.io.ByteArrayInputStream;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
@@ -15,18 +17,16 @@ import java.nio.file.Path;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.w3c.dom.Document;
 
 /** The history and the badge over HTTP. */
-class HistoryHttpTest {
-
-    @RegisterExtension
-    private static final Service service = Service.forClass("counter.name", "visits <&> \"ü\"");
+@MicronautTest
+@Property(name = "counter.name", value = "visits <&> \"ü\"")
+class HistoryHttpTest extends ServiceTest {
 
     @BeforeAll
-    static void prepare() {
+    void prepare() {
         service.send("POST", "/count?by=1234");
     }
 

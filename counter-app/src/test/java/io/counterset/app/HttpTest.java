@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.counterset.Counter;
 import io.counterset.CounterStore;
 import io.micronaut.json.tree.JsonNode;
+import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.net.http.HttpRequest.BodyPublishers;
@@ -24,21 +25,18 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The HTTP interface, row by row of docs/http.md. */
-class HttpTest {
+@MicronautTest
+class HttpTest extends ServiceTest {
 
     private static final String BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
 
-    @RegisterExtension
-    private static final Service service = Service.forClass();
-
-    private static long count(String path) {
+    private long count(String path) {
         HttpResponse<String> response = service.send("GET", path, "Accept", "text/plain");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         return Long.parseLong(response.body().strip());

@@ -2,12 +2,12 @@ package io.counterset.app;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -16,14 +16,12 @@ import org.junit.jupiter.params.provider.CsvSource;
  * which answers they get. In the table {@code ~} stands for the end of a line; a request without {@code Connection} gets
  * {@code Connection: close}, so that each row ends.
  */
-class RawBytesTest {
+@MicronautTest
+class RawBytesTest extends ServiceTest {
 
     private static final Pattern STATUS = Pattern.compile("HTTP/1\\.[01] (\\d{3}) ");
 
-    @RegisterExtension
-    private static final Service service = Service.forClass();
-
-    private static long total() {
+    private long total() {
         return service.bean(io.counterset.CounterStore.class).snapshot().values().stream()
                 .mapToLong(Long::longValue)
                 .sum();

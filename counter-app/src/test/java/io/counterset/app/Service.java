@@ -6,103 +6,63 @@ import io.micronaut.context.ApplicationContext;
 import io.micronaut.json.JsonMapper;
 import io.micronaut.json.tree.JsonNode;
 import io.micronaut.runtime.server.EmbeddedServer;
-import java.io.File;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
-import java.util.stream.Stream;
-import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.extension.AfterAllCallback;
-import org.junit.jupiter.api.extension.BeforeAllCallback;
-import org.junit.jupiter.api.extension.ExtensionContext;
 
-/**
- * The service in this process, on a free port of the loopback interface: for one test, or as an extension of JUnit for all tests of
- * a class.
- */
-final class Service implements AutoCloseable, BeforeAllCallback, AfterAllCallback {
+/** The service in this process, on a free port of the loopback interface. */
+final class Service implements AutoCloseable {
 
     private static final HttpClient CLIENT =
             HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private static final JsonMapper JSON = JsonMapper.createDefault();
 
-    private final Map<String, Object> settings = new HashMap<>(Map.of(
-            "micronaut.server.host", "127.0.0.1",
-            "micronaut.server.port", "0",
-            "counter.instance", "app-0"));
-    private @Nullable Path folder;
-    private @Nullable ApplicationContext context;
-    private @Nullable EmbeddedServer server;
+    private final ApplicationContext context;
+    private final EmbeddedServer server;
 
-    private Service(String... settings) {
-        for (int i = 0; i < settings.length; i += 2) {
-            this.settings.put(settings[i], settings[i + 1]);
-        }
+    /** A service that runs. */
+    Service(ApplicationContext context, EmbeddedServer server) {
+        this.context = context;
+        this.server = server;
     }
 
     /** Starts it with its data in {@code folder}, and with settings as name, value, name, value … */
     static Service start(Path folder, String... settings) {
-        return start(folder, Map.of(), settings);
-    }
-
-    /** As above, with beans that take the place of those of the same type. */
-    static <T> Service start(Path folder, Map<Class<T>, T> beans, String... settings) {
-        Service service = new Service(settings);
-        service.start(folder, beans);
-        return service;
-    }
-
-    /** For {@code @RegisterExtension}: runs from before the first test of a class until after the last, in a folder of its own. */
-    static Service forClass(String... settings) {
-        return new Service(settings);
-    }
-
-    private <T> void start(Path data, Map<Class<T>, T> beans) {
-        folder = data;
-        settings.put("counter.directory", data.toString());
-        ApplicationContext made = ApplicationContext.builder()
+        Map<String, Object> properties = new HashMap<>(settings(folder));
+        for (int i = 0; i < settings.length; i += 2) {
+            properties.put(settings[i], settings[i + 1]);
+        }
+        ApplicationContext context = ApplicationContext.builder()
                 .deduceEnvironment(false)
                 .banner(false)
-                .properties(settings)
-                .build();
-        beans.forEach(made::registerSingleton);
-        context = made.start();
-        server = made.getBean(EmbeddedServer.class).start();
+                .properties(properties)
+                .start();
+        return new Service(context, context.getBean(EmbeddedServer.class).start());
     }
 
-    @Override
-    public void beforeAll(ExtensionContext test) throws IOException {
-        start(Files.createTempDirectory("counterset-service"), Map.of());
-    }
-
-    @Override
-    public void afterAll(ExtensionContext test) throws IOException {
-        close();
-        try (Stream<Path> files = Files.walk(folder())) {
-            files.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
-        }
+    /** Returns what every test sets. */
+    static Map<String, String> settings(Path folder) {
+        return Map.of(
+                "micronaut.server.host", "127.0.0.1",
+                "micronaut.server.port", "0",
+                "counter.directory", folder.toString(),
+                "counter.instance", "app-0");
     }
 
     <T> T bean(Class<T> type) {
-        return Objects.requireNonNull(context).getBean(type);
+        return context.getBean(type);
     }
 
     int port() {
-        return Objects.requireNonNull(server).getPort();
-    }
-
-    Path folder() {
-        return Objects.requireNonNull(folder);
+        return server.getPort();
     }
 
     /** Sends a request without a body; headers are name, value, name, value … */
@@ -149,8 +109,6 @@ final class Service implements AutoCloseable, BeforeAllCallback, AfterAllCallbac
 
     @Override
     public void close() {
-        if (context != null) {
-            context.close();
-        }
+        context.close();
     }
 }

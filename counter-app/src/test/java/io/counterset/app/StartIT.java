@@ -2,13 +2,17 @@ package io.counterset.app;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.counterset.CounterStore;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -133,6 +137,46 @@ class StartIT {
 
         assertRefused(Map.of(), "data/counters.journal: damaged at byte ");
         assertThat(journal).hasBinaryContent(bytes);
+    }
+
+    /** As much as strangers can leave behind by default starts again in the heap that the chart gives by default. */
+    @Test
+    void startsInTheChartsHeapWithAllThatTheDefaultsAllow() {
+        try (CounterStore store = CounterStore.open(folder.resolve("data"))) {
+            fill(store, 1_000, 100_000);
+        }
+        try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
+            assertThat(service.count()).isEqualTo(100_000);
+            assertThat(service.send("POST", "/count/one-more").statusCode()).isEqualTo(507);
+        }
+    }
+
+    @Test
+    void refusesAStoreThatDoesNotFitTheHeapAndLeavesItAsItIs() throws Exception {
+        try (CounterStore store = CounterStore.open(folder.resolve("data"))) {
+            fill(store, 300_000, 0);
+        }
+        byte[] before = Files.readAllBytes(folder.resolve("data/counters.journal"));
+        assertRefused(Map.of(), "data/counters.journal holds about ");
+        assertThat(folder.resolve("data/counters.journal")).hasBinaryContent(before);
+    }
+
+    /** Counters and keys of the longest names. */
+    private static void fill(CounterStore store, int counters, int keys) {
+        List<CompletableFuture<?>> adds = new ArrayList<>();
+        for (int i = 0; i < counters + keys; i++) {
+            CompletableFuture<?> add;
+            do { // refused for a moment while the journal grows
+                add = i < counters
+                        ? store.counter("n".repeat(120) + (10_000_000 + i)).addAsync(1)
+                        : store.counter("visits").addOnceAsync(1, "k".repeat(247) + (10_000_000 + i));
+            } while (add.isCompletedExceptionally());
+            adds.add(add);
+            if (adds.size() == 10_000 || i == counters + keys - 1) {
+                adds.forEach(CompletableFuture::join);
+                adds.clear();
+            }
+        }
     }
 
     private static int indexOf(byte[] bytes, byte[] wanted, int from) {

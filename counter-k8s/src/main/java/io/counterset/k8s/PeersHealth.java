@@ -11,8 +11,8 @@ import java.util.Map;
 import org.reactivestreams.Publisher;
 
 /**
- * What the last report said, among the details of {@code /health}. It is always up, and no part of liveness or readiness: a replica
- * that cannot see the others still counts. Nobody is asked for it.
+ * What the latest report said, among the details of {@code /health} and {@code /health/readiness}. It is information: always up,
+ * because a replica that cannot see the others still counts. A check asks no peer.
  */
 @Singleton
 @Requires(classes = HealthIndicator.class, beans = Peers.class)
