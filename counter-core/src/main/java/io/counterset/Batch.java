@@ -99,6 +99,14 @@ final class Batch {
         length += counterLength(cell.nameLength);
     }
 
+    /** Makes room for so many counters at once. */
+    void expect(int counters) {
+        if (counters > cells.length) {
+            cells = Arrays.copyOf(cells, counters);
+            values = Arrays.copyOf(values, counters);
+        }
+    }
+
     /** Lists keys; the counters that they refer to must be, or come to be, in the batch. */
     void keys(List<RememberedKeys.Entry> entries) {
         keys = entries;
@@ -161,13 +169,13 @@ final class Batch {
         for (int i = 0; i < size; i++) {
             Counter cell = cells[i];
             if (cell != null) {
-                at = putString(b, at, cell.name);
+                at = putString(b, at, cell.name, cell.nameLength);
             }
             LONG.set(b, at, values[i]);
             at += 8;
         }
         for (RememberedKeys.Entry entry : keys) {
-            at = putString(b, at, entry.key());
+            at = putString(b, at, entry.key(), entry.keyLength());
             INT.set(b, at, (int) places.getOrDefault(entry.cell(), -1));
             LONG.set(b, at + 4, entry.amount());
             LONG.set(b, at + 12, entry.total());
@@ -201,11 +209,17 @@ final class Batch {
         return places;
     }
 
-    private static int putString(byte[] b, int at, String text) {
-        byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
-        b[at] = (byte) utf8.length;
-        System.arraycopy(utf8, 0, b, at + 1, utf8.length);
-        return at + 1 + utf8.length;
+    /** Writes a text of so many bytes in UTF-8. Most are ASCII, which needs no array of its own. */
+    private static int putString(byte[] b, int at, String text, int length) {
+        b[at] = (byte) length;
+        if (text.length() == length) {
+            for (int i = 0; i < length; i++) {
+                b[at + 1 + i] = (byte) text.charAt(i);
+            }
+        } else {
+            System.arraycopy(text.getBytes(StandardCharsets.UTF_8), 0, b, at + 1, length);
+        }
+        return at + 1 + length;
     }
 
     private static int checksum(byte[] b, int end) {
@@ -257,23 +271,28 @@ final class Batch {
         Decoder in = new Decoder(b, file, position);
         int counters = counters(b);
         int keys = (int) INT.get(b, 36);
-        in.require(counters >= 0 && keys >= 0, HEADER - 8, "a number of entries", counters + " and " + keys);
-        List<Counter> listed = new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
+        if (counters < 0 || keys < 0) {
+            throw in.corrupt(HEADER - 8, "a number of entries", counters + " and " + keys);
+        }
+        List<Counter> listed = keys == 0 ? List.of() : new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
         for (int i = 0; i < counters; i++) {
             int at = in.at;
             String name = in.string(MAX_NAME);
             long value = in.integer64();
             Counter cell = contents.cells().get(name);
+            long before = cell == null ? 1 : cell.durable();
+            if (value < before) {
+                throw in.corrupt(at, "a count of " + before + " or more for " + name, String.valueOf(value));
+            }
             if (cell == null) {
-                in.require(value >= 1, at, "a count of 1 or more for " + name, String.valueOf(value));
                 cell = new Counter(name, b[at] & 0xff, value);
                 contents.cells().put(name, cell);
             } else {
-                long before = cell.durable();
-                in.require(value >= before, at, "a count of " + before + " or more for " + name, String.valueOf(value));
                 cell.recovered(value);
             }
-            listed.add(cell);
+            if (keys > 0) {
+                listed.add(cell);
+            }
         }
         for (int i = 0; i < keys; i++) {
             int at = in.at;
@@ -282,16 +301,18 @@ final class Batch {
             long amount = in.integer64();
             long total = in.integer64();
             long appliedAt = in.integer64();
-            in.require(index >= 0 && index < counters, at, "a counter of this batch", "number " + index);
+            if (index < 0 || index >= counters) {
+                throw in.corrupt(at, "a counter of this batch", "number " + index);
+            }
             Counter cell = listed.get(index);
-            in.require(
-                    amount >= 1 && total >= amount && total <= cell.durable(),
-                    at,
-                    "an amount and a total within " + cell.durable(),
-                    amount + " and " + total);
+            if (amount < 1 || total < amount || total > cell.durable()) {
+                throw in.corrupt(at, "an amount and a total within " + cell.durable(), amount + " and " + total);
+            }
             contents.keys().put(new RememberedKeys.Entry(key, b[at] & 0xff, cell, amount, total, appliedAt));
         }
-        in.require(in.at == length(b, 0), in.at, "the end of the batch", "more bytes");
+        if (in.at != length(b, 0)) {
+            throw in.corrupt(in.at, "the end of the batch", "more bytes");
+        }
     }
 
     private static final class Decoder {
@@ -308,14 +329,14 @@ final class Batch {
             this.position = position;
         }
 
-        void require(boolean holds, int at, String expected, String found) {
-            if (!holds) {
-                throw new CorruptJournalException(file, position + at, expected, found);
-            }
+        CorruptJournalException corrupt(int at, String expected, String found) {
+            return new CorruptJournalException(file, position + at, expected, found);
         }
 
         private int advance(int bytes) {
-            require(bytes <= end - at, at, bytes + " more bytes", (end - at) + " bytes");
+            if (bytes > end - at) {
+                throw corrupt(at, bytes + " more bytes", (end - at) + " bytes");
+            }
             int before = at;
             at += bytes;
             return before;
@@ -333,11 +354,12 @@ final class Batch {
             int length = b[advance(1)] & 0xff;
             int start = advance(length);
             String text = new String(b, start, length, StandardCharsets.UTF_8);
-            require(
-                    Names.utf8Length(text, most) == length,
-                    start,
-                    "1 to " + most + " bytes of UTF-8 without control characters",
-                    length + " bytes that are not");
+            if (Names.utf8Length(text, most) != length) {
+                throw corrupt(
+                        start,
+                        "1 to " + most + " bytes of UTF-8 without control characters",
+                        length + " bytes that are not");
+            }
             return text;
         }
     }

@@ -35,14 +35,16 @@ final class CommandLine {
             java -jar counter-core.jar verify DIR [--json]    only says whether it is intact
             java -jar counter-core.jar export DIR             prints counters and idempotency keys, as lines of JSON
             java -jar counter-core.jar import NEW             reads such lines, and makes a store of them in a new directory
-            java -jar counter-core.jar salvage DIR NEW        writes what is intact into a new directory, and lists what is not
+            java -jar counter-core.jar salvage DIR NEW        writes the intact part into a new directory, and lists the damage
 
+            With --progress, each command reports what it is doing on the standard error stream.
             Status: 0 done, intact; 1 the journal is damaged; 2 wrong usage; 3 no store there; 4 another failure.
             """;
 
     private final InputStream in;
     private final PrintWriter out;
     private final PrintStream err;
+    private boolean showsProgress;
 
     CommandLine(InputStream in, PrintStream out, PrintStream err) {
         this.in = in;
@@ -67,6 +69,7 @@ final class CommandLine {
 
     private int execute(List<String> arguments) {
         boolean json = arguments.remove("--json");
+        showsProgress = arguments.remove("--progress");
         String command = arguments.isEmpty() ? "" : arguments.get(0);
         int paths = command.equals("salvage") ? 2 : 1;
         if (List.of("help", "--help", "-h").contains(command)) {
@@ -100,8 +103,18 @@ final class CommandLine {
 
     // ---- the commands ----
 
-    private static StoreInspection read(Path directory) {
-        return CounterStore.inspect(directory);
+    private StoreInspection read(Path directory) {
+        progress("reading " + directory);
+        StoreInspection store = CounterStore.inspect(directory);
+        progress(String.format(
+                Locale.ROOT, "read %,d counters and %,d keys", store.counters().size(), store.keys()));
+        return store;
+    }
+
+    private void progress(String doing) {
+        if (showsProgress) {
+            err.println(doing);
+        }
     }
 
     private int inspect(Path directory, boolean json, boolean counters) {
@@ -208,6 +221,7 @@ final class CommandLine {
             List<Counter> counters,
             List<RememberedKeys.Entry> keys)
             throws IOException {
+        progress(String.format(Locale.ROOT, "writing %,d counters to %s", counters.size(), directory));
         try (DirectoryStorage storage = DirectoryStorage.open(directory)) {
             Journal.write(storage, identity, sequence, counters, keys);
         } catch (FileAlreadyExistsException e) {

@@ -12,18 +12,18 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Completes futures, which runs whatever callers made depend on them: code that may be slow, may throw, may end the JVM or may
- * use the store. It runs in a thread of the store, or by the executor that the builder was given.
+ * Completes futures. Completing a future runs the callbacks that callers attached to it. A callback may be slow, throw,
+ * end the JVM or use the store, so it runs in a thread of its own, or in the executor given to the builder.
  *
- * <p>Every future completes, once. If the executor throws anything, the thread that handed a group over completes it; a group that the
- * executor has dropped, or has not come to yet, is completed by the thread that closes the store.
+ * <p>Every future completes exactly once. If the executor throws, the thread that submitted the group completes it. If
+ * the executor dropped a group or has not run it yet, the thread that closes the store completes it.
  */
 final class Completions {
 
-    /** The most futures that are completed between two updates of what is in flight. */
+    /** The largest number of futures completed between two updates of the number in flight. */
     private static final int STRIDE = 256;
 
-    /** How long closing waits for the callers' code that is still running. */
+    /** How long closing waits for callbacks that are still running. */
     private static final Duration PATIENCE = Duration.ofSeconds(5);
 
     private final GroupCommit commits;
@@ -32,7 +32,7 @@ final class Completions {
     private final Set<Group> unfinished = ConcurrentHashMap.newKeySet();
 
     private @Nullable ThreadPoolExecutor own;
-    private volatile @Nullable Thread completer; // the thread of that
+    private volatile @Nullable Thread completer; // its thread
 
     Completions(GroupCommit commits, @Nullable Executor chosen, int maxPending) {
         this.commits = commits;
@@ -40,7 +40,7 @@ final class Completions {
         this.stride = Math.max(1, Math.min(STRIDE, maxPending / 100));
     }
 
-    /** Starts the thread that completes, unless an executor was chosen; so no later add needs a new thread. */
+    /** Starts the thread that completes futures, unless the builder was given an executor. No add starts a thread later. */
     void start() {
         if (chosen == null) {
             ThreadPoolExecutor single =
@@ -54,16 +54,17 @@ final class Completions {
         }
     }
 
-    /** Whether {@link #execute} may run code of callers in this thread. */
+    /** Whether {@link #execute} may run callbacks in the calling thread. */
     boolean isForeign() {
         return chosen != null;
     }
 
     /**
-     * Makes a group of futures, to be handed to {@link #execute}. From here on closing completes them at the latest. Never throws.
+     * Makes a group of futures for {@link #execute}. From now on the group completes when the store closes, at the
+     * latest. Never throws.
      *
-     * @param newest of a list that leads by {@link Pending#next} to the oldest
-     * @return null if there is no memory for a group; the futures are complete then
+     * @param newest the head of a list that is linked by {@link Pending#next} and ends with the oldest
+     * @return null if there was no memory for a group; the futures are then complete
      */
     @Nullable
     Group group(Pending<?> newest, int count) {
@@ -80,7 +81,7 @@ final class Completions {
         }
     }
 
-    /** Completes a group, oldest first, by the executor if there is one, or else in this thread. Never throws. */
+    /** Completes a group, oldest first, in the executor; without one, in this thread. Never throws. */
     void execute(Group group) {
         Executor executor = chosen != null ? chosen : own;
         if (executor != null) {
@@ -88,7 +89,7 @@ final class Completions {
                 executor.execute(group);
                 return;
             } catch (Throwable e) {
-                // Whatever it is: an executor that was shut down, no memory, no thread to be had.
+                // The executor is shut down, or there is no memory or no thread for it.
             }
         }
         group.run();
@@ -97,14 +98,14 @@ final class Completions {
     private void complete(Pending<?> pending) {
         try {
             pending.release(commits.endingOf(pending), commits);
-        } catch (Throwable e) { // no memory, or no stack: the others must complete all the same
+        } catch (Throwable e) { // no memory or no stack: the other futures must complete all the same
             pending.completeExceptionally(e);
         }
     }
 
     /**
-     * Completes all that was handed over. Returns when the store's own thread has run what depends on the futures, or has been
-     * at it for five seconds: that code may be waiting for this thread, or may have ended the JVM.
+     * Completes every group. Returns when the store's own thread has run all callbacks, or after five seconds: a callback
+     * may be waiting for this thread, or may be ending the JVM.
      */
     void close() {
         ThreadPoolExecutor single = own;
@@ -133,7 +134,7 @@ final class Completions {
         }
     }
 
-    /** Futures to complete, oldest first. Several threads may run it at once: completing a future again changes nothing. */
+    /** Futures to complete, oldest first. Several threads may run it at once: completing a future twice has no effect. */
     final class Group implements Runnable {
 
         private static final VarHandle LEFT;
@@ -147,8 +148,8 @@ final class Completions {
         }
 
         private final Pending<?>[] futures;
-        private int at; // where the completing is, or was a moment ago
-        private volatile int left; // how many have left what is in flight
+        private int at; // the index of the next future to complete; a racing thread may read an older one
+        private volatile int left; // how many no longer count as in flight
 
         private Group(Pending<?> newest, int count) {
             futures = new Pending<?>[count];
@@ -156,15 +157,15 @@ final class Completions {
             for (int i = count - 1; i >= 0 && p != null; i--) {
                 futures[i] = p;
                 Pending<?> next = p.next;
-                p.next = null; // a future that somebody keeps must not keep the others
+                p.next = null; // a future that a caller keeps must not keep the others in memory
                 p = next;
             }
         }
 
         /**
-         * Completes what is left. Futures leave what is in flight before they complete, so whoever has seen one complete is not
-         * refused for its sake; a few together, because those who add read that number; and never so many that the bound means
-         * little.
+         * Completes the remaining futures. A future stops counting as in flight before it completes, so a caller that has
+         * seen it complete is not refused because of it. The count changes for several futures at a time, because every
+         * add reads it, but for few enough to keep the bound meaningful.
          */
         @Override
         public void run() {

@@ -12,27 +12,28 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@code count.txt}: one counter's durable count as a line of text, for people and scripts. It follows the count by
- * less than a second and is never ahead of it. It is written aside and renamed, so that a reader always sees a whole
- * number; where that is not possible (a full disk, a file that is mounted by itself), it is written in place.
+ * {@code count.txt}: the durable count of one counter as a line of text, for people and scripts. The file lags behind the
+ * count by less than a second and is never ahead of it. A new version is written to another file, which is then renamed,
+ * so a reader always sees a whole number. Where a rename is impossible (a full disk, a file that is a mount of its own),
+ * the file is overwritten in place.
  *
- * <p>It is derived from the journal. It is read when there is no journal yet, to carry the count of a plain
- * {@code count.txt} application over, and when the store is opened, to find that it is ahead of the journal.
+ * <p>The file is derived from the journal. It is read in two cases: without a journal, to import the count of an
+ * application that kept only {@code count.txt}; and at every opening, to detect a file that is ahead of the journal.
  *
- * <p>While it cannot be written, attempts get rarer, up to a minute apart; closing the store makes one more.
+ * <p>While writing fails, the retries back off to one a minute. Closing the store tries once more.
  */
 final class CountFile implements Housekeeper.Task {
 
     static final String FILE = "count.txt";
     static final String NEW_FILE = "count.txt.new";
 
-    /** The least time between two writes; a count waits at most about this long. */
+    /** The shortest time between two writes, and so about the longest lag. */
     private static final long INTERVAL_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
-    /** The most time between two attempts when they fail, and between two attempts to rename when only writing in place works. */
+    /** The longest time between two retries, and between two attempts to rename while only writing in place works. */
     private static final long LONGEST_PAUSE_NANOS = TimeUnit.MINUTES.toNanos(1);
 
-    /** The longest text taken for a number: 19 digits, and white space as editors and shells leave it. */
+    /** The longest text accepted as a number: 19 digits, and the white space that editors and shells leave. */
     private static final int MOST_BYTES = 1024;
 
     private final Storage storage;
@@ -58,7 +59,7 @@ final class CountFile implements Housekeeper.Task {
     /**
      * Returns the count to import, or nothing if there is no file.
      *
-     * @throws InvalidCountFileException if there is a file with anything else than one number
+     * @throws InvalidCountFileException if the file exists and does not contain exactly one number
      */
     static OptionalLong read(Storage storage) throws IOException {
         String text = text(storage);
@@ -72,7 +73,7 @@ final class CountFile implements Housekeeper.Task {
         return number;
     }
 
-    /** Returns the count that the file has, or nothing if there is no such file, or another text in it. */
+    /** Returns the count in the file, or nothing if the file is missing or does not contain a number. */
     static OptionalLong peek(Storage storage) throws IOException {
         String text = text(storage);
         return text == null ? OptionalLong.empty() : number(text);
@@ -96,7 +97,7 @@ final class CountFile implements Housekeeper.Task {
         return valid ? OptionalLong.of(Long.parseLong(digits)) : OptionalLong.empty();
     }
 
-    /** Returns the text without what nobody sees around it: white space of any kind, a byte order mark. */
+    /** Returns the text without the invisible characters around it: white space of any kind, a byte order mark. */
     private static String strip(String text) {
         int begin = 0;
         int end = text.length();
@@ -184,7 +185,7 @@ final class CountFile implements Housekeeper.Task {
     private void warn(String message) {
         try {
             warnings.accept(message);
-        } catch (Throwable e) { // the listener's own affair
+        } catch (Throwable e) { // a fault of the listener, not of the file
             failures.incrementAndGet();
         }
     }

@@ -377,7 +377,7 @@ public final class CounterStore implements AutoCloseable {
     }
 
     private void wakeIfGrowthIsWanted() {
-        if (room.isGrowthWanted()) {
+        if (room.isGrowing()) {
             housekeeper.wake();
         }
     }
@@ -442,7 +442,9 @@ public final class CounterStore implements AutoCloseable {
         public void commit(int callers) throws IOException {
             storage.requireHeld();
             commit.commit(callers);
-            housekeeper.wake();
+            if (countFile != null) {
+                housekeeper.wake();
+            }
         }
 
         @Override

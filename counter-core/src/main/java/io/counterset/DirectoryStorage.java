@@ -36,15 +36,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * A directory of the file system, locked for as long as it is open.
  *
- * <p><b>Names belong to the directory that was locked.</b> The path is resolved once. Where the system can do it (Linux
- * can), files are created, renamed and deleted relative to an open descriptor of the directory, so that a directory
- * that takes its place is never touched. {@link #verify} finds that the path leads elsewhere, that the lock file is
- * another one, or that somebody else has locked it; from then on {@link #requireHeld} throws. A rename verifies first.
+ * <p><b>Names belong to the locked directory.</b> The path is resolved once. On systems that support it, such as Linux,
+ * files are created, renamed and deleted relative to an open descriptor of the directory, so another directory that
+ * takes its place is never touched. {@link #verify} detects that the path leads elsewhere, that the lock file was
+ * replaced, or that another process has locked it. From then on {@link #requireHeld} throws. A rename verifies first.
  *
  * <p><b>Links.</b> The directory may be reached through symbolic links. {@code counters.journal} and
- * {@code counters.lock} must not be links: opening would replace the first, and leave its target behind; locks of the
- * second would not be those of this directory. {@code count.txt} may be one while it is read. What is created takes the
- * place of a link, whatever that leads to. A link that leads nowhere is refused, not taken for absence.
+ * {@code counters.lock} must not be links: opening would replace the first and leave its target behind, and a lock of the
+ * second would not belong to this directory. {@code count.txt} may be a link while it is read. Creating a file replaces a
+ * link of its name, wherever the link leads. A dangling link is refused: it does not count as a missing file.
  *
  * <p>Files are {@link RandomAccessFile}s because a commit runs in a caller's thread: an interrupt closes a
  * {@link FileChannel} in the middle of a write, and leaves a {@code RandomAccessFile} alone. Mode {@code rwd} is
@@ -54,20 +54,20 @@ final class DirectoryStorage implements Storage {
 
     static final String LOCK = "counters.lock";
 
-    /** Beyond this a plain write and one flush at the end is faster than a flush per piece. */
+    /** For more bytes than this, plain writes and one flush at the end are faster than a flush per piece. */
     private static final int PIECE = 1 << 20;
 
     /**
-     * System properties of this name and the directory's identity register the directories that are open in this JVM,
-     * whichever class loader loaded this class. Asked before the lock file is opened: closing a second descriptor of it
-     * would silently drop the first one's POSIX lock.
+     * A system property of this prefix and the directory's identity registers each directory that is open in this JVM,
+     * for all class loaders that have this class. It is checked before the lock file is opened, because closing a second
+     * descriptor of that file would silently release the POSIX lock of the first.
      */
     private static final String OPEN_HERE = "io.counterset.open:";
 
-    /** Lock files that other code of this JVM holds; kept open for the reason above. */
+    /** Lock files that other code of this JVM has locked; kept open for the reason above. */
     private static final List<RandomAccessFile> NEVER_CLOSED = new ArrayList<>();
 
-    /** A failure whose message says everything. */
+    /** A failure whose message is complete. */
     private static final class Refusal extends IOException {
         private static final long serialVersionUID = 1L;
 
@@ -76,11 +76,11 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    private final Path given; // as the caller named it: for messages, and to see where it leads
+    private final Path given; // as the caller named it: for messages, and to check where it leads
     private final Path directory;
     private final String registered;
     private final @Nullable Object identity; // null: the system has none
-    private final @Nullable SecureDirectoryStream<Path> names; // null: the system has no such thing
+    private final @Nullable SecureDirectoryStream<Path> names; // null: the system does not support it
     private final Lock lock;
     private volatile @Nullable String lost;
 
@@ -174,7 +174,7 @@ final class DirectoryStorage implements Storage {
         return Files.readAttributes(path, BasicFileAttributes.class, options).fileKey();
     }
 
-    /** Creates the directory and those above it as needed, so that a power cut does not take them back. */
+    /** Creates the directory and its parents as needed, and syncs them, so that a power cut does not remove them. */
     private static void create(Path directory) throws IOException {
         if (Files.isDirectory(directory)) {
             return;
@@ -240,7 +240,7 @@ final class DirectoryStorage implements Storage {
                 directory, (cause instanceof Refusal ? said : String.valueOf(cause)) + hint, cause);
     }
 
-    /** The lock is the operating system's, so it ends with the process however that ends. */
+    /** Takes a lock of the operating system, which is released when the process ends, however it ends. */
     private static Lock lock(Path given, Path directory) throws IOException {
         Path path = directory.resolve(LOCK);
         refuseLink(path, "since a lock belongs to a file");
@@ -280,8 +280,8 @@ final class DirectoryStorage implements Storage {
     }
 
     /**
-     * Where the group of the directory may write in it, it may read and write the files, too: whoever of the group
-     * opens the store next, such as a pod of another user.
+     * Lets the group read and write the file if the group may write in the directory: another user of the group, such as
+     * a pod that runs under another user ID, can then open the store next.
      */
     private static void shareWithGroup(Path directory, Path file) throws IOException {
         PosixFileAttributeView view =
@@ -300,14 +300,14 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    // ---- still the one that was locked ----
+    // ---- still the locked directory ----
 
     @Override
     public void verify() {
         try {
             check();
         } catch (IOException e) {
-            // Lost, which the next commit will find; or not to be seen just now, and there is a next time.
+            // Either lost, which the next commit finds, or unreadable for the moment, and the next check retries.
         }
     }
 
@@ -358,14 +358,14 @@ final class DirectoryStorage implements Storage {
         try {
             identity(path(name));
             return true;
-        } catch (NoSuchFileException e) { // any other failure is one: to take it for absence would begin a new journal
+        } catch (NoSuchFileException e) { // any other failure is one: treating it as absence would start a new journal
             refuseDanglingLink(path(name));
             requireHere();
             return false;
         }
     }
 
-    /** Absence proves nothing if the whole directory is gone from its place. */
+    /** A missing file proves nothing if the directory itself is no longer in its place. */
     private void requireHere() throws IOException {
         if (!same(identity, identity(directory))) {
             throw new Refusal("another directory took the place of " + directory);
@@ -485,9 +485,9 @@ final class DirectoryStorage implements Storage {
         }
         Class<?> kind = failure.getClass();
         if (!kind.equals(IOException.class) && !kind.equals(FileSystemException.class)) {
-            return false; // that has a cause of its own, however full the disk is
+            return false; // it has another cause, however full the disk is
         }
-        try { // the system may say it in another language
+        try { // the message may be in another language
             return Files.getFileStore(directory).getUsableSpace() < PIECE;
         } catch (IOException e) {
             return false;
@@ -513,7 +513,7 @@ final class DirectoryStorage implements Storage {
 
         private final RandomAccessFile file;
 
-        /** The same file in mode {@code rwd}; opened now, because the file's name may change. */
+        /** The same file in mode {@code rwd}. Opened together with the other, because the file's name may change. */
         private final RandomAccessFile durable;
 
         FileRegion(RandomAccessFile file, RandomAccessFile durable) {

@@ -13,9 +13,9 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A store as lines of JSON, one flat object each, so that other versions and other programs can read it: first the
- * store, then each counter, then each idempotency key in the order in which they were applied, and at the end how many
- * there were, so that a file that was cut off is not taken for a whole one.
+ * A store as lines of JSON, one flat object each, which other releases and other programs can read: the version of this
+ * format and the store, each counter, each idempotency key in the order in which they were applied, and last the numbers
+ * of both, so that a truncated file is detected. A release reads its own version and all earlier ones.
  *
  * <pre>
  * {"counterset":1,"store":"6f0c…","incarnation":4,"sequence":1234}
@@ -87,8 +87,12 @@ final class Export {
         Lines lines = new Lines(in);
         Map<String, Object> first = lines.next();
         long version = first.get("counterset") instanceof Long number ? number : -1;
-        if (version != VERSION) {
-            throw lines.refusal("expected an export of version " + VERSION + ", which begins with {\"counterset\":1");
+        if (version > VERSION) {
+            throw lines.refusal("this export has version " + version + ", which a later release wrote; this release reads"
+                    + " versions up to " + VERSION + "; import it with that release or a later one; nothing was written");
+        }
+        if (version < 1) {
+            throw lines.refusal("expected the first line of an export, which begins with {\"counterset\":" + VERSION);
         }
         StoreIdentity identity;
         try {

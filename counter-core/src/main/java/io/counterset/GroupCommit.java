@@ -16,14 +16,21 @@ import org.jspecify.annotations.Nullable;
 /**
  * Who commits, and who waits: one commit at a time serves everybody who had added before it began.
  *
- * <p><b>Quiet path.</b> A blocking caller that finds nobody leading and nobody waiting leads: it commits in its own
- * thread and returns. No other thread is involved, so a lone caller runs at the device's speed.
+ * <p><b>Quiet path.</b> A blocking caller that finds no leader and no arrivals leads: it commits in its own thread and
+ * returns. No other thread is involved, so a lone caller runs at the device's speed.
  *
- * <p><b>Busy path.</b> Everybody else puts a {@link Pending} on a stack of arrivals and waits for it. The committer
- * thread takes all arrivals, commits once, releases them and goes on for as long as there are new ones; while it writes,
- * the next group gathers. Whoever ends a commit and sees arrivals wakes the committer, and whoever is the first to
- * arrive while nobody leads does, so no arrival is left alone: the arrival is visible before its owner looks for a
- * leader, and leading ends before the former leader looks for arrivals.
+ * <p><b>Busy path.</b> Every other add puts a {@link Pending} on a stack of arrivals and waits for it. A leader takes all
+ * arrivals, commits once, and releases them; while it writes, the next group gathers. Where all arrivals are blocked
+ * callers, one of them leads, for one commit, and then wakes the newest arrival to lead the next one. Where one is a
+ * future, the committer thread leads, for as long as there are futures.
+ *
+ * <p>So the leader changes with every commit of blocked callers, and of a large group it wakes only the first caller of
+ * each {@link #CHAIN chain}. One thread that always led and woke everybody got only its fair share of a busy processor,
+ * and each thread that it woke preempted it: with two busy loops on two processors, 64 callers had half the throughput.
+ *
+ * <p><b>No arrival is left alone.</b> An arrival is visible before its owner looks for a leader, and leading ends before
+ * the former leader looks for arrivals. So either the owner finds that it may lead or has to wake the committer, or the
+ * former leader finds the arrival and wakes the next leader.
  *
  * <p><b>Foreign code</b> is what callers made depend on futures, the executor that completes them, and the listener of the
  * failure. It may block, throw, or end the JVM, so it never runs in a thread that leads: {@link Completions}.
@@ -79,8 +86,14 @@ final class GroupCommit {
         }
     }
 
-    /** How long the committer looks out for an arrival before it parks: what a wake-up or two would take. */
-    private static final long LOOK_OUT_NANOS = 100_000;
+    /** How long the committer polls for an arrival before it parks: about the time of one or two wake-ups. */
+    private static final long SPIN_NANOS = 100_000;
+
+    /** The length of a chain of released callers, each of which wakes the next one. */
+    private static final int CHAIN = 4;
+
+    /** The leader wakes this many callers by itself, if there are as many, before chains get longer than one caller. */
+    private static final int HEADS = 16;
 
     private final Step step;
     private final String directory;
@@ -98,7 +111,8 @@ final class GroupCommit {
 
     private volatile @Nullable Pending<?> arrivals;
     private volatile boolean leading;
-    private volatile int unreleased; // taken from the arrivals and not yet released
+    private volatile int served; // blocked callers taken from the arrivals and not yet released
+    private volatile int unreleased; // futures likewise
     private boolean alone; // the committer's own: its last commit served one caller
     private boolean soon; // the committer's own: its last wait was short
     // When a periodic commit is due.
@@ -186,7 +200,7 @@ final class GroupCommit {
     /** How many callers wait, at this moment. */
     int pending() {
         Pending<?> newest = arrivals;
-        return unreleased + (newest == null ? 0 : newest.depth);
+        return served + unreleased + (newest == null ? 0 : newest.depth);
     }
 
     /** Returns the refusal of an {@code addAsync} that would exceed the bound of adds in flight, or null. */
@@ -260,11 +274,12 @@ final class GroupCommit {
             before = arrivals;
             pending.next = before;
             pending.depth = before == null ? 1 : before.depth + 1;
+            pending.futures = (before == null ? 0 : before.futures) + (pending instanceof Pending.Caller ? 0 : 1);
         } while (!ARRIVALS.compareAndSet(this, before, pending));
         if (terminated) {
             complete(release(takeArrivals())); // nobody else will
-        } else if (before == null && !leading) {
-            LockSupport.unpark(committer);
+        } else if (!leading && pending.futures == 1 && !(pending instanceof Pending.Caller)) {
+            LockSupport.unpark(committer); // for the first future; blocked callers lead themselves
         }
     }
 
@@ -308,10 +323,55 @@ final class GroupCommit {
 
     private void stopLeading() {
         leading = false;
-        if (arrivals != null || state != OPEN) {
+        Pending<?> newest = arrivals;
+        if (state == OPEN && newest instanceof Pending.Caller caller && newest.futures == 0) {
+            LockSupport.unpark(caller.thread);
+        } else if (state != OPEN || newest != null) {
             LockSupport.unpark(committer);
             LockSupport.unpark(closer);
         }
+        if (periodNanos > 0) {
+            LockSupport.unpark(committer); // a commit may have become due meanwhile
+        }
+    }
+
+    /**
+     * Leads one commit of all arrivals in the thread of one of them, if all are blocked callers and no other thread leads.
+     *
+     * @return whether it led; if not, the caller may park: another thread leads, has released the caller, or will wake it
+     */
+    boolean lead() {
+        Pending<?> newest = arrivals;
+        if (newest == null || leading || state != OPEN) {
+            return false;
+        }
+        if (newest.futures > 0) {
+            LockSupport.unpark(committer); // a future has arrived since this thread was woken to lead
+            return false;
+        }
+        if (committer == null || !LEADING.compareAndSet(this, false, true)) {
+            return false;
+        }
+        try {
+            Pending<?> group = takeCallers();
+            if (group != null) {
+                commit(group.depth);
+                release(group);
+            }
+        } finally {
+            stopLeading();
+        }
+        return true;
+    }
+
+    private @Nullable Pending<?> takeCallers() {
+        for (Pending<?> newest = arrivals; newest != null && newest.futures == 0; newest = arrivals) {
+            if (ARRIVALS.compareAndSet(this, newest, null)) {
+                served = newest.depth;
+                return newest;
+            }
+        }
+        return null;
     }
 
     private void runCommitter() {
@@ -326,14 +386,14 @@ final class GroupCommit {
 
     private void commitLoop() {
         while (state == OPEN) {
-            if (arrivals == null && !isDue()) {
-                awaitArrival();
+            if (!hasFutures() && !isDue()) {
+                awaitFuture();
             } else if (LEADING.compareAndSet(this, false, true)) {
                 Completions.Group futures;
                 try {
                     do {
                         futures = round();
-                    } while (futures == null && arrivals != null && state == OPEN);
+                    } while (futures == null && hasFutures() && state == OPEN);
                 } finally {
                     stopLeading();
                 }
@@ -352,22 +412,28 @@ final class GroupCommit {
         }
     }
 
+    /** Whether arrivals wait that only the committer serves. */
+    private boolean hasFutures() {
+        Pending<?> newest = arrivals;
+        return newest != null && newest.futures > 0;
+    }
+
     /**
-     * Waits for an arrival, or for anything else that wakes this thread. After a single caller, and if it did not wait long the last
-     * time, it looks out for a while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning,
-     * 1991): a client that adds again as soon as it is answered is back sooner than a parked thread wakes, and waking it costs
-     * processor time too. Where there are more callers, they have a better use for the processor.
+     * Waits for a future, or for anything else that wakes this thread. After a group of one, and if the last wait was short,
+     * it polls for a while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning,
+     * 1991): a closed-loop client is back sooner than a parked thread wakes, and waking a thread costs processor time
+     * too. After a larger group the callers have a better use for the processor.
      */
-    @SuppressWarnings("ThreadPriorityCheck") // yielding is a courtesy here: it is as right without
-    private void awaitArrival() {
+    @SuppressWarnings("ThreadPriorityCheck") // yielding only saves processor time; the loop is correct without it
+    private void awaitFuture() {
         long began = System.nanoTime();
-        while (alone && soon && arrivals == null && state == OPEN) {
+        while (alone && soon && !hasFutures() && state == OPEN) {
             Thread.yield();
-            soon = System.nanoTime() - began < LOOK_OUT_NANOS;
+            soon = System.nanoTime() - began < SPIN_NANOS;
         }
-        if (arrivals == null && state == OPEN) {
+        if (!hasFutures() && state == OPEN) {
             LockSupport.park(this);
-            soon = System.nanoTime() - began < LOOK_OUT_NANOS;
+            soon = System.nanoTime() - began < SPIN_NANOS;
         }
     }
 
@@ -384,7 +450,7 @@ final class GroupCommit {
         boolean dirty = step.isDirty();
         if (dirty) {
             resting = false;
-            while (arrivals == null && state == OPEN) {
+            while (!hasFutures() && state == OPEN) {
                 long since = oldest - begun < 0 ? begun : oldest;
                 long left = periodNanos - (nanoTime.getAsLong() - since);
                 if (left <= 0) {
@@ -417,48 +483,64 @@ final class GroupCommit {
     private @Nullable Pending<?> takeArrivals() {
         Pending<?> newest = (Pending<?>) ARRIVALS.getAndSet(this, null);
         if (newest != null) {
-            UNRELEASED.getAndAdd(this, newest.depth);
+            served = newest.depth - newest.futures;
+            if (newest.futures > 0) {
+                UNRELEASED.getAndAdd(this, newest.futures);
+            }
         }
         return newest;
     }
 
     /**
-     * Releases the blocked callers of a group, given newest first, oldest first.
+     * Releases the blocked callers of a group, given newest first, in chains of which it wakes the oldest caller. All waits
+     * end before any thread is woken: if this thread stops there for lack of stack, the callers find out by themselves.
      *
-     * @return its futures, or null if it has none
+     * @return the futures of the group, or null if it has none
      */
     private Completions.@Nullable Group release(@Nullable Pending<?> newestFirst) {
+        served = 0;
+        if (newestFirst == null) {
+            return null;
+        }
+        int futures = newestFirst.futures;
+        int chain = Math.max(1, Math.min(CHAIN, (newestFirst.depth - futures) / HEADS));
+        Thread current = Thread.currentThread();
         Pending<?> newestFuture = null;
         Pending<?> lastFuture = null;
-        int futures = 0;
-        Pending<?> callers = null;
-        int callerCount = 0;
+        Pending.Caller newer = null; // of the chain that is being made
+        int length = 0;
+        Pending<?> oldest = null; // of the chains that are complete, linked
         for (Pending<?> p = newestFirst; p != null; ) {
             Pending<?> next = p.next;
-            if (p instanceof Pending.Caller) {
-                p.next = callers; // reverses the order
-                callers = p;
-                callerCount++;
-            } else {
+            p.next = null;
+            if (!(p instanceof Pending.Caller caller)) {
                 if (lastFuture == null) {
                     newestFuture = p;
                 } else {
                     lastFuture.next = p;
                 }
-                p.next = null;
                 lastFuture = p;
-                futures++;
+            } else if (caller.thread.equals(current)) {
+                caller.end(endingOf(caller), null); // it is awake
+            } else {
+                caller.end(endingOf(caller), newer);
+                length++;
+                newer = length % chain == 0 ? null : caller;
+                if (newer == null) {
+                    caller.next = oldest;
+                    oldest = caller;
+                }
             }
             p = next;
         }
-        if (callerCount > 0) {
-            left(callerCount);
-            for (Pending<?> p = callers; p != null; ) {
-                Pending<?> next = p.next;
-                p.next = null;
-                p.release(endingOf(p), this);
-                p = next;
-            }
+        if (newer != null) {
+            newer.next = oldest;
+            oldest = newer;
+        }
+        while (oldest instanceof Pending.Caller caller) {
+            oldest = caller.next;
+            caller.next = null;
+            LockSupport.unpark(caller.thread);
         }
         return newestFuture == null ? null : completions.group(newestFuture, futures);
     }

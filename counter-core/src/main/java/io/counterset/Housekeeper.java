@@ -6,29 +6,29 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a store does beside its commits, in one thread: each {@link Task} when it is due. A task that throws is tried
- * again a second later, and never ends the thread; the first throw of a row goes to the thread's handler of uncaught
- * exceptions, which by default prints it.
+ * Runs the background work of a store in one thread: each {@link Task} when it is due. A task that throws runs again a
+ * second later and never ends the thread. The first of consecutive failures goes to the thread's handler of uncaught
+ * exceptions, which prints it by default.
  */
 final class Housekeeper {
 
-    /** Something to be done now and then, off the commit path. Used by one thread at a time. */
+    /** Periodic work off the commit path. Used by one thread at a time. */
     interface Task {
 
-        /** The answer of a task that has nothing to do until the housekeeper is woken. */
+        /** Returned by a task that has nothing to do until the housekeeper is woken. */
         long WHEN_WOKEN = Long.MAX_VALUE;
 
         /**
-         * Does what is due.
+         * Does the work that is due.
          *
-         * @return in how many nanoseconds to call again, at the latest; being called earlier must do no harm
+         * @return the nanoseconds after which to call again; an earlier call must be harmless
          */
         long run();
     }
 
     private static final long AFTER_A_THROW = TimeUnit.SECONDS.toNanos(1);
 
-    /** Whoever is called again within this time need not be woken. */
+    /** A thread that runs its tasks again within this time need not be woken. */
     private static final long SOON = TimeUnit.MILLISECONDS.toNanos(100);
 
     private final List<Task> tasks;
@@ -36,7 +36,7 @@ final class Housekeeper {
     private volatile @Nullable Thread thread;
     private volatile boolean woken;
     private volatile boolean urged;
-    private volatile boolean resting; // for long, unless woken
+    private volatile boolean resting; // parked for longer than SOON, unless woken
     private volatile boolean stopping;
 
     Housekeeper(List<Task> tasks) {
@@ -44,7 +44,7 @@ final class Housekeeper {
         this.failing = new boolean[tasks.size()];
     }
 
-    /** Starts the thread. Without one, as in a simulation, {@link #runTasks} does its work. */
+    /** Starts the thread. A store without threads, as in a simulation, calls {@link #runTasks} instead. */
     void start() {
         Thread started = new Thread(this::run, "counterset-housekeeper");
         started.setDaemon(true);
@@ -52,7 +52,7 @@ final class Housekeeper {
         started.start();
     }
 
-    /** There may be something to do. Cheap enough for the commit path: it wakes the thread only if that rests. */
+    /** Says that there may be work. Cheap enough for the commit path: it wakes the thread only from a long rest. */
     void wake() {
         if (!woken) {
             woken = true;
@@ -62,7 +62,7 @@ final class Housekeeper {
         }
     }
 
-    /** There is something to do that somebody waits for: returns once it is begun or, without a thread, done. */
+    /** Says that a caller waits for work. Returns at once; without a thread, once the work is done. */
     void urge() {
         Thread running = thread;
         if (running == null) {
@@ -77,7 +77,7 @@ final class Housekeeper {
     private void run() {
         while (!stopping) {
             urged = false;
-            woken = false; // before the tasks look: what changes after they have looked wakes this thread
+            woken = false; // before the tasks run: a change that they miss sets it again
             long nanos = runTasks();
             long until = System.nanoTime() + nanos;
             resting = nanos > SOON;
@@ -97,7 +97,7 @@ final class Housekeeper {
             try {
                 next = Math.min(next, tasks.get(i).run());
                 failing[i] = false;
-            } catch (Throwable e) { // whatever it is, the other tasks and this one's next attempt go on
+            } catch (Throwable e) { // the other tasks and the next attempt of this one must go on
                 next = Math.min(next, AFTER_A_THROW);
                 if (!failing[i]) {
                     failing[i] = true;
@@ -113,11 +113,11 @@ final class Housekeeper {
         try {
             current.getUncaughtExceptionHandler().uncaughtException(current, e);
         } catch (Throwable handlerFailed) {
-            // There is nobody else to tell.
+            // There is no other place to report to.
         }
     }
 
-    /** Ends the thread; returns once no task runs any more, unless a task itself is what stops it. */
+    /** Ends the thread. Returns once no task runs any more, except when a task itself calls this. */
     void stop() {
         stopping = true;
         Thread running = thread;

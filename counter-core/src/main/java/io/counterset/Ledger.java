@@ -237,6 +237,7 @@ final class Ledger {
     private void takeAll(Batch batch) {
         batch.clear(true);
         batch.keys(keys.list());
+        batch.expect(cells.size());
         for (Counter cell : cells.values()) {
             long total = cell.applied();
             if (total != 0) {
@@ -268,6 +269,7 @@ final class Ledger {
         } finally {
             lock.unlock();
         }
+        batch.expect(cells.size());
         for (Counter cell : cells.values()) {
             long total = cell.durable();
             if (total != 0) {

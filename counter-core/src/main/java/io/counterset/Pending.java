@@ -24,12 +24,15 @@ abstract class Pending<T> extends CompletableFuture<T> {
     final @Nullable Counter cell;
     final long total;
 
-    /** The one that arrived before, or the next one to release. Null once released, so that a future keeps no other alive. */
+    /** The arrival before this one, or the next one to release. Null once released, so that a future keeps no other alive. */
     @Nullable
     Pending<?> next;
 
     /** How many there are from here on in the stack of arrivals. */
     int depth;
+
+    /** How many of these are futures; the others are blocked callers. */
+    int futures;
 
     Pending(@Nullable Counter cell, long total) {
         this.cell = cell;
@@ -74,9 +77,17 @@ abstract class Pending<T> extends CompletableFuture<T> {
         }
     }
 
-    /** A thread that waits. Releasing it allocates nothing and cannot fail. */
+    /**
+     * A thread that waits. Releasing it allocates nothing and cannot fail. Released callers form chains: each wakes its
+     * follower when it goes on, so that the wake-ups of a group are not all left to one thread.
+     */
     static final class Caller extends Pending<Long> {
-        private final Thread thread = Thread.currentThread();
+
+        /** The longest time that a released caller waits for another one to wake it, should that one be stuck. */
+        private static final long LONGEST_PARK_NANOS = 1_000_000_000;
+
+        final Thread thread = Thread.currentThread();
+        private @Nullable Caller follower; // read after the ending
         private volatile @Nullable Ending ending;
 
         Caller(@Nullable Counter cell, long total) {
@@ -90,12 +101,19 @@ abstract class Pending<T> extends CompletableFuture<T> {
 
         @Override
         void release(Ending ending, GroupCommit commits) {
-            this.ending = ending;
+            end(ending, null);
             LockSupport.unpark(thread);
         }
 
+        /** Ends the wait without waking the thread. That is left to another caller of the chain, or to {@link #release}. */
+        void end(Ending ending, @Nullable Caller follower) {
+            this.follower = follower;
+            this.ending = ending;
+        }
+
         /**
-         * Waits whatever happens: an interrupt does not tell what became of the add. It is kept for the caller.
+         * Waits until released, and leads commits meanwhile when no other thread does. An interrupt does not end the wait,
+         * since the outcome of the add would be unknown; it is kept for the caller.
          *
          * @throws OutcomeUnknownException if a commit failed
          * @throws StoreClosedException if the store closed first
@@ -104,8 +122,15 @@ abstract class Pending<T> extends CompletableFuture<T> {
             boolean interrupted = false;
             Ending how;
             while ((how = ending) == null) {
-                LockSupport.park(this);
-                interrupted |= Thread.interrupted();
+                if (!commits.lead()) {
+                    LockSupport.parkNanos(this, LONGEST_PARK_NANOS);
+                    interrupted |= Thread.interrupted();
+                }
+            }
+            Caller next = follower;
+            if (next != null) {
+                follower = null;
+                LockSupport.unpark(next.thread);
             }
             if (interrupted) {
                 Thread.currentThread().interrupt();

@@ -9,18 +9,19 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The idempotency keys inside the window, oldest first in the order in which they were applied. A key leaves when it is
- * older than the window's age, or when a newer one needs its place, which ends a promise early.
+ * The idempotency keys inside the window, in the order in which they were applied. A key expires when it is older than
+ * the window's age. A key is evicted, and so forgotten early, when the window is full and a newer key needs its place.
  *
- * <p><b>The clock</b> that ages are taken from runs only while the store is open. It begins at the newest key's time or,
- * where there is no key, at the system's time. So no step of the system's clock, in either direction, forgets a key or
- * keeps one for ever; and a key is kept rather than forgotten where nobody can tell how long the store was closed.
+ * <p><b>The clock</b> for ages runs only while the store is open. It starts at the time of the newest key or, without
+ * keys, at the system's time. A step of the system's clock, in either direction, therefore neither forgets a key nor
+ * keeps one indefinitely. The time while the store was closed is unknown and does not count: keys are kept for longer
+ * rather than forgotten too early.
  *
  * <p>Not thread-safe: guarded by the ledger's lock.
  */
 final class RememberedKeys {
 
-    /** An add that carried a key: what was asked for, and the answer it got. */
+    /** An add with a key: the request and its result. */
     record Entry(String key, int keyLength, Counter cell, long amount, long total, long appliedAt) {}
 
     private final IdempotencyWindow window;
@@ -34,10 +35,10 @@ final class RememberedKeys {
     }
 
     /**
-     * Lets time pass from now on.
+     * Starts the clock.
      *
-     * @param currentMillis the system's time: where the clock begins if there is no key
-     * @param nanoTime what it goes on by
+     * @param currentMillis the system's time, from which the clock starts if there is no key
+     * @param nanoTime the clock that measures elapsed time
      */
     void start(long currentMillis, LongSupplier nanoTime) {
         long begin = entries.isEmpty() ? currentMillis : newest;
@@ -45,7 +46,7 @@ final class RememberedKeys {
         clock = () -> begin + (nanoTime.getAsLong() - began) / 1_000_000;
     }
 
-    /** Evicts what has expired; returns the time to note for a new entry. */
+    /** Removes the expired keys and returns the time for a new entry. */
     long advance() {
         long now = clock.getAsLong();
         long oldest = now - window.maxAge().toMillis();
@@ -67,9 +68,9 @@ final class RememberedKeys {
     }
 
     /**
-     * Remembers an entry as the newest, in place of an older one of the same key.
+     * Remembers an entry as the newest. It replaces an older entry of the same key.
      *
-     * @return whether another one, not yet expired, was evicted for it
+     * @return whether another key was evicted before it expired
      */
     boolean put(Entry entry) {
         newest = Math.max(newest, entry.appliedAt);
@@ -87,7 +88,7 @@ final class RememberedKeys {
         return evicts;
     }
 
-    /** By how many bytes a full batch grows with a new key of that length, which may evict another. */
+    /** Returns the bytes by which a new key of that length enlarges a full batch; it may evict another key. */
     long growth(int keyLength) {
         long added = Batch.keyLength(keyLength);
         return entries.size() < window.maxKeys()
@@ -95,7 +96,7 @@ final class RememberedKeys {
                 : added - Batch.keyLength(entries.values().iterator().next().keyLength);
     }
 
-    /** What the entries take in a full batch. */
+    /** Returns the bytes of all entries in a full batch. */
     long bytes() {
         return bytes;
     }

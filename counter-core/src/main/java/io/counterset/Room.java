@@ -10,7 +10,7 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The journal in use, and what fits it.
+ * The journal in use, and the room in it.
  *
  * <p><b>Admission.</b> A new counter or key is admitted only while a full batch with it fills at most three quarters of
  * a half. So a commit never finds the journal too small, and between two full batches there is always room for
@@ -19,38 +19,38 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Growth</b> is the housekeeper's, off the commit path. When a full batch would fill five eighths of a half, it
  * writes a larger journal under another name while commits go on in the present one: a full batch of what is durable,
  * then batches of what has become durable since, until few counters are left. The next commit adds these and gives the
- * file its name ({@link #takeOver}). Until then the present journal is untouched. Whatever goes wrong therefore means
- * "no growth for now": what needs room is refused, the rest goes on, and it is tried again.
+ * file its name ({@link #takeOver}). Until then the present journal is untouched, so a failed attempt has no effect but
+ * that the journal has not grown: adds that need room are refused, all others go on, and growth is retried.
  *
- * <p><b>The next opening</b> writes a second journal beside the present one. Growth leaves room for that.
+ * <p><b>The next opening</b> writes a second journal before it deletes the present one. Growth leaves room for that.
  *
- * <p><b>Reading only.</b> If there is no room for a new journal when a store is opened, there is none in use: the store
- * answers reads and refuses adds, and the housekeeper goes on trying.
+ * <p><b>Read-only.</b> If a store is opened without room for a new journal, no journal is in use: the store answers reads
+ * and refuses adds, and the housekeeper retries.
  */
 final class Room {
 
-    /** A new journal's half is this many times what it must hold. More would make opening slower, less growing more frequent. */
+    /** The size of a new half, as a multiple of a full batch. More would slow opening down, less would make growth more frequent. */
     private static final long SPARE = 2;
 
     /** The smallest half, where the disk has no room for a usual one. */
     private static final long LEAST_HALF = 64 << 10;
 
-    /** What is left to others: the blocks of a directory, of {@code count.txt}, of the file system itself. */
+    /** Bytes left free for the blocks of a directory, of {@code count.txt} and of the file system itself. */
     private static final long SLACK = 64 << 10;
 
-    /** While there is no room, free space is looked at this often. */
+    /** How often free space is checked while there is no room. */
     private static final long RETRY_NANOS = Duration.ofSeconds(1).toNanos();
 
-    /** After a journal could not be written though there seemed to be room, the next attempt waits longer, up to this. */
+    /** The longest backoff after a journal could not be written although there seemed to be room. */
     private static final long LONGEST_RETRY_NANOS = Duration.ofMinutes(1).toNanos();
 
-    /** So few changed counters and keys are left to the commit that takes a larger journal into use. */
+    /** The number of changed counters and keys that the commit which takes a larger journal into use may have to write. */
     private static final int FEW = 256;
 
-    /** Rounds of catching up with commits, before a commit has to write whatever is left. */
+    /** Rounds of catching up with commits, before a commit has to write the rest. */
     private static final int ROUNDS = 16;
 
-    /** Why there is no room, and until when that is not looked at again. */
+    /** Why there is no room, and when to check again. */
     private record Shortage(
             long until, long waited, String why, @Nullable Throwable cause) {}
 
@@ -63,14 +63,14 @@ final class Room {
     private final Condition attempted;
     private final Batch batch = new Batch(); // the housekeeper's; with a successor, the committing thread's
 
-    private volatile @Nullable Journal successor; // lacks only what has become durable since it was filled
+    private volatile @Nullable Journal successor; // filled; lacks only the changes since then
     private volatile boolean wanted;
     private volatile @Nullable Shortage shortage;
 
     // Guarded by the ledger's lock; only the committing thread changes the journal.
     private volatile @Nullable Journal journal;
     private @Nullable Journal retired; // replaced and still open
-    private long foundBytes; // of the journal that was found, while there is none in use
+    private long foundBytes; // size of the journal that was found, while none is in use
     private volatile long attempts;
     private volatile boolean ended;
     private long growths;
@@ -105,11 +105,11 @@ final class Room {
     }
 
     /**
-     * Whether a full batch of so many bytes may come to be. If it gets tight, growth is {@link #isGrowthWanted wanted}.
-     * Under the ledger's lock.
+     * Whether a full batch may reach that many bytes. Requests growth if room gets tight ({@link #isGrowing}). Under the
+     * ledger's lock.
      *
      * @return false if the caller should wait until growth has been attempted
-     * @throws StoreFullException if there is no room, and nothing has been tried since that was found
+     * @throws StoreFullException if there is no room, and the next attempt to grow is not due yet
      */
     boolean admits(long fullBatchBytes) {
         Journal current = journal;
@@ -141,10 +141,6 @@ final class Room {
                         + (current == null ? "it is being written" : current.why)
                         + "; nothing was added, what is there stays, and the add succeeds once there is room",
                 current == null ? null : current.cause);
-    }
-
-    boolean isGrowthWanted() {
-        return wanted;
     }
 
     /** Whether growing is about to be attempted. */
@@ -225,7 +221,6 @@ final class Room {
 
     /** Makes a larger journal if one is wanted; a {@link Housekeeper.Task}. */
     long keep(GroupCommit commits) {
-        closeRetired();
         Shortage current = shortage;
         if (!wanted || ended) {
             return Housekeeper.Task.WHEN_WOKEN;
@@ -240,6 +235,7 @@ final class Room {
         } finally {
             endAttempt();
         }
+        closeRetired();
         return wanted ? RETRY_NANOS : Housekeeper.Task.WHEN_WOKEN;
     }
 
@@ -298,7 +294,7 @@ final class Room {
         }
     }
 
-    /** Notes that it did not work. The wait before another attempt grows if the disk was written in vain. */
+    /** Records a failed attempt. With {@code backOff}, the wait before the next attempt doubles. */
     private void fail(Throwable e, boolean backOff) {
         Shortage last = shortage;
         long wait = backOff && last != null ? Math.min(2 * last.waited, LONGEST_RETRY_NANOS) : RETRY_NANOS;
@@ -314,8 +310,8 @@ final class Room {
     }
 
     /**
-     * Returns the half of a new journal for which there is room beside the present one, and, when that is gone, for one
-     * more of its size at the next opening; or -1.
+     * Returns the size of a half of a new journal, or -1 if there is no room. There must be room for the new journal
+     * beside the present one and, once the present one is deleted, for another of the new size at the next opening.
      */
     private long halfFor(long fullBatchBytes, long free, long present) {
         long roomy = roomyHalf(fullBatchBytes);
@@ -331,7 +327,7 @@ final class Room {
         return storage.freeSpace();
     }
 
-    /** Returns a new journal with everything in it that is durable now, or a little later; it has no name yet. */
+    /** Returns a new journal that has everything that is durable now, or a little later. It has no name yet. */
     private Journal fill(long half, long sequence) throws IOException {
         Journal filled = Journal.prepare(storage, identity, half, sequence);
         try {
@@ -375,7 +371,7 @@ final class Room {
             try {
                 old.close(); // which frees its blocks, and may take a while
             } catch (IOException e) {
-                // All that it said is in its successor.
+                // Its successor has all of its content.
             }
         }
     }
@@ -383,10 +379,10 @@ final class Room {
     // ---- taking over, in the committing thread ----
 
     /**
-     * Takes a larger journal into use if there is one, before anything is taken for a commit: all that is durable is in
-     * the present journal and then in the larger one too.
+     * Takes a larger journal into use if there is one. Runs before anything is taken for a commit, so everything durable
+     * is in the present journal and afterwards in the larger one too.
      *
-     * @throws IOException if it is not known which of the two has the name: then nothing may be written any more
+     * @throws IOException if it is unknown which of the two journals has the name; nothing may be written any more
      */
     void takeOver() throws IOException {
         Journal next = successor;
@@ -437,8 +433,8 @@ final class Room {
     }
 
     /**
-     * Writes what has changed since it was filled, and writes it twice: damage to the very last batch of a journal is
-     * taken for a torn one, and must not take back what was acknowledged long ago.
+     * Writes the changes since the journal was filled, and writes them twice: a damaged last batch of a journal passes for
+     * a torn one, and must not lose adds that were acknowledged long ago.
      */
     private void catchUp(Journal next) throws IOException {
         ledger.takeChanges(batch);
@@ -455,7 +451,7 @@ final class Room {
 
     // ---- the end ----
 
-    /** Releases those who wait for room. Idempotent. */
+    /** Releases the callers that wait for room. Idempotent. */
     void end() {
         ledger.lock.lock();
         try {
@@ -466,7 +462,7 @@ final class Room {
         }
     }
 
-    /** Closes the files, once nothing commits and no task runs any more. */
+    /** Closes the files. Call it when nothing commits and no task runs any more. */
     void close() throws IOException {
         closeRetired();
         Journal current = journal;

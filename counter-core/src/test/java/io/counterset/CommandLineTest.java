@@ -1,5 +1,6 @@
 package io.counterset;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -8,6 +9,7 @@ import io.counterset.CounterStoreException.StoreLockedException;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -287,6 +289,42 @@ class CommandLineTest {
             assertThat(run.err()).startsWith("line ");
         }
         assertThat(fresh("imported")).doesNotExist();
+    }
+
+    @Test
+    void readsTheFirstVersionOfAnExport() throws IOException {
+        String golden;
+        try (InputStream in = CommandLineTest.class.getResourceAsStream("export-v1.jsonl")) {
+            golden = new String(requireNonNull(in).readAllBytes(), StandardCharsets.UTF_8);
+        }
+        assertThat(run(golden, "import", fresh("imported")).status()).isZero();
+        assertThat(run("", "export", fresh("imported")).out())
+                .isEqualTo(golden.replace("\"sequence\":1234", "\"sequence\":1235")); // one batch more
+        try (CounterStore imported = CounterStore.open(fresh("imported"))) {
+            assertThat(imported.counter("visits").addOnce(2, "order-7").replayed())
+                    .isTrue();
+        }
+    }
+
+    @Test
+    void refusesALaterVersionOfAnExport() {
+        Run refused = run("{\"counterset\":2,\"anything\":\"else\"}\n", "import", fresh("imported"));
+        assertThat(refused.status()).isEqualTo(4);
+        assertThat(refused.err())
+                .contains("line 1", "this export has version 2", "reads versions up to 1", "nothing was written");
+        assertThat(fresh("imported")).doesNotExist();
+    }
+
+    @Test
+    void reportsProgressOnTheErrorStreamOnlyWhenAsked() {
+        filled().close();
+        Run silent = run("", "export", store());
+        Run reporting = run("", "export", store(), "--progress");
+        assertThat(silent.err()).isEmpty();
+        assertThat(reporting.out()).isEqualTo(silent.out());
+        assertThat(reporting.err()).contains("reading " + store(), "read 2 counters and 1 keys");
+        assertThat(run(silent.out(), "import", fresh("imported"), "--progress").err())
+                .contains("writing 2 counters to " + fresh("imported"));
     }
 
     @Test

@@ -142,7 +142,7 @@ class HandOverTest {
                     .findAny()
                     .orElseThrow();
             Counter counter = store.counter("c");
-            for (int i = 1; i <= 10_000; i++) { // one soon after the other: it looks out for the next
+            for (int i = 1; i <= 10_000; i++) { // in quick succession: the committer polls for the next
                 assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(i);
             }
             Awaitility.await()
@@ -155,6 +155,20 @@ class HandOverTest {
     @Test
     void blockingAddsReturnEveryNumberOnce() throws Exception {
         countTogether(Durability.SYNC, 6, 0, 10_000);
+    }
+
+    @Test
+    void releasedCallersWakeEachOther() throws Exception {
+        long began = System.nanoTime();
+        countTogether(Durability.SYNC, 64, 0, 50);
+        assertThat(Duration.ofNanos(System.nanoTime() - began))
+                .as("a caller that is not woken notices only after a second")
+                .isLessThan(Duration.ofSeconds(20));
+    }
+
+    @Test
+    void blockingAddsOfManyCallersAndAsynchronousAddsReturnEveryNumberOnce() throws Exception {
+        countTogether(Durability.SYNC, 40, 2, 500);
     }
 
     @Test

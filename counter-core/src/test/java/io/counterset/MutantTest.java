@@ -312,6 +312,15 @@ class MutantTest {
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
                 tested(
+                        "a released caller does not wake the next of its chain",
+                        HandOverTest.class,
+                        "releasedCallersWakeEachOther",
+                        new Mutant()
+                                .change(
+                                        Pending.class,
+                                        "                LockSupport.unpark(next.thread);\n",
+                                        "")),
+                tested(
                         "the search beyond the end reads the first mebibyte only",
                         DamageTest.class,
                         "damageIsFoundHoweverFarBehindItItsProofIs",
@@ -329,7 +338,7 @@ class MutantTest {
                         "totals may go back when read",
                         DamageTest.class,
                         "aTotalThatGoesBackIsDamage",
-                        new Mutant().change(Batch.class, "in.require(value >= before,", "in.require(value >= 1,")),
+                        new Mutant().change(Batch.class, "if (value < before) {", "if (value < 1) {")),
                 tested(
                         "a half-linked counter counts as linked",
                         HandOverTest.class,

@@ -257,6 +257,20 @@ class ScheduleTest {
         }
     }
 
+    /** Lets a caller whose wake-up was lost sleep until the end, so that the schedule shows it. */
+    private static Mutant withoutLongestPark() {
+        return new Mutant()
+                .change(
+                        Pending.class,
+                        "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);",
+                        "LockSupport.park(this);");
+    }
+
+    @Test
+    void noWakeUpIsLost() throws Throwable {
+        search(withoutLongestPark(), 0, 500);
+    }
+
     @Test
     void everyPromiseHoldsInEverySchedule() throws Throwable {
         search(new Mutant(), Long.getLong("counterset.firstSchedule", 0), Long.getLong("counterset.schedules", 1_000));
@@ -277,12 +291,19 @@ class ScheduleTest {
                         "a half-linked counter counts as linked",
                         new Mutant().change(Counter.class, "if (seen == MARKED) {", "if (seen != CLEAN) {")),
                 Named.of(
-                        "who ends a commit does not look for arrivals",
-                        new Mutant()
+                        "a former leader does not wake the committer for a future",
+                        withoutLongestPark()
                                 .change(
                                         GroupCommit.class,
-                                        "if (arrivals != null || state != OPEN) {",
-                                        "if (state != OPEN) {")),
+                                        "} else if (state != OPEN || newest != null) {",
+                                        "} else if (state != OPEN) {")),
+                Named.of(
+                        "a former leader does not wake the next caller",
+                        withoutLongestPark()
+                                .change(
+                                        GroupCommit.class,
+                                        "            LockSupport.unpark(caller.thread);\n        } else if",
+                                        "        } else if")),
                 Named.of(
                         "an arrival after the end is not released",
                         new Mutant()

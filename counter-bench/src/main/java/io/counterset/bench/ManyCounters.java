@@ -2,6 +2,7 @@ package io.counterset.bench;
 
 import io.counterset.Counter;
 import io.counterset.CounterStore;
+import io.counterset.StoreStatistics;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -25,7 +26,7 @@ final class ManyCounters {
             System.err.println("counters: " + size);
             try (Scratch scratch = Scratch.in(settings.directory())) {
                 Samples rates = new Samples();
-                long adds = fillAndLoad(scratch.path(), size, settings, rates);
+                long adds = fillAndLoad(scratch.path(), size, settings, rates, targets);
                 Samples opening = new Samples();
                 double heap = open(scratch.path(), size, adds, settings, opening);
                 table.row(
@@ -50,7 +51,8 @@ final class ManyCounters {
         return "## Many counters\n\n" + table;
     }
 
-    private static long fillAndLoad(Path directory, int size, Settings settings, Samples rates) throws Exception {
+    private static long fillAndLoad(Path directory, int size, Settings settings, Samples rates, Targets targets)
+            throws Exception {
         try (CounterStore store = CounterStore.open(directory)) {
             List<Counter> counters = new ArrayList<>(size);
             long adds = size;
@@ -58,13 +60,27 @@ final class ManyCounters {
             for (int i = 0; i < size; i++) {
                 Counter counter = store.counter(String.format(Locale.ROOT, "counter-%08d", i));
                 counters.add(counter);
-                filling.add(counter.addAsync(1));
+                CompletableFuture<Long> added = counter.addAsync(1);
+                if (added.isCompletedExceptionally()) { // the journal is growing, for which only a blocking add waits
+                    counter.increment();
+                } else {
+                    filling.add(added);
+                }
                 if (filling.size() == AsyncAdds.IN_FLIGHT) {
                     filling.forEach(CompletableFuture::join);
                     filling.clear();
                 }
             }
             filling.forEach(CompletableFuture::join);
+            if (size == 1_000_000) {
+                StoreStatistics grown = store.statistics();
+                targets.atMost(
+                        "longest commit while growing to 1,000,000 counters",
+                        "median flush",
+                        10,
+                        grown.longestStall().toNanos() / 1000.0 / medianMicros(grown.flushTimes()),
+                        "%.1f ×");
+            }
             for (int round = 0; round <= settings.rounds(); round++) {
                 Load.Result result = Load.run(
                         Thread::new,
@@ -80,6 +96,16 @@ final class ManyCounters {
             }
             return adds;
         }
+    }
+
+    /** The time that half of the flushes took at most: the upper end of the bucket that has the median. */
+    private static double medianMicros(List<Long> flushTimes) {
+        long half = flushTimes.stream().mapToLong(Long::longValue).sum() / 2;
+        int bucket = 0;
+        for (long seen = flushTimes.get(0); seen < half; seen += flushTimes.get(bucket)) {
+            bucket++;
+        }
+        return Math.scalb(1.0, bucket);
     }
 
     /** Opens as often as there are rounds, checks what is found, and answers the heap each counter takes. */

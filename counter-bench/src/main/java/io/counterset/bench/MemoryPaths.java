@@ -107,6 +107,8 @@ public class MemoryPaths {
                 .durability(Durability.periodic(Duration.ofMillis(100)))
                 .open();
         counter = store.counter("visits");
+        counter.add(1); // before that there is no counter, only a name to look up
+        store.flush();
     }
 
     @TearDown
