@@ -88,8 +88,9 @@ final class Export {
         Map<String, Object> first = lines.next();
         long version = first.get("counterset") instanceof Long number ? number : -1;
         if (version > VERSION) {
-            throw lines.refusal("this export has version " + version + ", which a later release wrote; this release reads"
-                    + " versions up to " + VERSION + "; import it with that release or a later one; nothing was written");
+            throw lines.refusal("this export has version " + version
+                    + ", which a later release wrote; this release reads" + " versions up to " + VERSION
+                    + "; import it with that release or a later one; nothing was written");
         }
         if (version < 1) {
             throw lines.refusal("expected the first line of an export, which begins with {\"counterset\":" + VERSION);

@@ -14,7 +14,7 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Who commits, and who waits: one commit at a time serves everybody who had added before it began.
+ * Decides which thread commits and which threads wait. One commit at a time serves every add that was made before it began.
  *
  * <p><b>Quiet path.</b> A blocking caller that finds no leader and no arrivals leads: it commits in its own thread and
  * returns. No other thread is involved, so a lone caller runs at the device's speed.
@@ -32,16 +32,15 @@ import org.jspecify.annotations.Nullable;
  * the former leader looks for arrivals. So either the owner finds that it may lead or has to wake the committer, or the
  * former leader finds the arrival and wakes the next leader.
  *
- * <p><b>Foreign code</b> is what callers made depend on futures, the executor that completes them, and the listener of the
- * failure. It may block, throw, or end the JVM, so it never runs in a thread that leads: {@link Completions}.
+ * <p><b>Foreign code</b> is the callbacks of futures, the executor that completes futures, and the listener of a failure. It
+ * may block, throw or end the JVM, so it never runs in a thread that leads: {@link Completions}.
  *
- * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}. Nothing is written any more; every caller that waits for
- * something not yet durable learns that its outcome is unknown, and later callers learn that nothing was added. Last of all the listener is
- * told.
+ * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}. Nothing is written any more. Each caller that waits for
+ * an add that is not durable gets an unknown outcome, and later adds are refused. The listener is called last.
  *
- * <p><b>The end.</b> The thread that closes the store, or the committer if the store failed, takes what has arrived, commits it, and
- * leads for ever after. An add that slipped in after that was never written; its owner finds {@link #terminated} after its
- * arrival, and releases it, and itself, as refused.
+ * <p><b>The end.</b> The thread that closes the store, or the committer if the store failed, takes all arrivals, commits them,
+ * and never stops leading. A later arrival was never written. Its owner finds {@link #terminated} after the arrival, and
+ * releases it as refused.
  */
 final class GroupCommit {
 
@@ -50,20 +49,20 @@ final class GroupCommit {
         /**
          * Commits.
          *
-         * @param callers how many callers wait for it; their adds may be durable already
+         * @param callers how many callers wait for it; their adds may already be durable
          */
         void commit(int callers) throws IOException;
 
-        /** Learns, once, that a commit threw this. Nobody leads any more, and callers have been released. */
+        /** Called once, after a commit threw this. No thread leads any more, and all callers have been released. */
         void failed(Throwable failure);
 
-        /** Whether something has been added that no commit has taken. */
+        /** Whether there is an add that no commit has taken. */
         boolean isDirty();
     }
 
     static final int OPEN = 0;
     static final int FAILED = 1;
-    static final int CLOSED = 2; // or closing: refuses adds, while the committer finishes those that were accepted
+    static final int CLOSED = 2; // or closing: adds are refused, while the accepted ones are committed
 
     private static final VarHandle ARRIVALS;
     private static final VarHandle LEADING;
@@ -104,7 +103,7 @@ final class GroupCommit {
 
     private volatile int state = OPEN;
     private volatile @Nullable Throwable failure;
-    private volatile boolean told; // the listener knows of the failure
+    private volatile boolean told; // the listener has been called
     private volatile @Nullable Thread closer; // the first to close; to be woken when nobody leads
     private volatile boolean terminated;
     private final CountDownLatch ended = new CountDownLatch(1); // terminated, and all callers released
@@ -113,12 +112,12 @@ final class GroupCommit {
     private volatile boolean leading;
     private volatile int served; // blocked callers taken from the arrivals and not yet released
     private volatile int unreleased; // futures likewise
-    private boolean alone; // the committer's own: its last commit served one caller
-    private boolean soon; // the committer's own: its last wait was short
+    private boolean alone; // used by the committer: its last commit served one caller
+    private boolean soon; // used by the committer: its last wait was short
     // When a periodic commit is due.
     private volatile boolean resting; // the committer has nothing to time
-    private volatile long begun; // the last commit; what it has not taken was added later
-    private volatile long oldest; // the first add after that, unless it is before: then that add is about to set it
+    private volatile long begun; // when the last commit began; adds that it has not taken are later
+    private volatile long oldest; // the first add after that; an earlier time if that add has yet to set it
 
     private @Nullable Thread committer; // null: a store without threads, where callers do everything
 
@@ -161,7 +160,7 @@ final class GroupCommit {
     }
 
     static Thread daemon(String name, Runnable task) {
-        Thread thread = new Thread(null, task, name, 0, false); // inherits nothing from the thread that opens the store
+        Thread thread = new Thread(null, task, name, 0, false); // without the inheritable thread locals of its creator
         thread.setDaemon(true);
         return thread;
     }
@@ -172,7 +171,7 @@ final class GroupCommit {
         return state == OPEN;
     }
 
-    /** Returns what ended the store, or null if nothing did. */
+    /** Returns the cause of the failure, or null if the store has not failed. */
     @Nullable
     Throwable failure() {
         return state == FAILED ? failure : null;
@@ -182,7 +181,7 @@ final class GroupCommit {
         return periodNanos > 0;
     }
 
-    /** Returns why an add that has not begun is refused; only to be asked when the store is not open. */
+    /** Returns the exception for an add that has not begun. Call it only when the store is not open. */
     CounterStoreException refusal() {
         return state == FAILED ? new StoreFailedException(directory, failure) : new StoreClosedException(directory);
     }
@@ -197,7 +196,7 @@ final class GroupCommit {
         return maxPending;
     }
 
-    /** How many callers wait, at this moment. */
+    /** How many adds are in flight at this moment. */
     int pending() {
         Pending<?> newest = arrivals;
         return served + unreleased + (newest == null ? 0 : newest.depth);
@@ -235,16 +234,16 @@ final class GroupCommit {
     }
 
     /**
-     * A periodic store's add has returned {@code total}, and then found the store no longer open: tells whether the last
-     * commit took it.
+     * Ends an add of a periodic store that moved the total to {@code total} and then found the store no longer open. Returns if
+     * the last commit took the add, and throws like {@link #await} otherwise.
      */
     void settle(Counter cell, long total) {
         waitFor(new Pending.Caller(cell, total));
     }
 
     /**
-     * Refuses to wait in the thread that would have to do what is waited for: that of the commits, which runs code of callers if
-     * the executor of the completions is a direct one.
+     * Refuses to wait in the committer thread, which runs callbacks if futures complete in a direct executor: it would wait for
+     * itself.
      */
     void requireMayWait() {
         if (Thread.currentThread().equals(committer) && !terminated) {
@@ -267,7 +266,7 @@ final class GroupCommit {
         caller.await(this);
     }
 
-    /** Adds a caller to those the next commit serves. Never blocks. */
+    /** Adds an arrival for the next commit to serve. Never blocks. */
     void arrive(Pending<?> pending) {
         Pending<?> before;
         do {
@@ -283,7 +282,7 @@ final class GroupCommit {
         }
     }
 
-    /** Asks for a commit that nobody waits for. */
+    /** Requests a commit without waiting for it. */
     void nudge() {
         arrive(new Pending.Total(null, 0));
     }
@@ -311,7 +310,7 @@ final class GroupCommit {
                 begun = nanoTime.getAsLong();
             }
             step.commit(callers);
-        } catch (Throwable e) { // whatever it is, adds were taken and are not known to be durable
+        } catch (Throwable e) { // after any failure the adds that were taken have an unknown outcome
             fail(e);
         }
     }
@@ -399,12 +398,12 @@ final class GroupCommit {
                 }
                 complete(futures);
             } else {
-                LockSupport.park(this); // the leader wakes this thread when it has done
+                LockSupport.park(this); // the leader wakes this thread when it stops
             }
         }
     }
 
-    /** Tells the listener of a failure, once. This may never return: the listener may end the JVM. */
+    /** Calls the listener of a failure, once. This may never return: the listener may end the JVM. */
     private void tellFailure() {
         Throwable cause = failure();
         if (cause != null && !told && TOLD.compareAndSet(this, false, true)) {
@@ -438,9 +437,9 @@ final class GroupCommit {
     }
 
     /**
-     * Waits for the time of the next periodic commit and returns true; or returns false if none is to come. It is due a period after
-     * the oldest add that no commit has taken. Where an add has not yet said when it began, it is taken to be as old as the last
-     * commit: too old rather than too young.
+     * Waits until the next periodic commit is due and returns true, or returns false if there is nothing to commit. A commit is
+     * due a period after the oldest add that no commit has taken. An add that has yet to set its time counts as old as the
+     * last commit: the commit is then early rather than late.
      */
     private boolean isDue() {
         if (periodNanos == 0) {
@@ -463,7 +462,7 @@ final class GroupCommit {
     }
 
     /**
-     * Serves everybody who has arrived with one commit. The caller leads. Never throws.
+     * Serves all arrivals with one commit. The calling thread leads. Never throws.
      *
      * @return futures for the caller to {@link #complete} when it no longer leads, or null
      */
@@ -551,12 +550,12 @@ final class GroupCommit {
         }
     }
 
-    /** So many have left what is in flight. */
+    /** Subtracts futures from those in flight. */
     void left(int count) {
         UNRELEASED.getAndAdd(this, -count);
     }
 
-    /** Returns how the wait ends of somebody whom a commit was to serve, or for whom none will come. */
+    /** Returns how a wait ends after the commit that was to serve it, or if no commit will. */
     Pending.Ending endingOf(Pending<?> pending) {
         Counter cell = pending.cell;
         if (cell == null ? state != FAILED : cell.durable() >= pending.total) {
@@ -574,8 +573,8 @@ final class GroupCommit {
     // ---- the end ----
 
     /**
-     * Commits what was accepted and takes nothing more. Returns when all callers have been released and all futures are complete. What
-     * depends on them may still run, if it takes long. Any number of threads may close, even the one that completes futures.
+     * Commits all accepted adds and accepts no more. Returns when all callers have been released and all futures are complete.
+     * Callbacks that take long may still run. Any number of threads may close, including the one that completes futures.
      */
     void close() {
         requireMayWait();
@@ -594,8 +593,8 @@ final class GroupCommit {
     }
 
     /**
-     * Ends the committing for good, unless it has ended. The committer does, or the thread that closes: whichever leads next, so
-     * that closing never waits for code of callers that the committer runs.
+     * Ends committing for good, unless it has ended. Either the committer or the closing thread does so, whichever leads first,
+     * so closing never waits for callbacks that the committer runs.
      */
     private void finish() {
         boolean interrupted = false;
@@ -613,7 +612,7 @@ final class GroupCommit {
                 complete(futures);
                 complete(tooLate);
             } else {
-                LockSupport.park(this); // whoever leads wakes this thread
+                LockSupport.park(this); // the leader wakes this thread when it stops
                 interrupted |= Thread.interrupted();
             }
         }
@@ -637,7 +636,7 @@ final class GroupCommit {
         }
     }
 
-    /** Does one round of the committer's work in the caller's thread, for a store without threads. */
+    /** Does one round of the committer's work in the calling thread, for a store without threads. */
     void pump() {
         if (LEADING.compareAndSet(this, false, true)) {
             Completions.Group futures;

@@ -316,10 +316,11 @@ class MutantTest {
                         HandOverTest.class,
                         "releasedCallersWakeEachOther",
                         new Mutant()
+                                .change(Pending.class, "                LockSupport.unpark(next.thread);\n", "")
                                 .change(
                                         Pending.class,
-                                        "                LockSupport.unpark(next.thread);\n",
-                                        "")),
+                                        "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);",
+                                        "LockSupport.park(this);")),
                 tested(
                         "the search beyond the end reads the first mebibyte only",
                         DamageTest.class,

@@ -260,10 +260,7 @@ class ScheduleTest {
     /** Lets a caller whose wake-up was lost sleep until the end, so that the schedule shows it. */
     private static Mutant withoutLongestPark() {
         return new Mutant()
-                .change(
-                        Pending.class,
-                        "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);",
-                        "LockSupport.park(this);");
+                .change(Pending.class, "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);", "LockSupport.park(this);");
     }
 
     @Test
