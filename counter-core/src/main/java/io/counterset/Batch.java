@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  *   zeros up to a multiple of 4,096
  * </pre>
  *
- * The CRC covers bytes 8 to length, so every field but the magic and itself. The journal id is drawn anew for each
+ * The CRC covers bytes 8 to length, so every field but the magic and itself. The journal id is random for each
  * file: a block that stems from another file never passes for one of this.
  *
  * <p>Instances are reused by the committing thread and not thread-safe.

@@ -16,10 +16,10 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One durable, monotonic 64-bit total of a {@link CounterStore}. Thread-safe, and cheap to obtain again by name; it
- * begins to exist in the store, and in its snapshots, with the first add.
+ * One durable, monotonic 64-bit total of a {@link CounterStore}. Thread-safe, and cheap to obtain again by name. The first
+ * add creates the counter in the store and in its snapshots.
  *
- * <p>Every method that adds fails in these ways, each of which leaves the count as it was unless it says otherwise:
+ * <p>Every method that adds can fail in these ways. The count stays the same except where noted:
  *
  * <ul>
  *   <li>{@link IllegalArgumentException}: the amount is less than 1, or the key is not 1 to 255 bytes of UTF-8 without
@@ -31,21 +31,19 @@ import org.jspecify.annotations.Nullable;
  *       restart
  * </ul>
  *
- * Methods with a key can fail with a {@link KeyConflictException} besides, and the asynchronous ones with a
- * {@link StoreBusyException}. Those never throw: their future carries the failure.
+ * Methods with a key can also fail with a {@link KeyConflictException}, and the asynchronous ones with a
+ * {@link StoreBusyException}. Asynchronous methods never throw: their future carries the failure.
  */
 public final class Counter {
 
-    // What has been added, and how much of it a crash can no longer take back. An add moves applied and so learns the
-    // total it
-    // produced; it is durable once durable has reached that total. Nothing else has to be remembered about an add,
-    // which keeps the
-    // cost of many callers down to one atomic instruction each. 56 bytes on a 64-bit JVM with compressed references.
+    // applied is what has been added, durable is how much of it survives a crash. An add moves applied, which gives the
+    // total it produced. It is durable once durable has reached that total. Nothing else is remembered about an add, so
+    // each of many callers costs one atomic instruction. 56 bytes on a 64-bit JVM with compressed references.
 
     /**
-     * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An add that would pass it is refused. It
-     * leaves as much again, so no race between adds can make a total wrap. A larger total in a journal or a {@code count.txt} of
-     * an earlier version is read as it is, and refuses adds.
+     * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An add that would exceed it is
+     * refused. It is half of the largest {@code long}, so no race between adds can make a total wrap. A larger total in a journal
+     * or a {@code count.txt} of an earlier version is read unchanged, and its counter refuses adds.
      */
     public static final long MAX_TOTAL = 1L << 62;
 
@@ -78,7 +76,7 @@ public final class Counter {
 
     private volatile byte mark;
 
-    /** The next marked counter; written by whoever is {@link #MARKING}, read by the committing thread. */
+    /** The next marked counter. Written by the thread that set {@link #MARKING}, read by the committing thread. */
     @Nullable
     Counter nextMarked;
 
@@ -88,10 +86,10 @@ public final class Counter {
 
     private @Nullable CounterStore store; // set before the store hands this counter out
 
-    /** The counter that the store keeps under this name: null while there is none, and another one if that was registered first. */
+    /** The counter that the store has under this name. Null while there is none; another object if that was registered first. */
     private volatile @Nullable Counter registered;
 
-    /** Makes one that the store is to keep. */
+    /** Makes a counter for the store to keep. */
     Counter(String name, int nameLength, long value) {
         this.name = name;
         this.nameLength = (short) nameLength;
@@ -100,7 +98,7 @@ public final class Counter {
         this.registered = this;
     }
 
-    /** Makes one that is in the store only once something is added to it. */
+    /** Makes a counter that is in the store only after the first add to it. */
     Counter(CounterStore store, String name, int nameLength) {
         this.name = name;
         this.nameLength = (short) nameLength;
@@ -113,8 +111,8 @@ public final class Counter {
     }
 
     /**
-     * Returns the durable total: no crash can take back what it shows. 0 if nothing was ever added. A single volatile
-     * read; works on a failed or closed store too.
+     * Returns the durable total, which survives any crash. 0 if nothing was ever added. A single volatile read. Works on
+     * a failed or closed store too.
      */
     public long value() {
         long value = durable;
@@ -142,7 +140,8 @@ public final class Counter {
      * Adds {@code amount} and returns the total this add produced; concurrent adds of 1 return every number exactly
      * once. Under {@link Durability#SYNC} it returns once the total is durable, after one flush of the device that all
      * concurrent callers share; under {@link Durability#periodic} at once. Blocks; an event loop calls
-     * {@link #addAsync(long)}. An interrupt does not end the wait, for it would leave the outcome unknown; it is kept.
+     * {@link #addAsync(long)}. An interrupt does not end the wait, since the
+     * outcome would be unknown; the thread stays interrupted.
      *
      * @param amount 1 or more
      */
@@ -166,10 +165,10 @@ public final class Counter {
     }
 
     /**
-     * Like {@link #add(long)} without blocking: the future completes when {@code add} would have returned. Completing it
-     * otherwise, or cancelling it, does not take back the add. What depends on the future runs in a thread of the
-     * store (or by {@link CounterStore.Builder#completionExecutor}), so it should be short, and must not wait for another
-     * future of the same store; the methods ending in {@code Async} move it elsewhere.
+     * Like {@link #add(long)} without blocking: the future completes when {@code add} would have returned. Completing or
+     * cancelling it does not undo the add. Dependent actions run in a thread of the store (or in the
+     * {@link CounterStore.Builder#completionExecutor}), so they should be short and must not wait for another future of the
+     * same store; the methods ending in {@code Async} run them elsewhere.
      *
      * @param amount 1 or more
      * @return the total; or a {@link StoreBusyException} when {@link CounterStore.Builder#maxPending} adds are in flight
@@ -212,11 +211,11 @@ public final class Counter {
     }
 
     /**
-     * Adds {@code amount} and returns the total this add made. (To add first, check then and take back what was too much would
-     * save contending threads a transfer of the cache line, and was wrong: a commit could log what is then taken back.)
+     * Adds {@code amount} and returns the total that this add produced. (Adding first, then checking and undoing an excess would
+     * save contending threads a transfer of the cache line, and was wrong: a commit could log what is undone later.)
      *
-     * <p>A small add to a small total is one instruction, after a look at the total. A large one may come in between, so the
-     * small one may pass the largest total: by less than 2<sup>61</sup>, so it never wraps.
+     * <p>A small add to a small total is one instruction after a read of the total. A large add may come in between, so the
+     * small one may exceed the largest total, by less than 2<sup>61</sup>: it never wraps.
      *
      * @throws TotalLimitException if the total would pass {@link Counter#MAX_TOTAL}; nothing was added
      */
@@ -243,7 +242,7 @@ public final class Counter {
         return durable;
     }
 
-    /** Sets what the journal says, before anybody else knows the counter. */
+    /** Sets the total read from a journal, before another thread can see the counter. */
     void recovered(long value) {
         applied = value;
         durable = value;
@@ -255,8 +254,8 @@ public final class Counter {
     }
 
     /**
-     * Whether the caller has to hand this counter to the next commit. False means that somebody else has handed it over
-     * already, completely, so that the next commit to begin includes the caller's add.
+     * Whether the caller has to hand this counter to the next commit. False means that another thread has completely handed
+     * it over, so the next commit to begin includes the caller's add.
      */
     boolean mark() {
         byte seen = mark;
@@ -287,7 +286,7 @@ public final class Counter {
         mark = MARKED;
     }
 
-    /** The committing thread takes the counter; adds from here on hand it over anew. Read {@link #applied} after this. */
+    /** The committing thread takes the counter. Later adds hand it over again. Read {@link #applied} after this. */
     void unmark() {
         awaitLink();
         mark = CLEAN;

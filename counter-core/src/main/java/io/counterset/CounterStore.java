@@ -49,12 +49,12 @@ import org.jspecify.annotations.Nullable;
  *   commit:  take the marked counters, the new keys
  *            and, last, the totals; under the lock   (Ledger)       one thread at a time
  *            write and flush one batch               (Journal)
- *            publish the totals as durable, release whoever waits
+ *            publish the totals as durable, release the callers
  * </pre>
  *
  * A batch holds the <em>absolute</em> total of each counter touched since the last one, once, so bytes per flush do not
- * grow with the number of callers. A total is published only after the device has it, and waiters are released only by what
- * is published. After any failure of the disk during a commit nothing is written again. {@link Ledger}, {@link Room},
+ * grow with the number of callers. A total is published only after the device has it, and callers are released only
+ * by published totals. After any failure of the disk during a commit nothing is written again. {@link Ledger}, {@link Room},
  * {@link GroupCommit} and {@link Journal} keep the other invariants, each in its header.
  */
 public final class CounterStore implements AutoCloseable {
@@ -229,7 +229,7 @@ public final class CounterStore implements AutoCloseable {
 
     /**
      * Returns what made the store fail: a write or sync that the disk refused, or whatever else went wrong during a commit.
-     * Nothing was accepted since; opening the directory anew, once the cause is mended, goes on from what the device has.
+     * Nothing was accepted since. Once the cause is fixed, reopening the directory continues from what the device has.
      */
     public Optional<Throwable> failure() {
         return Optional.ofNullable(commits.failure());
@@ -470,7 +470,8 @@ public final class CounterStore implements AutoCloseable {
      * included, under the same identity. Counting goes on; adds wait while the numbers are copied in memory. When this
      * returns, the copy is on the device. Works on a failed or closed store too. Blocks; any thread may call.
      *
-     * <p>Open the copy only in place of this store: two stores of one identity are taken for one by whoever compares them.
+     * <p>Open the copy only in place of this store: tools that compare stores take two stores of one
+     * identity for the same store.
      *
      * @param target a directory without a store; created if need be
      * @throws DirectoryUnusableException if there is a store already, or the directory cannot be written
@@ -489,8 +490,8 @@ public final class CounterStore implements AutoCloseable {
     // ---- the end ----
 
     /**
-     * Commits what was accepted, releases every waiting caller, and gives the directory free. Adds that begin after this
-     * are refused; reads go on. Idempotent; any thread may close.
+     * Commits all accepted adds, releases every waiting caller and unlocks the directory. Adds that begin after this are
+     * refused; reads go on. Idempotent; any thread may close.
      *
      * @throws OutcomeUnknownException under {@link Durability#periodic}, if the disk failed, so that adds that returned
      *     since the last commit may be lost; the store is closed all the same
@@ -697,7 +698,7 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Opens the store: creates the directory if need be, locks it, reads the journal, writes it anew and syncs it.
+         * Opens the store: creates the directory if need be, locks it, reads the journal, writes a new one and syncs it.
          * That takes room for a second journal while it lasts, and time in proportion to the number of counters.
          *
          * @throws StoreLockedException if this JVM or another process has the directory open

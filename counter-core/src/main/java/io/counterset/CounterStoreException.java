@@ -286,7 +286,7 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** The disk failed earlier, and the store has stopped for good. Nothing was added; reads go on. Open it anew. */
+    /** The disk failed earlier, and the store has stopped for good. Nothing was added; reads go on. Open it again. */
     public static final class StoreFailedException extends AddException {
         private static final long serialVersionUID = 1L;
 
