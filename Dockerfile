@@ -34,7 +34,8 @@ COPY --from=trained /app/counter-app.jar /app/counter-app.aot /app/
 # A cache that is refused costs nothing but the time it should save, and would do so in silence. Here it ends the build.
 RUN java -XX:AOTMode=on -XX:AOTCache=/app/counter-app.aot -cp /app/counter-app.jar io.counterset.app.Application --version \
  && mkdir /data && chown 10001:10001 /data
-ENV COUNTER_DIRECTORY=/data LANG=C.UTF-8
+# Two arenas of native memory rather than eight a processor: about 5 MB less stays resident.
+ENV COUNTER_DIRECTORY=/data LANG=C.UTF-8 MALLOC_ARENA_MAX=2
 # The volume: "kubectl exec POD -- cat count.txt" prints the count.
 WORKDIR /data
 USER 10001:10001

@@ -45,15 +45,33 @@ final class Page {
     /** The drawing shows at most so many pods. */
     private static final int DRAWN = 5;
 
-    private static final Map<PeersReport.State, String> MEANINGS = new EnumMap<>(Map.of(
-            PeersReport.State.LIVE, "It answered just now.",
-            PeersReport.State.STARTING, "It is new and does not answer yet.",
-            PeersReport.State.TERMINATING, "Kubernetes is stopping it.",
-            PeersReport.State.UNREACHABLE, "It has an address and does not answer. Its last known count is shown.",
-            PeersReport.State.MISSING, "It should exist and has no address. Its last known count is shown.",
-            PeersReport.State.RETIRED, "It was scaled down. Its volume keeps its count.",
-            PeersReport.State.ROLLED_BACK, "Its volume is an older copy: counts that others have seen are gone.",
-            PeersReport.State.REPLACED, "Its volume is a new one: the counts on the old one are gone."));
+    /** Why a replica is in a state, by the word for the state. */
+    private static final Map<String, String> MEANINGS = Map.of(
+            "live", "It answered just now.",
+            "starting", "It is new and does not answer yet.",
+            "terminating", "It is being stopped. Its count is final once it has bidden farewell.",
+            "unreachable", "It has an address and does not answer. Its last known count is shown.",
+            "missing", "It should exist and has no address. Its last known count is shown.",
+            "retired", "It was scaled down. Its volume keeps its count, and scaling up brings it back.",
+            "rolled-back", "Its volume is an older copy: counts that others have seen are lost.",
+            "replaced", "Its volume is a new one: the counts on the former one are lost.",
+            "restored", "Its volume was replaced or rolled back, and it got back what the others remembered.");
+
+    /** What to do about a state, and the runbook that has the commands. */
+    private record Remedy(String text, String runbook) {}
+
+    private static final String LOST =
+            "Find out what happened to the volume before you change anything else. If the right one"
+                    + " still exists, attach it again and restart the replica. If it is gone, give the replica what the others remember of"
+                    + " it, once.";
+
+    private static final Map<String, Remedy> REMEDIES = Map.of(
+            "replaced", new Remedy(LOST, "CounterReplaced"),
+            "rolled-back", new Remedy(LOST, "CounterRolledBack"),
+            "unreachable", new Remedy("Look whether it runs, and at the end of its log.", "CounterReplicaDown"),
+            "missing", new Remedy("Look why it was not created or scheduled.", "CounterReplicaMissing"));
+
+    private static final String RUNBOOKS = "https://github.com/counterset/counterset/blob/main/docs/runbooks/";
 
     private final String instance;
     private final UUID store;
@@ -159,10 +177,11 @@ final class Page {
     private String render(PeersReport report) {
         StringBuilder html = new StringBuilder("""
                 <section id="report" class="all" aria-label="All replicas">
-                <div class="sum"><h2 id="total">%s %s</h2><p id="answered" data-complete="%s">%d of %d %s</p></div>
+                <div class="sum"><h2 id="total">%s %s</h2>%s<p id="answered" data-complete="%s">%d of %d %s</p></div>
                 """.formatted(
                         report.complete() ? "Total" : "At least",
                         number(report.total()),
+                        report.lost() > 0 ? "<p id=\"gone\">and at least " + number(report.lost()) + " lost</p>" : "",
                         report.complete(),
                         report.answered(),
                         report.expected(),
@@ -191,7 +210,7 @@ final class Page {
                 .forEach(state -> html.append("<dt>")
                         .append(state)
                         .append("</dt><dd>")
-                        .append(MEANINGS.getOrDefault(state, ""))
+                        .append(MEANINGS.getOrDefault(state.toString(), ""))
                         .append("</dd>"));
         return html.append("</dl></details>\n</section>").toString();
     }
@@ -216,6 +235,16 @@ final class Page {
         if (peer.latencyMillis() != null) {
             html.append(String.format(Locale.ROOT, "<span class=\"seen\">%.1f ms</span>", peer.latencyMillis()));
         }
+        if (count != null && peer.isFinal()) {
+            html.append("<span>final count</span>");
+        } else if (count != null && peer.latencyMillis() == null && !store.equals(peer.store())) {
+            html.append("<span>last known count</span>");
+        }
+        if (peer.lost() != null) {
+            html.append("<span class=\"gone\">at least ")
+                    .append(number(peer.lost()))
+                    .append(" lost</span>");
+        }
         html.append("""
                 </div>
                 <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect width="%.2f" height="1"/></svg>
@@ -227,10 +256,18 @@ final class Page {
         if (peer.reason() != null) {
             reason(html, peer.reason(), name);
         }
-        String todo = todo(peer.state());
-        if (todo != null) {
-            html.append("<details class=\"todo\" data-fold=\"todo ").append(name);
-            html.append("\"><summary>What to do</summary>").append(todo).append("</details>\n");
+        Remedy remedy = REMEDIES.get(peer.state().toString());
+        if (remedy != null) {
+            html.append("<details class=\"todo\" data-fold=\"todo ")
+                    .append(name)
+                    .append("\"><summary>What to do</summary>")
+                    .append(remedy.text())
+                    .append(" <a href=\"")
+                    .append(RUNBOOKS)
+                    .append(remedy.runbook())
+                    .append(".md\" rel=\"noreferrer\">The runbook ")
+                    .append(remedy.runbook())
+                    .append("</a> has the commands.</details>\n");
         }
         html.append("</li>\n");
     }
@@ -246,18 +283,6 @@ final class Page {
                 .append("\"><summary>");
         html.append(escaped(reason.substring(0, end))).append("…</summary>");
         html.append(escaped(reason)).append("</details>\n");
-    }
-
-    /** Returns what an operator does about lost counts, in markup; null for a state that needs nobody. */
-    private static @Nullable String todo(PeersReport.State state) {
-        return switch (state) {
-            case REPLACED, ROLLED_BACK ->
-                " Find out what happened to the volume before anything else changes. If the old one"
-                        + " still exists, attach it again and restart the replica. If it is gone, the reason tells what the other"
-                        + " replicas had seen: add the difference to this replica, once, with"
-                        + " <code>POST /count?by=…</code> and an <code>Idempotency-Key</code>.";
-            default -> null;
-        };
     }
 
     /** A service in front of pods, a volume below each; for a report with few replicas it shows all of them. */

@@ -3,9 +3,17 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.counterset.CounterStore;
+import io.counterset.k8s.PeersReport;
+import io.counterset.k8s.PeersReport.Peer;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.Base64;
+import java.util.List;
+import java.util.UUID;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -13,6 +21,8 @@ import org.junit.jupiter.api.io.TempDir;
 class PageTest {
 
     private static final String HTML = "text/html";
+
+    private static final Instant AT = Instant.parse("2026-11-25T10:00:00Z");
 
     @TempDir
     private Path folder;
@@ -29,6 +39,80 @@ class PageTest {
                     .contains("1 of 1 replica</p>")
                     .contains("data-name=\"app-0\" data-count=\"1234\" data-state=\"live\"")
                     .doesNotContain("{{");
+        }
+    }
+
+    private static Peer peer(
+            int ordinal, PeersReport.State state, @Nullable Long count, boolean isFinal, @Nullable Long lost) {
+        boolean answered = state == PeersReport.State.LIVE || lost != null;
+        return new Peer(
+                "app-" + ordinal,
+                "10.0.0." + ordinal + ":8080",
+                state,
+                state == PeersReport.State.LIVE ? null : "why",
+                count,
+                count == null ? null : AT.minusSeconds(answered ? 0 : 480),
+                isFinal,
+                answered ? 0.4 : null,
+                new UUID(0, ordinal),
+                1L,
+                null,
+                lost);
+    }
+
+    @Test
+    void tellsOfEachReplicaWhatItsCountIsWorth() {
+        PeersReport report = new PeersReport(
+                "visits",
+                29_665,
+                false,
+                11_847,
+                5,
+                2,
+                "app-0",
+                AT,
+                new PeersReport.Source(PeersReport.Kind.KUBERNETES, PeersReport.Freshness.LIVE, null, null, null),
+                List.of(
+                        peer(1, PeersReport.State.LIVE, 20_000L, false, null),
+                        peer(2, PeersReport.State.REPLACED, 5L, false, 11_847L),
+                        peer(3, PeersReport.State.RETIRED, 100L, true, null),
+                        peer(4, PeersReport.State.UNREACHABLE, 9_560L, false, null),
+                        peer(5, PeersReport.State.STARTING, null, false, null)));
+        try (Service service = Service.start(folder)) {
+            String[] rows = service.bean(Page.class).report(report).split("<li class=\"replica", -1);
+            assertThat(rows).hasSize(6);
+            assertThat(rows[0]).contains("At least 29,665</h2><p id=\"gone\">and at least 11,847 lost</p>");
+            assertThat(rows[1]).contains("seen just now").doesNotContain("count</span>", "What to do", "lost");
+            assertThat(rows[2]).contains("at least 11,847 lost", "What to do", "/docs/runbooks/CounterReplaced.md");
+            assertThat(rows[3]).contains("final count", "seen 8 min ago").doesNotContain("What to do");
+            assertThat(rows[4]).contains("last known count", "/docs/runbooks/CounterReplicaDown.md");
+            assertThat(rows[5]).contains("never seen", "What the states mean").doesNotContain("known count<");
+        }
+    }
+
+    @Test
+    void explainsEveryStateAndLinksToRunbooksThatExist() {
+        try (Service service = Service.start(folder)) {
+            for (PeersReport.State state : PeersReport.State.values()) {
+                String section = service.bean(Page.class)
+                        .report(new PeersReport(
+                                "visits",
+                                1,
+                                true,
+                                0,
+                                1,
+                                1,
+                                "app-0",
+                                AT,
+                                new PeersReport.Source(
+                                        PeersReport.Kind.STATIC, PeersReport.Freshness.LIVE, null, null, null),
+                                List.of(peer(1, state, 1L, false, null))));
+                assertThat(section).containsPattern("<dt>" + state + "</dt><dd>[A-Z][^<]+\\.</dd>");
+                Matcher link = Pattern.compile("(docs/runbooks/\\w+\\.md)").matcher(section);
+                while (link.find()) {
+                    assertThat(Path.of("..", link.group(1))).exists();
+                }
+            }
         }
     }
 

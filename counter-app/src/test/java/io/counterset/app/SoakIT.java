@@ -27,6 +27,7 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.CleanupMode;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -69,6 +70,7 @@ class SoakIT {
     private volatile boolean ending;
 
     @Test
+    @Timeout(value = 7, unit = TimeUnit.DAYS) // the time is a setting, and every wait has a bound of its own
     void everyReplicaCountsWhatItAcknowledgedAndTheFirstDoesNotGrow() throws Exception {
         System.out.printf("soak: %d s, repeat with -Dcounterset.soak.seed=%d%n", TIME.toSeconds(), SEED);
         try {
