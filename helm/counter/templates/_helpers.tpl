@@ -303,6 +303,10 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: {{ include "counter.headlessServiceName" . | quote }}
 - name: COUNTER_PEERS_STATEFUL_SET
   value: {{ include "counter.fullname" . | quote }}
+{{- with .Values.peers.group }}
+- name: COUNTER_PEERS_GROUP
+  value: {{ . | quote }}
+{{- end }}
 {{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicaCount }}
 - name: COUNTER_PEERS_EXPECTED
   value: {{ int .Values.replicaCount | quote }}

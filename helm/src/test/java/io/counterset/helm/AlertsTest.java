@@ -64,6 +64,12 @@ class AlertsTest {
         series.put("counterset_peers_state{" + labels + ", state=\"rolled-back\"}", "0x120");
         series.put("counterset_peers_state{" + labels + ", state=\"replaced\"}", "0x120");
         series.put("counterset_journal_bytes{" + labels + "}", "8388608x120");
+        series.put("counterset_peers_lost{" + labels + "}", "0x120");
+        series.put("counterset_refusals_total{" + labels + ", type=\"bad-amount\"}", "0+9x120");
+        series.put("counterset_refusals_total{" + labels + ", type=\"busy\"}", "0x120");
+        series.put("counterset_refusals_total{" + labels + ", type=\"too-many-counters\"}", "0x120");
+        series.put("counterset_refusals_total{" + labels + ", type=\"store-full\"}", "0x120");
+        series.put("counterset_idempotency_early_evictions_total{" + labels + "}", "3x120");
         series.put("counterset_commit_seconds_bucket{" + labels + ", le=\"0.001024\"}", "0+100x120");
         series.put("counterset_commit_seconds_bucket{" + labels + ", le=\"0.524288\"}", "0+100x120");
         series.put("counterset_commit_seconds_bucket{" + labels + ", le=\"+Inf\"}", "0+100x120");
@@ -144,11 +150,31 @@ class AlertsTest {
                                 "NaN ".repeat(121).strip()),
                         fires()),
                 new Scenario("a volume went back", with("rolled-back 0", "1x120"), fires("CounterRolledBack")),
-                new Scenario("a volume was replaced", with("\"replaced\" 2", "1x120"), fires("CounterReplaced")),
+                new Scenario("an empty volume was replaced", with("\"replaced\" 2", "1x120"), fires("CounterReplaced")),
+                new Scenario(
+                        "a volume that had counted was replaced",
+                        with("\"replaced\" 2", "1x120", "peers_lost 0", "42x120"),
+                        fires("CounterReplaced", "CounterCountsLost")),
                 new Scenario(
                         "the disk is slow",
                         with("le=\"0.001024\" 1", "0x120", "le=\"0.524288\" 1", "0+50x120"),
                         fires("CounterCommitsSlow")),
+                new Scenario(
+                        "a full volume refuses keys", with("store-full 1", "0x100 1+1x20"), fires("CounterVolumeFull")),
+                new Scenario(
+                        "more callers than the disk takes", with("busy 0", "0x80 1+50x40"), fires("CounterRefusing")),
+                new Scenario(
+                        "clients create one counter after the other",
+                        with("too-many 2", "0x80 1+1x40"),
+                        fires("CounterRefusing")),
+                new Scenario(
+                        "a single refusal some minutes ago",
+                        with("busy 0", "0x100 1x20", "too-many 1", "0x100 1x20"),
+                        fires()),
+                new Scenario(
+                        "more keys than are remembered",
+                        with("evictions 1", "3x110 4+9x10"),
+                        fires("CounterKeysEvicted")),
                 new Scenario("a volume fills up", with("available 0", "5e7x120"), fires("CounterVolumeFillingUp")),
                 new Scenario(
                         "a volume has less room than the journal takes",

@@ -57,7 +57,8 @@ class MonitoringTest {
         for (JsonNode rule : RULES) {
             String expression = rule.path("expr").asText();
             assertThat(expression).contains("namespace=\"demo\"");
-            if (rule.path("alert").asText().startsWith("CounterVolume")) {
+            if (Set.of("CounterVolumeFillingUp", "CounterVolumeTooFullToStart")
+                    .contains(rule.path("alert").asText())) {
                 assertThat(expression).contains("persistentvolumeclaim=~\"data-app-python-[0-9]+\"");
             } else {
                 assertThat(expression).contains("job=\"app-python-headless\"");

@@ -197,7 +197,7 @@ class ValueSetsTest {
                           durability: 100ms
                           maxPending: 100000
                           idempotency: {maxKeys: 1000000, maxAge: 7d}
-                        peers: {timeout: 300ms, deadline: 1m, concurrency: 5000, refresh: 0s, lossShown: 90d}
+                        peers: {group: shop, timeout: 300ms, deadline: 1m, concurrency: 5000, refresh: 0s, lossShown: 90d}
                         metrics: {counters: ["page views: café", sales]}
                         log: {format: json, level: warn}
                         jvm: {options: ""}
@@ -209,6 +209,7 @@ class ValueSetsTest {
                                 .containsEntry("COUNTER_IDEMPOTENCY_MAX_KEYS", "1000000")
                                 .containsEntry("COUNTER_IDEMPOTENCY_MAX_AGE", "7d")
                                 .containsEntry("COUNTER_MAX_PENDING", "100000")
+                                .containsEntry("COUNTER_PEERS_GROUP", "shop")
                                 .containsEntry("COUNTER_PEERS_TIMEOUT", "300ms")
                                 .containsEntry("COUNTER_PEERS_DEADLINE", "1m")
                                 .containsEntry("COUNTER_PEERS_CONCURRENCY", "5000")
@@ -618,7 +619,7 @@ class ValueSetsTest {
                             CounterCommitsSlow: {seconds: 0.05, for: 1h, severity: page}
                         """, o -> {
                     JsonNode rules = o.at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
-                    assertThat(rules).hasSize(9);
+                    assertThat(rules).hasSize(13);
                     assertThat(rules.findValuesAsText("alert")).doesNotContain("CounterReplicaDown");
                     JsonNode slow = StreamSupport.stream(rules.spliterator(), false)
                             .filter(r -> r.path("alert").asText().equals("CounterCommitsSlow"))
