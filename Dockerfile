@@ -13,7 +13,7 @@ COPY counter-app/target/lib/ lib/
 COPY counter-app/target/counter-app.jar ./
 # The cache remembers every jar's modification time, so all get one that copying to the next stage keeps.
 RUN find /app -exec touch -h -d @1 {} +
-# The service runs for some seconds, and what the virtual machine loads and links meanwhile spares the next start most of its work.
+# The service runs for some seconds, and what the JVM loads and links meanwhile saves the next start most of its work.
 # Not recorded is which methods were hot: told of them, the compiler would take the processor from the start to speed up what comes
 # later, and the process would be some 15 MB larger for as long as it lives.
 RUN java -XX:+UnlockDiagnosticVMOptions -XX:-AOTRecordTraining -XX:AOTCacheOutput=/app/counter-app.aot -cp /app/counter-app.jar io.counterset.app.Training \
@@ -40,5 +40,5 @@ ENV COUNTER_DIRECTORY=/data LANG=C.UTF-8 MALLOC_ARENA_MAX=2
 WORKDIR /data
 USER 10001:10001
 EXPOSE 8080
-# No collector and no memory here: they come in JAVA_TOOL_OPTIONS, and a second choice of collector would stop the machine.
+# No collector and no memory here: they come in JAVA_TOOL_OPTIONS, and a second choice of collector would stop the JVM.
 ENTRYPOINT ["java", "-XX:AOTCache=/app/counter-app.aot", "-Xlog:aot=off", "-cp", "/app/counter-app.jar", "io.counterset.app.Application"]
