@@ -240,11 +240,6 @@ final class Page {
         } else if (count != null && peer.latencyMillis() == null && !store.equals(peer.store())) {
             html.append("<span>last known count</span>");
         }
-        if (peer.lost() != null) {
-            html.append("<span class=\"gone\">at least ")
-                    .append(number(peer.lost()))
-                    .append(" lost</span>");
-        }
         html.append("""
                 </div>
                 <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect width="%.2f" height="1"/></svg>
@@ -253,6 +248,11 @@ final class Page {
                 share,
                 count == null || sum == 0 ? "" : String.format(Locale.ROOT, share < 10 ? "%.1f %%" : "%.0f %%", share),
                 count == null ? "–" : number(count)));
+        if (peer.lost() != null) {
+            html.append("<p class=\"reason gone\">at least ")
+                    .append(number(peer.lost()))
+                    .append(" lost</p>\n");
+        }
         if (peer.reason() != null) {
             reason(html, peer.reason(), name);
         }
@@ -277,11 +277,13 @@ final class Page {
             html.append("<p class=\"reason\">").append(escaped(reason)).append("</p>\n");
             return;
         }
-        int end = reason.offsetByCodePoints(0, LONG_REASON - 20);
+        int most = reason.offsetByCodePoints(0, LONG_REASON - 20);
+        int space = reason.lastIndexOf(' ', most); // half a number would be another number
+        int end = space > 0 ? space : most;
         html.append("<details class=\"reason\" data-fold=\"reason ")
                 .append(name)
                 .append("\"><summary>");
-        html.append(escaped(reason.substring(0, end))).append("…</summary>");
+        html.append(escaped(reason.substring(0, end))).append(" …</summary>");
         html.append(escaped(reason)).append("</details>\n");
     }
 

@@ -91,6 +91,29 @@ class PageTest {
     }
 
     @Test
+    void foldsALongReasonBetweenTwoWords() {
+        String reason = "its volume was replaced; ".repeat(4) + "it had counted 1234567890123 and more, as was seen";
+        PeersReport report = new PeersReport(
+                "visits",
+                1,
+                true,
+                0,
+                1,
+                1,
+                "app-0",
+                AT,
+                new PeersReport.Source(PeersReport.Kind.STATIC, PeersReport.Freshness.LIVE, null, null, null),
+                List.of(new Peer(
+                        "app-1", null, PeersReport.State.REPLACED, reason, 1L, AT, false, 1.0, null, 1L, null, null)));
+        try (Service service = Service.start(folder)) {
+            Matcher summary = Pattern.compile("<summary>(its [^<]*)…</summary>")
+                    .matcher(service.bean(Page.class).report(report));
+            assertThat(summary.find()).isTrue();
+            assertThat(reason).startsWith(summary.group(1)); // which ends with a space
+        }
+    }
+
+    @Test
     void explainsEveryStateAndLinksToRunbooksThatExist() {
         try (Service service = Service.start(folder)) {
             for (PeersReport.State state : PeersReport.State.values()) {

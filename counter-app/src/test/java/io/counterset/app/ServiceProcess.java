@@ -91,7 +91,8 @@ final class ServiceProcess implements AutoCloseable {
                     training.send("GET", "/");
                     training.send("POST", "/count", "Idempotency-Key", "training");
                     training.send("GET", "/peers");
-                    training.terminate();
+                    training.process().destroy();
+                    training.awaitExit(Duration.ofMinutes(3)); // writing the archive takes long on a busy machine
                 }
                 made.toFile().deleteOnExit();
                 made.resolve("classes.jsa").toFile().deleteOnExit();
