@@ -55,7 +55,7 @@ public final class Application {
         this.server = server;
     }
 
-    private static final String HELP = """
+    static final String HELP = """
             Counterset: durable counters over HTTP.
 
             java -jar counter-app.jar             serves http://localhost:8080 until it is told to stop

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import ch.qos.logback.classic.Logger;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
+import io.micronaut.http.server.HttpServerConfiguration;
 import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -56,6 +57,16 @@ class ConnectionsTest extends ServiceTest {
             assertThat(last[0])
                     .as("requests served to a client that reads nothing")
                     .isLessThan(sent * 3 / 4);
+            Connections connections = service.bean(Connections.class);
+            int open = connections.open();
+            connections.checkTimesIn(Connections.STALL_SECONDS - 2);
+            assertThat(connections.open()).isEqualTo(open);
+            connections.checkTimesIn(Connections.STALL_SECONDS + 2);
+            Awaitility.await()
+                    .atMost(Duration.ofSeconds(30))
+                    .untilAsserted(() -> assertThat(connections.open())
+                            .as("answers that are left unread end the connection")
+                            .isLessThan(open));
             raw.reset();
             writer.join();
         }
@@ -153,6 +164,19 @@ class ConnectionsTest extends ServiceTest {
             assertThat(small.bean(Refusals.class).closedConnections()).isGreaterThanOrEqualTo(44);
         } finally {
             idle.forEach(Raw::close);
+        }
+    }
+
+    @Test
+    void anIdleConnectionIsClosedAfterItsTimeout(@TempDir Path fresh) throws Exception {
+        assertThat(service.bean(HttpServerConfiguration.class).getIdleTimeout())
+                .as("longer than load balancers keep a connection")
+                .isEqualTo(Duration.ofSeconds(620));
+        try (Service hasty = Service.start(fresh, "micronaut.server.idle-timeout", "1s");
+                Raw raw = new Raw(hasty.port())) {
+            assertThat(raw.sendLines("GET /count HTTP/1.1\nHost: h\n\n").readToEnd())
+                    .as("ends, with the one answer")
+                    .startsWith("HTTP/1.1 200 ");
         }
     }
 

@@ -23,16 +23,56 @@ class FullDiskIT {
     @TempDir(cleanup = CleanupMode.ON_SUCCESS)
     private Path folder;
 
+    private interface OnDisk {
+        void run(Path disk) throws Exception;
+    }
+
     @Test
     void refusesWhatNeedsRoomAndGoesOnOnceThereIsSome() throws Exception {
+        onSmallDisk(this::fillAndFree);
+    }
+
+    @Test
+    void startsOnAFullDiskForReadingAndAcceptsIncrementsOnceThereIsRoom() throws Exception {
+        onSmallDisk(this::startOnFull);
+    }
+
+    private void onSmallDisk(OnDisk test) throws Exception {
         Path disk = Files.createDirectory(folder.resolve("disk"));
         assumeTrue(
                 run("mount", "-t", "tmpfs", "-o", "size=96m", "counterset-test", disk.toString()),
                 "this user may not mount: the full disk is not tested");
         try {
-            fillAndFree(disk);
+            test.run(disk);
         } finally {
             assertThat(run("umount", "--lazy", disk.toString())).isTrue();
+        }
+    }
+
+    private void startOnFull(Path disk) throws Exception {
+        Map<String, String> environment = Map.of("COUNTER_DIRECTORY", "disk/data");
+        try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
+            service.send("POST", "/count?by=7");
+            service.kill();
+        }
+        Path filler = disk.resolve("filler");
+        fill(filler);
+        try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
+            assertThat(service.count()).isEqualTo(7);
+            HttpResponse<String> refused = service.send("POST", "/count");
+            Service.assertProblem(refused, 507, "store-full", "not-applied");
+            assertThat(refused.headers().firstValue("Retry-After")).contains("10");
+            HttpResponse<String> ready = service.send("GET", "/health/readiness");
+            assertThat(ready.statusCode()).isEqualTo(503);
+            assertThat(ready.body()).contains("\"reason\":\"the disk has no room for the journal;");
+            assertThat(service.send("GET", "/health/liveness").statusCode()).isEqualTo(200);
+
+            Files.delete(filler);
+            Awaitility.await()
+                    .atMost(Duration.ofSeconds(60))
+                    .until(() -> service.send("GET", "/health/readiness").statusCode() == 200);
+            assertThat(service.send("POST", "/count", "Accept", "text/plain").body())
+                    .isEqualTo("8\n");
         }
     }
 

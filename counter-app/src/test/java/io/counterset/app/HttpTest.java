@@ -496,6 +496,25 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
+    void everyDetailOfHealthIsDocumented() throws Exception {
+        service.send("GET", "/peers");
+        String documented = Files.readString(Path.of("../docs/operations.md"));
+        for (String path : List.of("/health", "/health/liveness", "/health/readiness")) {
+            json(service.send("GET", path)).get("details").entries().forEach(indicator -> {
+                assertThat(documented).contains("| `" + indicator.getKey() + "` |");
+                JsonNode details = indicator.getValue().get("details");
+                if (details != null && details.isObject()) {
+                    details.entries()
+                            .forEach(detail -> assertThat(documented)
+                                    .as("%s of %s in %s", detail.getKey(), indicator.getKey(), path)
+                                    .containsPattern(
+                                            "(?m)^\\| `" + indicator.getKey() + "` .*`" + detail.getKey() + "`"));
+                }
+            });
+        }
+    }
+
+    @Test
     void onlyListedCountersAreMetrics(@TempDir Path fresh) {
         try (Service listed = Service.start(fresh, "counter.metrics.counters", "a, b")) {
             listed.bean(io.micrometer.core.instrument.MeterRegistry.class);
