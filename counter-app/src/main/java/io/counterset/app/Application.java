@@ -82,6 +82,17 @@ public final class Application {
               COUNTER_PEERS_SERVICE         the headless service, for kubernetes and dns
               COUNTER_PEERS_EXPECTED        how many replicas there should be, for dns and static
               COUNTER_PEERS_...             more about peers: docs/peers.md
+              COUNTER_TOKENS_WRITE          file of tokens that may add, one a line         everybody may
+              COUNTER_TOKENS_READ           file of tokens that may read                    everybody may
+              COUNTER_TOKENS_PEERS          file of the tokens of replicas
+              COUNTER_TLS_CERTIFICATE       file of the certificate, PEM                    plain HTTP
+              COUNTER_TLS_KEY               file of its private key, PEM
+              COUNTER_TLS_AUTHORITY         file of certificates that vouch for peers'      those of the JVM
+              COUNTER_TLS_PEER_NAME         the name in peers' certificates                 COUNTER_PEERS_SERVICE
+              COUNTER_RATE_LIMIT            requests a second from one address              any number
+              COUNTER_RATE_BURST            and at once, after a pause                      twice as many
+              COUNTER_RATE_ADDRESS          socket, forwarded or x-forwarded-for            socket
+              COUNTER_MANAGEMENT_PORT       where health and metrics are                    the port itself
               COUNTER_LOG_FORMAT            text or json                                    text
               COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
               MICRONAUT_SERVER_HOST         the address to listen on                        all
@@ -167,6 +178,7 @@ public final class Application {
 
     private static EmbeddedServer takePort(ApplicationContext context) {
         int port = context.getBean(CounterSettings.class).port();
+        int management = context.getBean(CounterSettings.class).managementPort();
         String host =
                 context.getProperty("micronaut.server.host", String.class).orElse(""); // a failed start forgets it
         try {
@@ -175,6 +187,11 @@ public final class Application {
             Throwable cause = e.getCause() == null ? e : e.getCause();
             boolean taken = cause instanceof BindException
                     && String.valueOf(cause.getMessage()).contains("in use");
+            if (taken && management > 0 && String.valueOf(e.getMessage()).endsWith(":" + management)) {
+                throw new IllegalArgumentException(
+                        CounterSettings.MANAGEMENT_PORT + ": " + management + " cannot be used: " + cause.getMessage(),
+                        e);
+            }
             throw new IllegalArgumentException(
                     host.isEmpty() || taken
                             ? "micronaut.server.port: " + port + " cannot be used: " + cause.getMessage()

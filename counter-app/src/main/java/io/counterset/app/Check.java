@@ -1,8 +1,11 @@
 package io.counterset.app;
 
+import static java.util.Objects.requireNonNull;
+
 import io.micronaut.json.JsonMapper;
 import io.micronaut.json.tree.JsonNode;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.PrintStream;
 import java.net.URI;
 import java.net.URLEncoder;
@@ -10,9 +13,18 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
+import java.util.stream.Stream;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,20 +34,20 @@ import org.jspecify.annotations.Nullable;
  */
 final class Check {
 
-    static final String USAGE = "check URL [--counter NAME] [--expected REPLICAS] [--timeout SECONDS]";
+    static final String USAGE = "check URL [--counter NAME] [--expected REPLICAS] [--timeout SECONDS]"
+            + " [--token-file FILE] [--authority FILE]";
 
     private static final Duration REQUEST_TIMEOUT = Duration.ofSeconds(10);
 
-    private final HttpClient client = HttpClient.newBuilder()
-            .connectTimeout(REQUEST_TIMEOUT)
-            .version(HttpClient.Version.HTTP_1_1)
-            .build();
     private final JsonMapper json = JsonMapper.createDefault();
     private final PrintStream out;
+    private @Nullable HttpClient client;
     private String url = "";
     private String counter = "check";
     private @Nullable Integer expected;
     private Duration timeout = Duration.ofSeconds(30);
+    private @Nullable String token;
+    private @Nullable Path authority;
     private long deadline;
 
     private Check(PrintStream out) {
@@ -93,12 +105,54 @@ final class Check {
             switch (argument) {
                 case "--counter" -> counter = arguments[i];
                 case "--expected" -> expected = number(argument, arguments[i]);
+                case "--token-file" -> token = token(Path.of(arguments[i]));
+                case "--authority" -> authority = Path.of(arguments[i]);
                 case "--timeout" -> timeout = Duration.ofSeconds(number(argument, arguments[i]));
                 default -> throw new IllegalArgumentException("unknown option " + argument);
             }
         }
+        client = client();
         if (!url.matches("https?://.+")) {
             throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
+        }
+    }
+
+    /** Returns the first token of a file, which has one a line. */
+    private static String token(Path file) {
+        try (Stream<String> lines = Files.lines(file)) {
+            return lines.map(String::strip)
+                    .filter(line -> !line.isEmpty())
+                    .findFirst()
+                    .orElseThrow(() -> new IllegalArgumentException("--token-file " + file + " has no token"));
+        } catch (IOException e) {
+            throw new IllegalArgumentException("--token-file cannot be read: " + e, e);
+        }
+    }
+
+    private HttpClient client() {
+        HttpClient.Builder builder =
+                HttpClient.newBuilder().connectTimeout(REQUEST_TIMEOUT).version(HttpClient.Version.HTTP_1_1);
+        return authority == null
+                ? builder.build()
+                : builder.sslContext(trusting(authority)).build();
+    }
+
+    /** Returns what trusts the certificates of a file in PEM, and no others. */
+    private static SSLContext trusting(Path file) {
+        try (InputStream in = Files.newInputStream(file)) {
+            KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+            trusted.load(null, null);
+            for (Certificate certificate :
+                    CertificateFactory.getInstance("X.509").generateCertificates(in)) {
+                trusted.setCertificateEntry("authority-" + trusted.size(), certificate);
+            }
+            TrustManagerFactory factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+            factory.init(trusted);
+            SSLContext context = SSLContext.getInstance("TLS");
+            context.init(null, factory.getTrustManagers(), null);
+            return context;
+        } catch (IOException | GeneralSecurityException e) {
+            throw new IllegalArgumentException("--authority must be a file of certificates in PEM: " + e, e);
         }
     }
 
@@ -197,7 +251,11 @@ final class Check {
                 if (instance != null) { // any other replica refuses instead of counting
                     request.header(Demanded.HEADER, Demanded.encode(instance));
                 }
-                HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+                if (token != null) {
+                    request.header("Authorization", "Bearer " + token);
+                }
+                HttpResponse<String> response =
+                        requireNonNull(client).send(request.build(), HttpResponse.BodyHandlers.ofString());
                 if (response.statusCode() == 200) {
                     JsonNode answer = json.readValue(response.body(), JsonNode.class);
                     if (answer != null && answer.isObject()) {

@@ -33,6 +33,7 @@ import io.netty.util.concurrent.Future;
 import jakarta.annotation.PreDestroy;
 import jakarta.inject.Singleton;
 import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
@@ -40,6 +41,7 @@ import java.util.ArrayDeque;
 import java.util.Date;
 import java.util.Iterator;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
@@ -47,6 +49,7 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import javax.net.ssl.SSLException;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -97,6 +100,8 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
     });
     private final int most;
     private final Refusals refusals;
+    private final @Nullable ServerTls tls;
+    private final int managementPort;
 
     /** Seconds since the start: precise enough for limits of seconds, and free to read for each request. */
     private volatile int now;
@@ -105,7 +110,9 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
     private volatile boolean draining;
 
-    Connections(CounterSettings settings, Refusals refusals) {
+    Connections(CounterSettings settings, Refusals refusals, Optional<ServerTls> tls) {
+        this.tls = tls.orElse(null);
+        this.managementPort = settings.managementPort();
         this.most = settings.maxConnections();
         this.refusals = refusals;
         ScheduledFuture<?> unused = timer.scheduleAtFixedRate(this::tick, 1, 1, TimeUnit.SECONDS);
@@ -239,6 +246,11 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 if (pipeline.get(ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC) != null) {
                     pipeline.addBefore(
                             ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC, "counterset-bytes", connection.bytes);
+                }
+                if (tls != null
+                        && !(channel.localAddress() instanceof InetSocketAddress local
+                                && local.getPort() == managementPort)) {
+                    pipeline.addFirst(ChannelPipelineCustomizer.HANDLER_SSL, tls.handler(channel.alloc()));
                 }
             }
         }
@@ -501,7 +513,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
         @Override
         public void exceptionCaught(ChannelHandlerContext context, Throwable cause) throws Exception {
-            if (cause instanceof IOException) {
+            if (cause instanceof IOException || cause.getCause() instanceof SSLException) {
                 LOG.debug("a connection failed", cause); // the client's affair
                 closeNow();
             } else {

@@ -105,6 +105,7 @@ final class CountController {
     }
 
     @Get("/count")
+    @Right.Needed(Right.COUNT)
     @Operation(
             summary = "Returns the main counter's count on this replica",
             description = "Never counts. Plain text is the bare number.",
@@ -131,6 +132,7 @@ final class CountController {
     }
 
     @Get("/count/" + CounterName.SEGMENT)
+    @Right.Needed(Right.COUNT)
     @Operation(
             summary = "Returns a counter's count on this replica",
             description = "A counter that was never added to has the count 0.",

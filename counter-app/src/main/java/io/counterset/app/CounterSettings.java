@@ -35,6 +35,9 @@ import java.util.Set;
  * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
  * @param countFileAhead {@code counter.count-file-ahead}: which count to take when {@code count.txt} is ahead of the journal,
  *     {@code journal} or {@code file}; default {@code refuse}, which does not start
+ * @param rate {@code counter.rate-limit}, {@code .rate-burst} and {@code .rate-address}: how many requests a second a client may
+ *     send; default: any number
+ * @param managementPort {@code counter.management-port}: where health and metrics are, 1 to 65535; default 0: on the port itself
  * @param port {@code micronaut.server.port}: 1 to 65535, or 0 for any free one; default 8080
  */
 record CounterSettings(
@@ -49,7 +52,18 @@ record CounterSettings(
         long maxAmount,
         List<String> metrics,
         CountFileAhead countFileAhead,
+        Rate rate,
+        int managementPort,
         int port) {
+
+    /**
+     * How many requests a client address may send.
+     *
+     * @param limit a second; 0: any number
+     * @param burst at once, after a pause
+     * @param source where the address comes from
+     */
+    record Rate(int limit, int burst, RateLimit.Source source) {}
 
     /**
      * Which counters clients may create.
@@ -58,6 +72,9 @@ record CounterSettings(
      * @param names the only ones that clients may create; empty: any
      */
     record Create(int most, Set<String> names) {}
+
+    static final String RATE_LIMIT = "counter.rate-limit";
+    static final String MANAGEMENT_PORT = "counter.management-port";
 
     private static final int MAX_NAME_BYTES = 128;
 
@@ -75,6 +92,8 @@ record CounterSettings(
     static CounterSettings from(Settings settings) {
         Source source = new Source(settings);
         String name = source.name();
+        int port = (int) source.number("micronaut.server.port", 8080, 0, 65_535);
+        source.requireKey();
         return new CounterSettings(
                 settings.directory("counter.directory").orElse(Path.of("data")),
                 name,
@@ -87,7 +106,9 @@ record CounterSettings(
                 source.number("counter.max-amount", 1_000_000, 1, 1L << 62),
                 source.metrics(name),
                 source.countFileAhead(),
-                (int) source.number("micronaut.server.port", 8080, 0, 65_535));
+                source.rate(),
+                source.managementPort(port),
+                port);
     }
 
     /** Returns how many bytes the counters and keys that these settings allow may take while the store opens, by estimate. */
@@ -209,6 +230,41 @@ record CounterSettings(
                 case "file" -> CountFileAhead.TAKE_FILE;
                 default -> throw Settings.invalid("counter.count-file-ahead", text, "refuse, journal or file");
             };
+        }
+
+        /** A certificate is of use only with its key. */
+        void requireKey() {
+            boolean certificate = settings.text(ServerTls.CERTIFICATE).isPresent();
+            if (certificate != settings.text(ServerTls.KEY).isPresent()) {
+                throw Settings.invalid(
+                        certificate ? ServerTls.KEY : ServerTls.CERTIFICATE,
+                        "",
+                        "the path of a file, since " + (certificate ? ServerTls.CERTIFICATE : ServerTls.KEY)
+                                + " is set");
+            }
+        }
+
+        Rate rate() {
+            int limit = (int) number(RATE_LIMIT, 0, 1, 1_000_000);
+            int burst = (int) number("counter.rate-burst", Math.max(1, 2L * limit), 1, 1_000_000);
+            String address = settings.text("counter.rate-address").orElse("socket");
+            RateLimit.Source source = switch (address) {
+                case "socket" -> RateLimit.Source.SOCKET;
+                case "forwarded" -> RateLimit.Source.FORWARDED;
+                case "x-forwarded-for" -> RateLimit.Source.X_FORWARDED_FOR;
+                default ->
+                    throw Settings.invalid("counter.rate-address", address, "socket, forwarded or x-forwarded-for");
+            };
+            return new Rate(limit, burst, source);
+        }
+
+        int managementPort(int port) {
+            int management = (int) number(MANAGEMENT_PORT, 0, 1, 65_535);
+            if (management > 0 && management == port) {
+                throw Settings.invalid(
+                        MANAGEMENT_PORT, Integer.toString(port), "another port than micronaut.server.port");
+            }
+            return management;
         }
 
         IdempotencyWindow idempotency() {

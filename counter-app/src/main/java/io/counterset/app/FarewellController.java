@@ -31,6 +31,7 @@ final class FarewellController {
     }
 
     @Get("/peers/farewell/" + CounterName.SEGMENT)
+    @Right.Needed(Right.PEERS)
     @Operation(
             summary = "Hears from a replica that it is stopping and counts no more",
             description =

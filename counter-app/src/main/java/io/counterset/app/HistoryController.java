@@ -67,6 +67,7 @@ final class HistoryController {
             List<History.Bucket> buckets) {}
 
     @Get("/history")
+    @Right.Needed(Right.COUNT)
     @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_CSV, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL
     }) // Negotiation chooses
     @Operation(

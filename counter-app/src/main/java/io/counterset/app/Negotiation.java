@@ -45,6 +45,12 @@ final class Negotiation {
         return best;
     }
 
+    /** Returns whether a person sees the answer: a browser asks for a page. */
+    static boolean prefersHtml(HttpRequest<?> request) {
+        List<MediaType> accepted = request.getHeaders().accept();
+        return quality(HTML, accepted) > quality(JSON, accepted);
+    }
+
     /** Returns an answer of that type, which is never to be shown again as if it were new. */
     static MutableHttpResponse<?> fresh(MediaType type, Object body) {
         return HttpResponse.ok(body)

@@ -35,6 +35,7 @@ final class OpenApiController {
     }
 
     @Get("/openapi.yml")
+    @Right.Needed(Right.NOTHING)
     @Produces(MediaType.ALL)
     HttpResponse<String> description() {
         return HttpResponse.ok(description).contentType(new MediaType("application/yaml"));

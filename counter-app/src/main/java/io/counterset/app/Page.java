@@ -155,6 +155,20 @@ final class Page {
                 + escaped(problem.title()) + ".</p>";
     }
 
+    /** Returns the page of a browser that is not let in. */
+    static String problem(Problem.Type type) {
+        return """
+                <!DOCTYPE html>
+                <html lang="en">
+                <meta charset="utf-8">
+                <meta name="viewport" content="width=device-width">
+                <title>%1$s</title>
+                <h1>%1$s</h1>
+                <p>Reload the page. When the browser asks for a user name and a password, leave the user name empty and give a token
+                as the password.</p>
+                """.formatted(escaped(type.title()));
+    }
+
     // ---- the report ----
 
     private static String pendingReport() {

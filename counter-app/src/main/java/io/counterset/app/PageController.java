@@ -39,6 +39,7 @@ final class PageController {
     private final History history;
     private final Histories histories;
     private final Refusals refusals;
+    private final Tokens tokens;
 
     PageController(
             CounterStore store,
@@ -47,9 +48,11 @@ final class PageController {
             Page page,
             History history,
             Histories histories,
-            Refusals refusals) {
+            Refusals refusals,
+            Tokens tokens) {
         this.histories = histories;
         this.refusals = refusals;
+        this.tokens = tokens;
         this.history = history;
         this.peers = peers;
         this.page = page;
@@ -90,7 +93,13 @@ final class PageController {
         boolean html = type.equals(Negotiation.HTML);
         if (!Visits.isVisit(request)) {
             return html
-                    ? page(request, counter.value(), false, null)
+                    ? page(request, counter.value(), false)
+                    : CompletableFuture.completedFuture(show(type, counter.value()));
+        }
+        if (tokens.check(request, Right.WRITE) != Tokens.Verdict.ALLOWED) { // a visit is an increment
+            Problem unpermitted = Problem.of(Problem.Type.TOKEN_REQUIRED, null);
+            return html
+                    ? page(request, counter.value(), false, HttpStatus.OK.getCode(), unpermitted)
                     : CompletableFuture.completedFuture(show(type, counter.value()));
         }
         CompletionStage<Long> visit = counter.addAsync(1);
@@ -102,9 +111,8 @@ final class PageController {
                     CountController.eventLoop(request));
         }
         return visit.handleAsync(
-                        (total, failure) -> failure == null
-                                ? page(request, total, true, null)
-                                : refuse(request, Problem.ofAdd(failure)),
+                        (total, failure) ->
+                                failure == null ? page(request, total, true) : refuse(request, Problem.ofAdd(failure)),
                         CountController.eventLoop(request))
                 .thenCompose(page -> page);
     }
@@ -112,7 +120,7 @@ final class PageController {
     /** Answers with the page, which says why the visit was not counted. The filter that counts problems sees none there. */
     private CompletionStage<HttpResponse<?>> refuse(HttpRequest<?> request, Problem problem) {
         refusals.count(problem.type());
-        return page(request, counter.value(), false, problem);
+        return page(request, counter.value(), false, problem.status(), problem);
     }
 
     private HttpResponse<?> show(MediaType type, long count) {
@@ -122,12 +130,16 @@ final class PageController {
         return Negotiation.fresh(type, replica.count(counter.name(), count));
     }
 
+    private CompletionStage<HttpResponse<?>> page(HttpRequest<?> request, long count, boolean counted) {
+        return page(request, count, counted, HttpStatus.OK.getCode(), null);
+    }
+
     /**
      * Answers with the page. It waits only briefly for other replicas, then shows what was last known of them; its script
      * catches up. Rendering happens on the connection's event loop, never on the JVM's timer thread.
      */
     private CompletionStage<HttpResponse<?>> page(
-            HttpRequest<?> request, long count, boolean counted, @Nullable Problem problem) {
+            HttpRequest<?> request, long count, boolean counted, int status, @Nullable Problem problem) {
         CompletableFuture<Optional<PeersReport>> report = briefly(peers.report());
         CompletableFuture<Optional<List<Histories.Report>>> all = briefly(histories.all());
         return report.thenCombineAsync(
@@ -142,7 +154,7 @@ final class PageController {
                                         grown.or(histories::latest)
                                                 .map(page::histories)
                                                 .orElseGet(() -> page.history(history))))
-                        .status(problem == null ? HttpStatus.OK.getCode() : problem.status())
+                        .status(status)
                         .header("Content-Security-Policy", page.contentSecurityPolicy())
                         .header("X-Content-Type-Options", "nosniff")
                         .header("Referrer-Policy", "no-referrer"),

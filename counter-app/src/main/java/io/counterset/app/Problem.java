@@ -71,6 +71,8 @@ record Problem(
         BAD_COUNTER_NAME("bad-counter-name", 400, "Invalid counter name"),
         BAD_IDEMPOTENCY_KEY("bad-idempotency-key", 400, "Invalid idempotency key"),
         BAD_PAGE("bad-page", 400, "Invalid page"),
+        TOKEN_REQUIRED("token-required", 401, "A token is required"),
+        TOKEN_INSUFFICIENT("token-insufficient", 403, "The token does not allow this"),
         CROSS_ORIGIN("cross-origin", 403, "Cross-origin request refused"),
         COUNTER_NOT_LISTED("counter-not-listed", 403, "Clients may not create this counter"),
         NOT_FOUND("not-found", 404, "Not found"),
@@ -84,6 +86,7 @@ record Problem(
         BODY_NOT_TAKEN("body-not-taken", 415, "This request takes no body"),
         MISDIRECTED("misdirected", 421, "Another replica was demanded"),
         KEY_REUSED("idempotency-key-reused", 422, "The idempotency key was used for another increment"),
+        TOO_MANY_REQUESTS("too-many-requests", 429, "Too many requests from this address", 1),
         HEADERS_TOO_LARGE("headers-too-large", 431, "The headers are too large"),
         OUTCOME_UNKNOWN("outcome-unknown", 500, "The increment may or may not have been counted"),
         INTERNAL_ERROR("internal-error", 500, "Internal error"),
@@ -244,6 +247,12 @@ record Problem(
         }
         if (type == Type.MISDIRECTED) { // a retry on another connection may reach another replica
             response.header(HttpHeaders.CONNECTION, "close");
+        }
+        if (type == Type.TOKEN_REQUIRED) { // browsers ask their users for the second kind, and go on asking for it
+            response.header(HttpHeaders.WWW_AUTHENTICATE, "Bearer realm=\"counterset\"")
+                    .header(HttpHeaders.WWW_AUTHENTICATE, "Basic realm=\"counterset\", charset=\"UTF-8\"");
+        } else if (type == Type.TOKEN_INSUFFICIENT) {
+            response.header(HttpHeaders.WWW_AUTHENTICATE, "Bearer realm=\"counterset\", error=\"insufficient_scope\"");
         }
         return response.status(status)
                 .header(HttpHeaders.CACHE_CONTROL, "no-store")

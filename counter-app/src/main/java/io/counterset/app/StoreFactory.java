@@ -10,6 +10,7 @@ import io.micronaut.context.annotation.Factory;
 import io.micronaut.http.server.HttpServerConfiguration;
 import io.micronaut.http.server.netty.configuration.NettyHttpServerConfiguration;
 import jakarta.inject.Singleton;
+import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -36,7 +37,12 @@ final class StoreFactory {
      */
     @Context
     @Bean(preDestroy = "close")
-    CounterStore store(CounterSettings settings, PeersSettings peers, NettyHttpServerConfiguration server) {
+    CounterStore store(
+            CounterSettings settings,
+            PeersSettings peers,
+            Tokens tokens,
+            Optional<ServerTls> tls,
+            NettyHttpServerConfiguration server) {
         long heap = Runtime.getRuntime().maxMemory();
         long forStore = Math.max(heap - HEAP_OF_THE_REST, heap / 2);
         long mostBytes = settings.mostBytes();

@@ -16,6 +16,7 @@ import io.prometheus.metrics.model.snapshots.HistogramSnapshot.HistogramDataPoin
 import io.prometheus.metrics.model.snapshots.MetricSnapshot;
 import jakarta.inject.Singleton;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.ToDoubleFunction;
 
 /** The store's figures as metrics. They are read when somebody asks for them, and cost nothing while counting. */
@@ -27,6 +28,7 @@ final class StoreMetrics implements MeterBinder {
     private final History history;
     private final Refusals refusals;
     private final Connections connections;
+    private final Optional<ServerTls> tls;
     private final BeanProvider<PrometheusMeterRegistry> prometheus;
 
     StoreMetrics(
@@ -35,10 +37,12 @@ final class StoreMetrics implements MeterBinder {
             History history,
             Refusals refusals,
             Connections connections,
+            Optional<ServerTls> tls,
             BeanProvider<PrometheusMeterRegistry> prometheus) {
         this.history = history;
         this.refusals = refusals;
         this.connections = connections;
+        this.tls = tls;
         this.prometheus = prometheus;
         this.store = store;
         this.settings = settings;
@@ -115,6 +119,12 @@ final class StoreMetrics implements MeterBinder {
                 .register(registry);
         FunctionCounter.builder("counterset.connections.closed", refusals, Refusals::closedConnections)
                 .description("Connections that were closed to make room for others")
+                .register(registry);
+        Gauge.builder(
+                        "counterset.certificate.expires.seconds",
+                        () -> tls.map(t -> (double) t.expires().getEpochSecond())
+                                .orElse(Double.NaN))
+                .description("When the certificate in use expires, in seconds since 1970; not a number without TLS")
                 .register(registry);
         Gauge.builder("counterset.build.info", () -> 1)
                 .description("The version that runs")

@@ -59,6 +59,7 @@ final class Visits {
 
     /** Asks crawlers to stay away: a page that counts its visitors has nothing to index. */
     @Get("/robots.txt")
+    @Right.Needed(Right.NOTHING)
     @Produces(MediaType.ALL)
     HttpResponse<String> robots() {
         return HttpResponse.ok("User-agent: *\nDisallow: /\n").contentType(Negotiation.TEXT);

@@ -44,8 +44,18 @@ final class Service implements AutoCloseable {
                 .deduceEnvironment(false)
                 .banner(false)
                 .properties(properties)
-                .start();
-        return new Service(context, context.getBean(EmbeddedServer.class).start());
+                .build();
+        boolean started = false;
+        try {
+            Service service = new Service(
+                    context, context.start().getBean(EmbeddedServer.class).start());
+            started = true;
+            return service;
+        } finally {
+            if (!started) {
+                context.close();
+            }
+        }
     }
 
     /** Returns what every test sets. */

@@ -83,7 +83,8 @@ final class PeerClient implements AutoCloseable {
             Executor resolver,
             Lookup lookup,
             ScheduledExecutorService timer,
-            InstantSource clock) {
+            InstantSource clock,
+            PeerAccess access) {
         this.contextPath = contextPath;
         this.json = json;
         this.resolver = resolver;
@@ -93,7 +94,7 @@ final class PeerClient implements AutoCloseable {
         this.timeout = settings.timeout();
         this.deadline = settings.deadline();
         this.concurrency = settings.concurrency();
-        this.connections = new PeerConnections(timeout);
+        this.connections = new PeerConnections(timeout, access);
     }
 
     /** What came of asking one peer. */

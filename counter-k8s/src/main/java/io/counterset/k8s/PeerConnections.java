@@ -29,6 +29,7 @@ import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.handler.ssl.SslHandler;
 import io.netty.util.concurrent.DefaultThreadFactory;
 import io.netty.util.concurrent.Future;
 import java.io.ByteArrayOutputStream;
@@ -78,6 +79,7 @@ final class PeerConnections implements AutoCloseable {
             1, new DefaultThreadFactory("counterset-peers-http", true), NioIoHandler.newFactory());
     private final EventLoop loop = (EventLoop) threads.next();
     private final int connectMillis;
+    private final PeerAccess access;
 
     /** The idle connections by address, the one used last first; used by the loop's thread alone. */
     private final Map<InetSocketAddress, Deque<Connection>> idle = new HashMap<>();
@@ -85,7 +87,8 @@ final class PeerConnections implements AutoCloseable {
     private boolean sweeping;
 
     /** @param connectTimeout how long a connection may take to be made */
-    PeerConnections(Duration connectTimeout) {
+    PeerConnections(Duration connectTimeout, PeerAccess access) {
+        this.access = access;
         this.connectMillis = (int) connectTimeout.toMillis();
     }
 
@@ -209,6 +212,12 @@ final class PeerConnections implements AutoCloseable {
                                 .setMaxInitialLineLength(MOST_HEADER_BYTES)
                                 .setMaxHeaderSize(MOST_HEADER_BYTES)
                                 .setMaxChunkSize(MOST_BYTES);
+                        SslHandler tls =
+                                access.handler(channel.alloc(), host(exchange.host), exchange.address.getPort());
+                        if (tls != null) {
+                            tls.setHandshakeTimeoutMillis(connectMillis);
+                            channel.pipeline().addLast(tls);
+                        }
                         channel.pipeline()
                                 .addLast(connection.meter, new HttpClientCodec(bounds, false, false), connection);
                     }
@@ -221,11 +230,17 @@ final class PeerConnections implements AutoCloseable {
             if (connection.exchange != exchange) {
                 connection.end(); // withdrawn meanwhile
             } else if (done.isSuccess()) {
-                connection.send(exchange);
+                connection.secure(exchange);
             } else {
                 connection.fail(notConnected(done.cause()));
             }
         });
+    }
+
+    /** The host of {@code host:port} or {@code [ipv6]:port}. */
+    private static String host(String address) {
+        String host = address.substring(0, address.lastIndexOf(':'));
+        return host.startsWith("[") ? host.substring(1, host.length() - 1) : host;
     }
 
     private static String notConnected(Throwable cause) {
@@ -263,12 +278,34 @@ final class PeerConnections implements AutoCloseable {
             this.address = address;
         }
 
+        /** Sends the request once the connection is secure, if it is to be. */
+        void secure(Exchange next) {
+            SslHandler tls = channel == null ? null : channel.pipeline().get(SslHandler.class);
+            if (tls == null) {
+                send(next);
+                return;
+            }
+            Future<Channel> unused = tls.handshakeFuture().addListener(done -> {
+                if (exchange != next) {
+                    end(); // withdrawn meanwhile
+                } else if (done.isSuccess()) {
+                    send(next);
+                } else {
+                    fail(PeerAccess.reason(done.cause()));
+                }
+            });
+        }
+
         void send(Exchange next) {
             exchange = next;
             next.connection = this;
             HttpRequest request =
                     new DefaultFullHttpRequest(HttpVersion.HTTP_1_1, HttpMethod.GET, next.path, Unpooled.EMPTY_BUFFER);
             request.headers().set(HttpHeaderNames.HOST, next.host).set(HttpHeaderNames.ACCEPT, "application/json");
+            String authorization = access.authorization();
+            if (authorization != null) {
+                request.headers().set(HttpHeaderNames.AUTHORIZATION, authorization);
+            }
             if (channel != null) {
                 ChannelFuture unused = channel.writeAndFlush(request).addListener(done -> {
                     if (!done.isSuccess()) {

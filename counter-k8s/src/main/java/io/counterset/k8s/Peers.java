@@ -105,8 +105,8 @@ public final class Peers implements AutoCloseable {
     private volatile @Nullable PeersReport latest;
 
     @Inject
-    Peers(Replica replica, PeersSettings settings, PeerSource source, JsonMapper json) {
-        this(replica, settings, source, json, CLOCK, INTERVAL);
+    Peers(Replica replica, PeersSettings settings, PeerSource source, PeerAccess access, JsonMapper json) {
+        this(replica, settings, source, access, json, CLOCK, INTERVAL);
     }
 
     /** For tests, which cannot wait as long and must know the time. */
@@ -114,6 +114,7 @@ public final class Peers implements AutoCloseable {
             Replica replica,
             PeersSettings settings,
             PeerSource source,
+            PeerAccess access,
             JsonMapper json,
             InstantSource clock,
             Duration interval) {
@@ -134,7 +135,8 @@ public final class Peers implements AutoCloseable {
                 settings.lossShown(),
                 PeersSettings.MOST_PEERS,
                 MOST_COUNTS);
-        client = new PeerClient(settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock);
+        client = new PeerClient(
+                settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock, access);
     }
 
     /** Begins to find peers and, every now and then, to ask them; called by the context. */

@@ -27,8 +27,15 @@ final class PeersFactory {
         return new Settings(properties);
     }
 
+    /** With the files that settings name: one that cannot be used is found before anything is written, as a bad setting is. */
     @Singleton
-    PeersSettings peersSettings(Settings settings) {
+    PeerAccess access(Settings settings, MountedFiles files) {
+        return PeerAccess.from(
+                settings, files, settings.text("counter.peers.service").orElse(null));
+    }
+
+    @Singleton
+    PeersSettings peersSettings(Settings settings, PeerAccess access) {
         return PeersSettings.from(settings);
     }
 

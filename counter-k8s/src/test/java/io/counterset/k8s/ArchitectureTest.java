@@ -25,7 +25,8 @@ class ArchitectureTest {
                         .filter(type -> !type.getSimpleName().startsWith("$")
                                 && !type.getName().contains("$"))
                         .map(JavaClass::getSimpleName))
-                .containsExactlyInAnyOrder("Peers", "PeersReport", "PeersSettings", "Replica", "Settings");
+                .containsExactlyInAnyOrder(
+                        "MountedFiles", "Peers", "PeersReport", "PeersSettings", "Replica", "Settings");
     }
 
     @Test

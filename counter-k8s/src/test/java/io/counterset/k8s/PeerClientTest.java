@@ -39,7 +39,8 @@ class PeerClientTest {
 
     private PeerClient client(Duration timeout, PeerClient.Lookup lookup) {
         PeersSettings settings = TestSettings.list().timeout(timeout).settings();
-        return new PeerClient(settings, "", LoopbackPeer.JSON, resolver, lookup, timer, InstantSource.system());
+        return new PeerClient(
+                settings, "", LoopbackPeer.JSON, resolver, lookup, timer, InstantSource.system(), PeerAccess.OPEN);
     }
 
     private static Answer ask(PeerClient client, String address) {

@@ -79,7 +79,7 @@ record TestSettings(
     }
 
     Peers open(Replica replica, PeerSource source, InstantSource clock, Duration interval) {
-        Peers peers = new Peers(replica, settings(), source, LoopbackPeer.JSON, clock, interval);
+        Peers peers = new Peers(replica, settings(), source, PeerAccess.OPEN, LoopbackPeer.JSON, clock, interval);
         peers.start();
         return peers;
     }

@@ -1,0 +1,130 @@
+package io.counterset.app;
+
+import io.counterset.k8s.MountedFiles;
+import io.counterset.k8s.Settings;
+import io.micronaut.http.HttpHeaders;
+import io.micronaut.http.HttpRequest;
+import jakarta.inject.Singleton;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.util.Base64;
+import java.util.List;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tokens that clients present: which ones there are, and what each opens. A kind of token that is not configured protects
+ * nothing. Thread-safe; does not block.
+ */
+@Singleton
+final class Tokens {
+
+    static final String WRITE = "counter.tokens.write";
+    static final String READ = "counter.tokens.read";
+    static final String PEERS = "counter.tokens.peers";
+
+    private static final String BEARER = "bearer ";
+    private static final String BASIC = "basic ";
+
+    private final @Nullable Supplier<List<String>> write;
+    private final @Nullable Supplier<List<String>> read;
+    private final @Nullable Supplier<List<String>> peers;
+
+    /** What is to become of a request. */
+    enum Verdict {
+        /** It may. */
+        ALLOWED,
+        /** It has no token, or one that this replica does not know. */
+        UNKNOWN,
+        /** Its token opens other things. */
+        INSUFFICIENT
+    }
+
+    /** @throws IllegalArgumentException if a file cannot be used, or if files are missing that make sense only together */
+    Tokens(Settings settings, MountedFiles files) {
+        write = files.tokens(WRITE).orElse(null);
+        read = files.tokens(READ).orElse(null);
+        peers = files.tokens(PEERS).orElse(null);
+        if (read != null && write == null) {
+            throw Settings.invalid(
+                    WRITE, "", "a file of tokens, since " + READ + " is set: whoever adds reads the count");
+        }
+        if (read != null && peers == null) {
+            throw Settings.invalid(PEERS, "", "a file of tokens, since " + READ + " is set: peers read counts, too");
+        }
+    }
+
+    /** Returns whether the request may do what the right allows. */
+    Verdict check(HttpRequest<?> request, Right right) {
+        if (isOpen(right)) {
+            return Verdict.ALLOWED;
+        }
+        byte[] token = presented(request);
+        if (token == null) {
+            return Verdict.UNKNOWN;
+        }
+        // All of them, in any case: how long it takes tells nothing.
+        boolean isWrite = isAmong(write, token);
+        boolean isRead = isAmong(read, token);
+        boolean isPeers = isAmong(peers, token);
+        boolean opens = switch (right) {
+            case NOTHING -> true;
+            case COUNT -> isWrite || isRead || isPeers;
+            case READ -> isWrite || isRead;
+            case WRITE -> isWrite;
+            case PEERS -> isPeers;
+        };
+        if (opens) {
+            return Verdict.ALLOWED;
+        }
+        return isWrite || isRead || isPeers ? Verdict.INSUFFICIENT : Verdict.UNKNOWN;
+    }
+
+    /** Returns whether a replica sent the request: it has a peers' token. */
+    boolean isPeer(HttpRequest<?> request) {
+        byte[] token = peers == null ? null : presented(request);
+        return token != null && isAmong(peers, token);
+    }
+
+    private boolean isOpen(Right right) {
+        return switch (right) {
+            case NOTHING -> true;
+            case COUNT, READ -> read == null;
+            case WRITE -> write == null;
+            case PEERS -> peers == null;
+        };
+    }
+
+    private static boolean isAmong(@Nullable Supplier<List<String>> tokens, byte[] presented) {
+        boolean found = false;
+        if (tokens != null) {
+            for (String token : tokens.get()) {
+                found |= MessageDigest.isEqual(presented, token.getBytes(StandardCharsets.ISO_8859_1));
+            }
+        }
+        return found;
+    }
+
+    /** Returns the token of a request, also as the password that a browser asks its user for; or null. */
+    private static byte @Nullable [] presented(HttpRequest<?> request) {
+        List<String> headers = request.getHeaders().getAll(HttpHeaders.AUTHORIZATION);
+        if (headers.size() != 1) {
+            return null;
+        }
+        String header = headers.get(0);
+        if (header.regionMatches(true, 0, BEARER, 0, BEARER.length())) {
+            return header.substring(BEARER.length()).strip().getBytes(StandardCharsets.UTF_8);
+        } else if (header.regionMatches(true, 0, BASIC, 0, BASIC.length())) {
+            try {
+                String pair = new String(
+                        Base64.getDecoder()
+                                .decode(header.substring(BASIC.length()).strip()),
+                        StandardCharsets.UTF_8);
+                return pair.substring(pair.indexOf(':') + 1).getBytes(StandardCharsets.UTF_8);
+            } catch (IllegalArgumentException e) {
+                return null;
+            }
+        }
+        return null;
+    }
+}
