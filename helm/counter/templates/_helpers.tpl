@@ -4,7 +4,7 @@ read its fields. Helm itself drops a null only where there is a default. Every t
 */}}
 {{- define "counter.prepare" -}}
 {{- include "counter.withoutNull" .Values -}}
-{{- range $path := list "global" "image" "counter" "counter.idempotency" "peers" "metrics" "log" "jvm" "service" "service.sessionAffinityConfig" "persistentVolumeClaimRetentionPolicy" "statefulSet" "headlessService" "servicePerReplica" "ingressPerReplica" "persistence" "persistence.emptyDir" "resources" "startupProbe" "readinessProbe" "livenessProbe" "lifecycle" "podSecurityContext" "containerSecurityContext" "volumePermissions" "serviceAccount" "rbac" "podDisruptionBudget" "networkPolicy" "networkPolicy.apiServer" "affinity" "updateStrategy" "updateStrategy.rollingUpdate" "ingress" "httpRoute" "serviceMonitor" "podMonitor" "prometheusRule" "prometheusRule.alerts" "grafanaDashboard" "tests" -}}
+{{- range $path := list "global" "image" "counter" "counter.idempotency" "peers" "metrics" "log" "jvm" "service" "auth" "tls" "tls.certificate" "tls.certificate.issuerRef" "rateLimit" "service.sessionAffinityConfig" "persistentVolumeClaimRetentionPolicy" "statefulSet" "headlessService" "servicePerReplica" "ingressPerReplica" "persistence" "persistence.emptyDir" "resources" "startupProbe" "readinessProbe" "livenessProbe" "lifecycle" "podSecurityContext" "containerSecurityContext" "volumePermissions" "serviceAccount" "rbac" "podDisruptionBudget" "networkPolicy" "networkPolicy.apiServer" "affinity" "updateStrategy" "updateStrategy.rollingUpdate" "ingress" "httpRoute" "serviceMonitor" "podMonitor" "prometheusRule" "prometheusRule.alerts" "grafanaDashboard" "tests" -}}
   {{- $map := $.Values -}}
   {{- range $key := splitList "." $path -}}
     {{- if not (hasKey $map $key) }}{{ $_ := set $map $key dict }}{{ end -}}
@@ -71,6 +71,54 @@ label, and a label takes 63. A longer name is cut, and a hash of the whole keeps
 
 {{- define "counter.port" -}}
 {{ .Values.containerPort | default 8080 | int }}
+{{- end }}
+
+{{/* The port that has health and metrics. */}}
+{{- define "counter.managementPortName" -}}
+{{ ternary "management" "http" (not (empty .Values.managementPort)) }}
+{{- end }}
+
+{{- define "counter.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tls.enabled)) }}
+{{- end }}
+
+{{/* The Secret with the certificate, whoever makes it. */}}
+{{- define "counter.tlsSecretName" -}}
+{{ .Values.tls.existingSecret | default (printf "%s-tls" (include "counter.fullname" .)) }}
+{{- end }}
+
+{{/* Where the Secrets are mounted, in the replicas and in the pod of "helm test". */}}
+{{- define "counter.tokensPath" -}}
+/etc/counter/tokens
+{{- end }}
+{{- define "counter.tlsPath" -}}
+/etc/counter/tls
+{{- end }}
+
+{{/* Whole folders, not single files: Kubernetes renews those when the Secret changes, and the service reads them again. */}}
+{{- define "counter.secretMounts" -}}
+{{- if .Values.auth.existingSecret }}
+- name: tokens
+  mountPath: {{ include "counter.tokensPath" . }}
+  readOnly: true
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: tls
+  mountPath: {{ include "counter.tlsPath" . }}
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- define "counter.secretVolumes" -}}
+{{- with .Values.auth.existingSecret }}
+- name: tokens
+  secret:
+    secretName: {{ . | quote }}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "counter.tlsSecretName" . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "counter.servicePort" -}}
@@ -167,11 +215,13 @@ annotations:
 {{- toYaml $kept -}}
 {{- end }}
 
-{{/* A probe, of: path and the values of the probe. */}}
+{{/* A probe, of: root, path and the values of the probe. */}}
 {{- define "counter.probe" -}}
 {{- $probe := include "counter.withoutEmpty" (omit .probe "enabled") | fromYaml -}}
 {{- if not (or $probe.httpGet $probe.exec $probe.tcpSocket $probe.grpc) -}}
-  {{- $_ := set $probe "httpGet" (dict "path" .path "port" "http") -}}
+  {{- $get := dict "path" .path "port" (include "counter.managementPortName" .root) -}}
+  {{- if and .root.Values.tls.enabled (not .root.Values.managementPort) }}{{ $_ := set $get "scheme" "HTTPS" }}{{ end -}}
+  {{- $_ := set $probe "httpGet" $get -}}
 {{- end -}}
 {{- toYaml $probe -}}
 {{- end }}
@@ -261,6 +311,9 @@ settings back with the image.
   "COUNTER_CREATE" (ternary (join "," .Values.counter.create) .Values.counter.create (kindIs "slice" .Values.counter.create))
   "COUNTER_MAX_AMOUNT" .Values.counter.maxAmount
   "COUNTER_MAX_CONNECTIONS" .Values.counter.maxConnections
+  "COUNTER_RATE_LIMIT" (.Values.rateLimit.requestsPerSecond | default "")
+  "COUNTER_RATE_BURST" (ternary .Values.rateLimit.burst "" (and (not (empty .Values.rateLimit.requestsPerSecond)) (not (empty .Values.rateLimit.burst))))
+  "COUNTER_RATE_ADDRESS" (ternary .Values.rateLimit.address "" (not (empty .Values.rateLimit.requestsPerSecond)))
   "COUNTER_COUNT_FILE_AHEAD" .Values.counter.countFileAhead
   "COUNTER_PEERS_TIMEOUT" .Values.peers.timeout
   "COUNTER_PEERS_DEADLINE" .Values.peers.deadline
@@ -316,6 +369,28 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: C.UTF-8
 - name: MICRONAUT_SERVER_PORT
   value: {{ include "counter.port" . | quote }}
+{{- with .Values.managementPort }}
+- name: COUNTER_MANAGEMENT_PORT
+  value: {{ int . | quote }}
+{{- end }}
+{{- if .Values.auth.existingSecret }}
+{{- range $right := ternary (list "write" "peers" "read") (list "write" "peers") (not (empty .Values.auth.protectReads)) }}
+- name: {{ printf "COUNTER_TOKENS_%s" (upper $right) }}
+  value: {{ printf "%s/%s" (include "counter.tokensPath" $) $right | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: COUNTER_TLS_CERTIFICATE
+  value: {{ printf "%s/tls.crt" (include "counter.tlsPath" .) | quote }}
+- name: COUNTER_TLS_KEY
+  value: {{ printf "%s/tls.key" (include "counter.tlsPath" .) | quote }}
+{{- with .Values.tls.authorityKey }}
+- name: COUNTER_TLS_AUTHORITY
+  value: {{ printf "%s/%s" (include "counter.tlsPath" $) . | quote }}
+{{- end }}
+- name: COUNTER_TLS_PEER_NAME
+  value: {{ .Values.tls.peerName | default (include "counter.headlessServiceName" .) | quote }}
+{{- end }}
 {{- with .Values.jvm.options }}
 - name: JAVA_TOOL_OPTIONS
   value: {{ . | quote }}

@@ -7,7 +7,7 @@ GitOps tools the API server refuses the same changes itself, in its own words, e
 */}}
 {{- define "counter.validate" -}}
 {{- $messages := list -}}
-{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "claim" "account" "openshift" "apiServer" "routes" "monitors" "test" "environment" "podSpec" "mounts" "containers" "ports" "duplicates" "manifests" -}}
+{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "claim" "account" "openshift" "apiServer" "routes" "security" "monitors" "test" "environment" "podSpec" "mounts" "containers" "ports" "duplicates" "manifests" -}}
 {{- if .Release.IsUpgrade }}{{ $checks = concat $checks (list "live.statefulSet" "live.size" "live.service") }}{{ end -}}
 {{- range $checks -}}
   {{- range include (printf "counter.validate.%s" .) $ | trim | splitList "\n" -}}
@@ -149,6 +149,35 @@ ingressPerReplica.domain is empty; the host of each replica is POD.domain
 {{- end -}}
 {{- end }}
 
+{{- define "counter.validate.security" -}}
+{{- if and .Values.auth.protectReads (not .Values.auth.existingSecret) }}
+auth.protectReads needs tokens; name their Secret in auth.existingSecret
+{{- end -}}
+{{- with .Values.tls -}}
+{{- if and .enabled (not .existingSecret) (not .certificate.enabled) }}
+tls.enabled needs a certificate; name its Secret in tls.existingSecret, or set tls.certificate.enabled=true where cert-manager runs
+{{- end -}}
+{{- if and .enabled .certificate.enabled (not .certificate.issuerRef.name) }}
+tls.certificate.issuerRef.name is empty; name the cert-manager issuer
+{{- end -}}
+{{- if and .certificate.enabled (not .enabled) }}
+tls.certificate.enabled makes a certificate that nothing uses; set tls.enabled=true
+{{- end -}}
+{{- end -}}
+{{- with .Values.managementPort -}}
+{{- if eq (int .) (include "counter.port" $ | int) }}
+managementPort and containerPort are both {{ int . }}; they are two ports
+{{- end -}}
+{{- end -}}
+{{- if and (or .Values.rateLimit.burst .Values.rateLimit.address) (not .Values.rateLimit.requestsPerSecond) }}
+rateLimit.burst and rateLimit.address do nothing without rateLimit.requestsPerSecond
+{{- end -}}
+{{- $endpoint := .Values.serviceMonitor.endpoint | default dict -}}
+{{- if and .Values.auth.protectReads (not .Values.managementPort) (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) (not (or $endpoint.authorization $endpoint.basicAuth $endpoint.bearerTokenSecret)) }}
+auth.protectReads closes the metrics to Prometheus; set managementPort, or give Prometheus a token with serviceMonitor.endpoint.authorization
+{{- end -}}
+{{- end }}
+
 {{- define "counter.validate.monitors" -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 serviceMonitor.enabled and podMonitor.enabled would scrape each replica twice; choose one
@@ -194,11 +223,11 @@ extraPodSpec.{{ $field }} cannot be chosen for the pods of a StatefulSet; leave 
 {{- end }}
 
 {{- define "counter.validate.mounts" -}}
-{{- $own := list "tmp" (include "counter.volumeName" .) -}}
-{{- if eq (include "counter.volumeName" .) "tmp" }}
-persistence.name: 'tmp' is invalid; the chart has another volume of that name
+{{- $own := list "tmp" "tokens" "tls" (include "counter.volumeName" .) -}}
+{{- if has (include "counter.volumeName" .) (list "tmp" "tokens" "tls") }}
+persistence.name: '{{ include "counter.volumeName" . }}' is invalid; the chart has another volume of that name
 {{- end -}}
-{{- if has (include "counter.mountPath" . | trimSuffix "/") (list "" "/tmp" "/app") }}
+{{- if has (include "counter.mountPath" . | trimSuffix "/") (list "" "/tmp" "/app" (include "counter.tokensPath" .) (include "counter.tlsPath" .)) }}
 persistence.mountPath: '{{ include "counter.mountPath" . }}' is invalid; the image has its own files there
 {{- end -}}
 {{- range .Values.extraVolumes -}}
@@ -207,7 +236,7 @@ extraVolumes: {{ .name | quote }} is a volume of the chart; choose another name
   {{- end -}}
 {{- end -}}
 {{- range .Values.extraVolumeMounts -}}
-  {{- if has (trimSuffix "/" .mountPath) (list "/tmp" "/app" (include "counter.mountPath" $ | trimSuffix "/")) }}
+  {{- if has (trimSuffix "/" .mountPath) (list "/tmp" "/app" (include "counter.tokensPath" $) (include "counter.tlsPath" $) (include "counter.mountPath" $ | trimSuffix "/")) }}
 extraVolumeMounts: {{ .mountPath | quote }} is in use by the chart or the image; choose another path
   {{- end -}}
 {{- end -}}
@@ -226,8 +255,8 @@ extraVolumeMounts: {{ .mountPath | quote }} is in use by the chart or the image;
 {{- define "counter.validate.ports" -}}
 {{- range .Values.extraContainers -}}
   {{- range .ports -}}
-    {{- if or (eq (.name | default "") "http") (eq (int .containerPort) (include "counter.port" $ | int)) }}
-extraContainers: port {{ .name | default "" | quote }} ({{ .containerPort }}) collides with the service's own, "http" ({{ include "counter.port" $ }})
+    {{- if or (has (.name | default "") (list "http" "management")) (eq (int .containerPort) (include "counter.port" $ | int)) (eq (int .containerPort) (int $.Values.managementPort)) }}
+extraContainers: port {{ .name | default "" | quote }} ({{ .containerPort }}) collides with the service's own, "http" ({{ include "counter.port" $ }}) and "management" ({{ $.Values.managementPort | default "none" }})
     {{- end -}}
   {{- end -}}
 {{- end -}}
@@ -265,7 +294,7 @@ service.extraPorts: port {{ .name | default "" | quote }} ({{ .port }}) collides
 {{- if .Values.extraManifests -}}
 {{- $name := include "counter.fullname" . -}}
 {{- $own := list (printf "ServiceAccount/%s" (include "counter.serviceAccountName" .)) (printf "Service/%s" (include "counter.serviceName" .)) (printf "Service/%s" (include "counter.headlessServiceName" .)) (printf "ConfigMap/%s-dashboard" $name) (printf "Pod/%s-test" $name) -}}
-{{- range list "StatefulSet" "Role" "RoleBinding" "PodDisruptionBudget" "NetworkPolicy" "Ingress" "HTTPRoute" "ServiceMonitor" "PodMonitor" "PrometheusRule" }}{{ $own = append $own (printf "%s/%s" . $name) }}{{ end -}}
+{{- range list "StatefulSet" "Role" "RoleBinding" "PodDisruptionBudget" "NetworkPolicy" "Ingress" "HTTPRoute" "Certificate" "ServiceMonitor" "PodMonitor" "PrometheusRule" }}{{ $own = append $own (printf "%s/%s" . $name) }}{{ end -}}
 {{- range regexSplit "(?m)^---.*$" (include "counter.extraManifests" .) -1 -}}
   {{- $manifest := fromYaml . -}}
   {{- with $manifest.metadata -}}

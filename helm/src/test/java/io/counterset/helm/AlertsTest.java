@@ -64,6 +64,7 @@ class AlertsTest {
         series.put("counterset_peers_state{" + labels + ", state=\"rolled-back\"}", "0x120");
         series.put("counterset_peers_state{" + labels + ", state=\"replaced\"}", "0x120");
         series.put("counterset_journal_bytes{" + labels + "}", "8388608x120");
+        series.put("counterset_certificate_expires_seconds{" + labels + "}", "864000x120"); // ten days after 1970
         series.put("counterset_peers_lost{" + labels + "}", "0x120");
         series.put("counterset_refusals_total{" + labels + ", type=\"bad-amount\"}", "0+9x120");
         series.put("counterset_refusals_total{" + labels + ", type=\"busy\"}", "0x120");
@@ -175,6 +176,10 @@ class AlertsTest {
                         "more keys than are remembered",
                         with("evictions 1", "3x110 4+9x10"),
                         fires("CounterKeysEvicted")),
+                new Scenario(
+                        "a certificate is not renewed",
+                        with("certificate 0", "500000x120"),
+                        fires("CounterCertificateExpiring")),
                 new Scenario("a volume fills up", with("available 0", "5e7x120"), fires("CounterVolumeFillingUp")),
                 new Scenario(
                         "a volume has less room than the journal takes",

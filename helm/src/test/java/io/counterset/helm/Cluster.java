@@ -40,6 +40,7 @@ final class Cluster implements AutoCloseable {
     private static final Map<String, List<String>> KINDS = Map.of(
             "v1", List.of("ConfigMap", "Pod", "Secret", "Service", "ServiceAccount", "PersistentVolumeClaim"),
             "apps/v1", List.of("StatefulSet"),
+            "cert-manager.io/v1", List.of("Certificate"),
             "monitoring.coreos.com/v1", List.of("PodMonitor", "PrometheusRule", "ServiceMonitor"),
             "networking.k8s.io/v1", List.of("Ingress", "NetworkPolicy"),
             "gateway.networking.k8s.io/v1", List.of("HTTPRoute"),

@@ -53,6 +53,16 @@ class CombinationsTest {
             List.of("{}", "{grafanaDashboard: {enabled: true}}"),
             List.of("{}", "{nameOverride: clicks}", "{fullnameOverride: clicks}", "{namespaceOverride: counters}"),
             List.of("{}", "{existingConfigMap: c}", "{existingSecret: s, extraEnvFrom: [{configMapRef: {name: d}}]}"),
+            List.of(
+                    "{}",
+                    "{auth: {existingSecret: t}}",
+                    "{auth: {existingSecret: t, protectReads: true}, managementPort: 9090}"),
+            List.of(
+                    "{}",
+                    "{tls: {enabled: true, existingSecret: c}}",
+                    "{tls: {enabled: true, certificate: {enabled: true, issuerRef: {name: ca}}}}"),
+            List.of("{}", "{managementPort: 9091}"),
+            List.of("{}", "{rateLimit: {requestsPerSecond: 20}}"),
             List.of("{}", "{openshift: true}", "{volumePermissions: {enabled: true}}"),
             List.of("{}", "{persistence: {importFrom: visits.txt}}"),
             List.of("{}", "{tests: {enabled: false}}", "{counter: {create: [helm-test]}}"),
@@ -240,6 +250,10 @@ class CombinationsTest {
             prometheusRule: {enabled: true}
             grafanaDashboard: {enabled: true}
             volumePermissions: {enabled: true}
+            auth: {existingSecret: t, protectReads: true}
+            tls: {enabled: true, certificate: {enabled: true, issuerRef: {name: ca}}}
+            managementPort: 9090
+            rateLimit: {requestsPerSecond: 20}
             """;
 
     private static ObjectNode yaml(String text) {

@@ -167,7 +167,8 @@ final class Consistency {
         for (String probe : List.of("startupProbe", "readinessProbe", "livenessProbe")) {
             if (container.has(probe)) {
                 assertThat(container.at("/" + probe + "/httpGet/port").asText("http"))
-                        .isEqualTo("http");
+                        .isEqualTo(
+                                objects.environment().containsKey("COUNTER_MANAGEMENT_PORT") ? "management" : "http");
             }
         }
         for (JsonNode ingress : objects.of("Ingress")) {
@@ -249,7 +250,9 @@ final class Consistency {
                     .isFalse();
             assertThat(test.at("/spec/restartPolicy").asText()).isEqualTo("Never");
             String url = check.at("/args/1").asText();
-            JsonNode service = objects.get("Service", url.substring("http://".length(), url.lastIndexOf(':')));
+            String scheme = objects.environment().containsKey("COUNTER_TLS_CERTIFICATE") ? "https://" : "http://";
+            assertThat(url).startsWith(scheme);
+            JsonNode service = objects.get("Service", url.substring(scheme.length(), url.lastIndexOf(':')));
             assertThat(url.substring(url.lastIndexOf(':') + 1))
                     .isEqualTo(service.at("/spec/ports/0/port").asText());
             assertThat(check.at("/args/5").asText())

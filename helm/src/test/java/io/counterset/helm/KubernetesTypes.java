@@ -1,5 +1,7 @@
 package io.counterset.helm;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -18,6 +20,7 @@ import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * The API types of one version of Kubernetes, as published for Java, and of the operators' own kinds. Each version lives in a class loader
@@ -49,6 +52,10 @@ final class KubernetesTypes {
             "monitoring.coreos.com/v1 PodMonitor", "io.fabric8.openshift.api.model.monitoring.v1.PodMonitor",
             "monitoring.coreos.com/v1 PrometheusRule", "io.fabric8.openshift.api.model.monitoring.v1.PrometheusRule",
             "monitoring.coreos.com/v1 ServiceMonitor", "io.fabric8.openshift.api.model.monitoring.v1.ServiceMonitor");
+
+    /** The fields of a cert-manager Certificate's spec, whose types are not published for Java. */
+    private static final Set<String> CERTIFICATE =
+            Set.of("secretName", "issuerRef", "dnsNames", "duration", "renewBefore", "privateKey", "usages", "subject");
 
     /** Refuses unknown fields, which these types would otherwise collect in a map, and values of another type, as the API server does. */
     private static final JsonMapper STRICT = JsonMapper.builder()
@@ -100,6 +107,13 @@ final class KubernetesTypes {
         if (type == null) {
             type = OPERATORS_KINDS.get(kind);
             loader = NEWEST.types;
+        }
+        if (kind.equals("cert-manager.io/v1 Certificate")) {
+            assertThat(object.path("spec").properties())
+                    .extracting(Map.Entry::getKey)
+                    .isSubsetOf(CERTIFICATE)
+                    .contains("secretName", "issuerRef", "dnsNames");
+            return;
         }
         if (type == null) {
             throw new AssertionError("unknown kind: " + kind);

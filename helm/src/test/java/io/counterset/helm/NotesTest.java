@@ -154,4 +154,20 @@ class NotesTest {
                 .contains("grep -E '/app-volume-app-python-app-python-chart-[0-9]+$'");
         assertThat(Chart.notes("app-python", "tests: {enabled: false}")).doesNotContain("helm test");
     }
+
+    @Test
+    void tokensAndTls() {
+        assertThat(Chart.notes("app-python", "{auth: {existingSecret: t}, tls: {enabled: true, existingSecret: c}}"))
+                .contains("echo https://$SERVICE_IP:5000")
+                .contains("    https://app-python.demo.svc.cluster.local:5000\n")
+                .contains("kubectl get secret --namespace demo c"
+                        + " --output go-template='{{index .data \"ca.crt\" | base64decode}}' > ca.crt")
+                .contains("TOKEN=$(kubectl get secret --namespace demo t"
+                        + " --output go-template='{{.data.write | base64decode}}' | head -n 1)")
+                .contains("curl --cacert ca.crt -u :$TOKEN -X POST ADDRESS/count")
+                .contains("curl --cacert ca.crt -H 'Accept: text/plain' ADDRESS/peers")
+                .doesNotContain("WARNING", "http://");
+        assertThat(Chart.notes("app-python", "auth: {existingSecret: t, protectReads: true}"))
+                .contains("curl -u :$TOKEN -H 'Accept: text/plain' ADDRESS/peers");
+    }
 }

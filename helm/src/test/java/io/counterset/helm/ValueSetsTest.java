@@ -53,7 +53,7 @@ class ValueSetsTest {
 
         List<String> all = Stream.concat(settings, peers).toList();
         assertThat(all).contains("COUNTER_NAME", "COUNTER_PEERS_TIMEOUT").containsAll(NOT_VALUES);
-        JsonNode env = Chart.render(RELEASE, "{peers: {source: dns}, metrics: {counters: [a]}}")
+        JsonNode env = Chart.render(RELEASE, "{peers: {source: dns}, metrics: {counters: [a]}, managementPort: 9090}")
                 .container()
                 .path("env");
         assertThat(env.findValuesAsText("name"))
@@ -619,7 +619,7 @@ class ValueSetsTest {
                             CounterCommitsSlow: {seconds: 0.05, for: 1h, severity: page}
                         """, o -> {
                     JsonNode rules = o.at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
-                    assertThat(rules).hasSize(13);
+                    assertThat(rules).hasSize(14);
                     assertThat(rules.findValuesAsText("alert")).doesNotContain("CounterReplicaDown");
                     JsonNode slow = StreamSupport.stream(rules.spliterator(), false)
                             .filter(r -> r.path("alert").asText().equals("CounterCommitsSlow"))
@@ -721,6 +721,131 @@ class ValueSetsTest {
                             .doesNotContainKeys("COUNTER_NAME", "COUNTER_LOG_LEVEL")
                             .containsKeys("COUNTER_DIRECTORY", "COUNTER_PEERS_SERVICE");
                 }),
+                given("tokens", "auth: {existingSecret: counter-tokens}", o -> {
+                    assertThat(o.environment())
+                            .containsEntry("COUNTER_TOKENS_WRITE", "/etc/counter/tokens/write")
+                            .containsEntry("COUNTER_TOKENS_PEERS", "/etc/counter/tokens/peers")
+                            .doesNotContainKey("COUNTER_TOKENS_READ");
+                    assertThat(o.pod().at("/volumes/1"))
+                            .isEqualTo(yaml("{name: tokens, secret: {secretName: counter-tokens}}"));
+                    JsonNode test = o.at("Pod", "app-python-test", "/spec");
+                    assertThat(test.at("/containers/0/args/8").asText()).isEqualTo("--token-file");
+                    assertThat(test.at("/containers/0/args/9").asText()).isEqualTo("/etc/counter/tokens/write");
+                    assertThat(test.at("/containers/0/volumeMounts/1"))
+                            .isEqualTo(yaml("{name: tokens, mountPath: /etc/counter/tokens, readOnly: true}"));
+                }),
+                given("tokens for reading too, and metrics on a port of their own", """
+                        auth: {existingSecret: counter-tokens, protectReads: true}
+                        managementPort: 9090
+                        serviceMonitor: {enabled: true}
+                        networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32]}, clients: [{podSelector: {}}], monitoring: [{namespaceSelector: {}}]}
+                        """, o -> {
+                    assertThat(o.environment())
+                            .containsEntry("COUNTER_TOKENS_READ", "/etc/counter/tokens/read")
+                            .containsEntry("COUNTER_MANAGEMENT_PORT", "9090");
+                    assertThat(o.container().at("/ports/1"))
+                            .isEqualTo(yaml("{name: management, containerPort: 9090, protocol: TCP}"));
+                    for (String probe : List.of("startupProbe", "readinessProbe", "livenessProbe")) {
+                        assertThat(o.container()
+                                        .at("/" + probe + "/httpGet/port")
+                                        .asText())
+                                .isEqualTo("management");
+                    }
+                    assertThat(o.at("ServiceMonitor", RELEASE, "/spec/endpoints/0/port")
+                                    .asText())
+                            .isEqualTo("management");
+                    assertThat(o.at("Service", "app-python-headless", "/spec/ports/1"))
+                            .isEqualTo(yaml("{name: management, port: 9090, targetPort: management, protocol: TCP}"));
+                    assertThat(o.at("Service", RELEASE, "/spec/ports"))
+                            .as("clients do not reach it")
+                            .hasSize(1);
+                    assertThat(o.at("NetworkPolicy", RELEASE, "/spec/ingress/1"))
+                            .isEqualTo(yaml("{ports: [{port: 9090, protocol: TCP}], from: [{namespaceSelector: {}}]}"));
+                }),
+                given("TLS with a Secret", """
+                        tls: {enabled: true, existingSecret: counter-tls}
+                        serviceMonitor: {enabled: true}
+                        """, o -> {
+                    assertThat(o.environment())
+                            .containsEntry("COUNTER_TLS_CERTIFICATE", "/etc/counter/tls/tls.crt")
+                            .containsEntry("COUNTER_TLS_KEY", "/etc/counter/tls/tls.key")
+                            .containsEntry("COUNTER_TLS_AUTHORITY", "/etc/counter/tls/ca.crt")
+                            .containsEntry("COUNTER_TLS_PEER_NAME", "app-python-headless");
+                    for (String probe : List.of("startupProbe", "readinessProbe", "livenessProbe")) {
+                        assertThat(o.container()
+                                        .at("/" + probe + "/httpGet/scheme")
+                                        .asText())
+                                .isEqualTo("HTTPS");
+                    }
+                    assertThat(o.at("ServiceMonitor", RELEASE, "/spec/endpoints/0/scheme")
+                                    .asText())
+                            .isEqualTo("https");
+                    assertThat(o.at("ServiceMonitor", RELEASE, "/spec/endpoints/0/tlsConfig"))
+                            .isEqualTo(
+                                    yaml(
+                                            "{ca: {secret: {name: counter-tls, key: ca.crt}}, serverName: app-python-headless}"));
+                    JsonNode arguments = o.at("Pod", "app-python-test", "/spec/containers/0/args");
+                    assertThat(arguments.get(1).asText()).isEqualTo("https://app-python:5000");
+                    assertThat(arguments.get(8).asText()).isEqualTo("--authority");
+                    assertThat(arguments.get(9).asText()).isEqualTo("/etc/counter/tls/ca.crt");
+                }),
+                given("TLS with cert-manager, probes and metrics in plain HTTP on a port of their own", """
+                        tls:
+                          enabled: true
+                          authorityKey: ""
+                          certificate:
+                            enabled: true
+                            issuerRef: {name: letsencrypt, kind: ClusterIssuer}
+                            dnsNames: [counter.example.com]
+                            duration: 2160h
+                            spec: {privateKey: {rotationPolicy: Always}}
+                        managementPort: 9090
+                        podMonitor: {enabled: true}
+                        """, o -> {
+                    JsonNode spec = o.at("Certificate", RELEASE, "/spec");
+                    assertThat(spec.path("secretName").asText()).isEqualTo("app-python-tls");
+                    assertThat(spec.path("duration").asText()).isEqualTo("2160h");
+                    assertThat(spec.at("/privateKey/rotationPolicy").asText()).isEqualTo("Always");
+                    assertThat(spec.path("dnsNames").toString())
+                            .contains(
+                                    "\"app-python-headless\"",
+                                    "\"app-python\"",
+                                    "\"localhost\"",
+                                    "\"*.app-python-headless.demo.svc.cluster.local\"",
+                                    "\"app-python.demo.svc.cluster.local\"",
+                                    "\"counter.example.com\"");
+                    assertThat(o.pod().at("/volumes/1/secret/secretName").asText())
+                            .isEqualTo("app-python-tls");
+                    assertThat(o.environment()).doesNotContainKey("COUNTER_TLS_AUTHORITY");
+                    assertThat(o.container().at("/livenessProbe/httpGet"))
+                            .isEqualTo(yaml("{path: /health/liveness, port: management}"));
+                    assertThat(o.at("PodMonitor", RELEASE, "/spec/podMetricsEndpoints/0")
+                                    .has("scheme"))
+                            .isFalse();
+                }),
+                given(
+                        "a monitor's own scheme wins",
+                        """
+                        tls: {enabled: true, existingSecret: counter-tls}
+                        serviceMonitor: {enabled: true, endpoint: {tlsConfig: {insecureSkipVerify: true}, authorization: {credentials: {name: a, key: b}}}}
+                        """,
+                        o -> assertThat(o.at(
+                                                "ServiceMonitor",
+                                                RELEASE,
+                                                "/spec/endpoints/0/tlsConfig/insecureSkipVerify")
+                                        .asBoolean())
+                                .isTrue()),
+                given(
+                        "a rate limit",
+                        "rateLimit: {requestsPerSecond: 20, burst: 100, address: forwarded}",
+                        o -> assertThat(o.environment())
+                                .containsEntry("COUNTER_RATE_LIMIT", "20")
+                                .containsEntry("COUNTER_RATE_BURST", "100")
+                                .containsEntry("COUNTER_RATE_ADDRESS", "forwarded")),
+                given(
+                        "no rate limit",
+                        "",
+                        o -> assertThat(o.environment().keySet()).noneMatch(name -> name.startsWith("COUNTER_RATE"))),
                 given("OpenShift", "openshift: true", o -> {
                     assertThat(o.pod().path("securityContext").properties())
                             .extracting(e -> e.getKey())
