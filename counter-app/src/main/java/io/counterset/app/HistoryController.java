@@ -292,7 +292,7 @@ final class HistoryController {
                 @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
                 @Header(name = "Vary", ref = "#/components/headers/Vary")
             },
-            content = @Content(mediaType = "image/svg+xml", schema = @Schema(ref = "#/components/schemas/Text")))
+            content = @Content(mediaType = "image/svg+xml", schema = @Schema(type = "string", format = "binary")))
     HttpResponse<?> badge(HttpRequest<?> request) {
         Negotiation.best(request, SVG);
         String label = Page.escaped(counter.name());
