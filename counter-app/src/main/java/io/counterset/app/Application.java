@@ -61,6 +61,8 @@ public final class Application {
             java -jar counter-app.jar             serves http://localhost:8080 until it is told to stop
             java -jar counter-app.jar %s
                                                   checks a running service from outside
+            java -jar counter-app.jar %s
+                                                  gives a replica the counts back that a peer remembers of it
             java -jar counter-app.jar --version   prints the version
             java -jar counter-app.jar --help      prints this
 
@@ -97,7 +99,7 @@ public final class Application {
               COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
               MICRONAUT_SERVER_HOST         the address to listen on                        all
               MICRONAUT_SERVER_PORT         the port, 0 for any free one                    8080
-            """.formatted(Check.USAGE);
+            """.formatted(Check.USAGE, Restore.USAGE);
 
     /** Runs the service until the process is told to stop, or does what the arguments say. */
     public static void main(String[] arguments) {
@@ -105,6 +107,7 @@ public final class Application {
             case "" -> serve();
             case "--help", "-h" -> System.out.print(HELP);
             case "--version" -> System.out.println("counterset " + version());
+            case "restore" -> System.exit(Restore.run(arguments, System.getenv(), System.out, System.err));
             case "check" -> System.exit(Check.run(arguments, System.out, System.err));
             default -> {
                 System.err.println("counterset: unknown argument '" + arguments[0] + "'; --help lists what there is");

@@ -86,6 +86,11 @@ record Known(
             return counts.get(counter);
         }
 
+        /** Returns whether something that was lost was given back in it. */
+        boolean hasRestored() {
+            return counts.values().stream().anyMatch(seen -> seen.restored() > 0);
+        }
+
         /** Returns whether the count last seen is the last one there is. */
         boolean isFinal(String counter) {
             Seen seen = seen(counter);
@@ -103,7 +108,7 @@ record Known(
 
         static Map<String, Seen> opened(Map<String, Seen> counts) {
             Map<String, Seen> opened = new HashMap<>(counts);
-            opened.replaceAll((counter, seen) -> new Seen(seen.count(), seen.at(), false, seen.lost()));
+            opened.replaceAll((counter, seen) -> seen.opened());
             return opened;
         }
 
@@ -119,12 +124,33 @@ record Known(
      * @param at when it was seen
      * @param isFinal whether the store was sealed with it
      * @param lost by how much it was found to have fallen, in all
+     * @param restored how much of the count was given back of what other stores, or this one, had lost
+     * @param highest the highest count that was seen
      */
     @Serdeable
-    record Seen(long count, Instant at, boolean isFinal, long lost) {
+    record Seen(long count, Instant at, boolean isFinal, long lost, long restored, long highest) {
+
+        Seen {
+            highest = Math.max(highest, count);
+        }
 
         Seen(long count, Instant at) {
-            this(count, at, false, 0);
+            this(count, at, false, 0, 0, count);
+        }
+
+        /** What was counted in this store, without what was given back. */
+        long own() {
+            return Math.max(0, count - restored);
+        }
+
+        /** Returns the next count; what was given back and went with it is no further loss. */
+        Seen then(long next, Instant nextAt, boolean nextIsFinal, long nextRestored) {
+            long fallen = Math.max(0, count - next) - Math.max(0, restored - nextRestored);
+            return new Seen(next, nextAt, nextIsFinal, lost + Math.max(0, fallen), nextRestored, highest);
+        }
+
+        Seen opened() {
+            return new Seen(count, at, false, lost, restored, highest);
         }
     }
 

@@ -47,6 +47,7 @@ import org.jspecify.annotations.Nullable;
 final class PeerClient implements AutoCloseable {
 
     private static final Pattern LITERAL = Pattern.compile("[0-9]+(\\.[0-9]+){3}|\\[.*]");
+    private static final int MOST_LOSSES_BYTES = 256 * 1024;
     private static final JsonFactory TOKENS = new JsonFactory();
 
     /** Finds the address of a host; may block. */
@@ -447,14 +448,43 @@ final class PeerClient implements AutoCloseable {
                 return notACount("no group");
             }
             boolean isFinal = sealed != null && sealed.isBoolean() && sealed.getBooleanValue();
+            Long restored = number(node, "restored");
             return new Counted(
-                    new Replica.Count(instance, counter, count, UUID.fromString(store), incarnation, isFinal, group),
+                    new Replica.Count(
+                            instance,
+                            counter,
+                            count,
+                            UUID.fromString(store),
+                            incarnation,
+                            isFinal,
+                            group,
+                            restored == null || restored < 0 || restored > count ? null : restored),
                     clock.instant(),
                     System.nanoTime(),
                     millis);
         } catch (IOException | RuntimeException e) {
             return notACount("not the JSON of a count");
         }
+    }
+
+    /**
+     * Asks members what they remember to be lost by that replica.
+     *
+     * @param reader returns why it cannot use an answer, or null if it has; called on the thread of all connections
+     */
+    CompletionStage<Map<Member, Answer>> losses(
+            List<Member> members, String instance, BiFunction<Member, Restoration.Losses, @Nullable String> reader) {
+        return ask(members, "/peers/losses/" + encoded(instance), MOST_LOSSES_BYTES, (member, body) -> {
+            try {
+                Restoration.Losses losses = json.readValue(body, Restoration.Losses.class);
+                if (losses != null && !hasMore(body) && losses.isSound()) {
+                    return reader.apply(member, losses);
+                }
+            } catch (IOException | RuntimeException e) {
+                // As below.
+            }
+            return "answered something that is not what it remembers of losses";
+        });
     }
 
     private static @Nullable String string(JsonNode object, String name) {

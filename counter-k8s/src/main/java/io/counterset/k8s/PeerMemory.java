@@ -8,6 +8,7 @@ import io.counterset.k8s.Membership.Member;
 import io.counterset.k8s.Membership.Phase;
 import io.counterset.k8s.Membership.Revision;
 import io.micronaut.json.JsonMapper;
+import io.micronaut.serde.annotation.Serdeable;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -19,7 +20,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
+import java.util.UUID;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -34,15 +37,32 @@ import org.slf4j.LoggerFactory;
  */
 final class PeerMemory {
 
+    static final String NAME = "counters.peers";
     private static final int MOST_STORES = 3;
     private static final Duration TIMES_ALONE = Duration.ofMinutes(1);
     private static final Logger LOG = LoggerFactory.getLogger(PeerMemory.class);
 
-    private final PeerFile file;
+    private final CheckedFile<Contents> file;
     private final String mainCounter;
     private final Duration lossShown;
     private final int mostPeers;
     private final int mostCounts;
+
+    /**
+     * What the file holds.
+     *
+     * @param peers what is known of each peer
+     * @param listed the names that were listed and never answered
+     */
+    @Serdeable
+    record Contents(List<Known> peers, Set<String> listed) {
+
+        /** An empty collection is not written, and so reads as null. */
+        Contents {
+            peers = peers == null ? List.of() : List.copyOf(peers);
+            listed = listed == null ? Set.of() : Set.copyOf(listed);
+        }
+    }
 
     /** Held while the file is written; taken before the lock of this object, never after it. */
     private final Object writing = new Object();
@@ -69,12 +89,12 @@ final class PeerMemory {
      * @param mostCounts how many counts of all of them; those seen last, and the main counter's in any case
      */
     PeerMemory(Path directory, JsonMapper json, String mainCounter, Duration lossShown, int mostPeers, int mostCounts) {
-        this.file = new PeerFile(directory, json);
+        this.file = new CheckedFile<>(directory, NAME, "counterset-peers 1", Contents.class, json);
         this.mainCounter = mainCounter;
         this.lossShown = lossShown;
         this.mostPeers = mostPeers;
         this.mostCounts = mostCounts;
-        PeerFile.Contents contents = file.read();
+        Contents contents = file.read().orElse(new Contents(List.of(), Set.of()));
         contents.peers().forEach(known -> put(null, known));
         listed.addAll(contents.listed());
     }
@@ -121,6 +141,7 @@ final class PeerMemory {
         boolean current = before != null && before.store().id().equals(answer.store());
         Seen seen = store == null ? null : store.seen(answer.counter());
         boolean lower = seen != null && answer.count() < seen.count();
+        long restored = answer.restored() == null ? 0 : answer.restored();
         boolean older = store != null && answer.incarnation() < store.incarnation();
         Loss loss = store == null ? null : store.loss();
         if (lower || older) {
@@ -138,8 +159,11 @@ final class PeerMemory {
         Map<String, Seen> remembered = new HashMap<>(sameOpening ? counts : Store.opened(counts));
         // A count of 0 is not worth a place unless it is the main counter's: a client may ask for any name.
         if (answer.count() > 0 || seen != null || answer.counter().equals(mainCounter)) {
-            long lost = seen == null ? 0 : seen.lost() + Math.max(0, seen.count() - answer.count());
-            remembered.put(answer.counter(), new Seen(answer.count(), at, closed, lost));
+            remembered.put(
+                    answer.counter(),
+                    seen == null
+                            ? new Seen(answer.count(), at, closed, 0, restored, answer.count())
+                            : seen.then(answer.count(), at, closed, restored));
         }
         Store now = new Store(
                 answer.store(),
@@ -164,7 +188,7 @@ final class PeerMemory {
                 && Objects.equals(store.revision(), revision)
                 && (seen == null
                         ? !remembered.containsKey(answer.counter())
-                        : seen.count() == answer.count() && seen.isFinal() == closed);
+                        : seen.count() == answer.count() && seen.restored() == restored && seen.isFinal() == closed);
         changed |= !same;
         timesChanged = true;
         return after;
@@ -294,6 +318,37 @@ final class PeerMemory {
         }
     }
 
+    /**
+     * Returns what that peer lost: the counts of its former stores, unless another replica has the store now, and what fell in its
+     * present one. The main counter comes first.
+     *
+     * @param own the store of this replica
+     */
+    synchronized Optional<Known> lossesOf(String instance, UUID own, List<Restoration.Loss> losses) {
+        Optional<Known> latest = peers.values().stream()
+                .filter(known -> known.instance().equals(instance))
+                .max(Comparator.comparing(known -> known.store().seenAt()));
+        latest.ifPresent(known -> {
+            Set<UUID> present = new HashSet<>();
+            present.add(own);
+            peers.values().forEach(other -> present.add(other.store().id()));
+            for (Store store : known.stores()) {
+                boolean former = !store.id().equals(known.store().id());
+                store.counts().forEach((counter, seen) -> {
+                    long lost = !former ? seen.lost() : present.contains(store.id()) ? 0 : seen.own();
+                    if (lost > 0) {
+                        losses.add(new Restoration.Loss(store.id(), counter, lost, seen.highest()));
+                    }
+                });
+            }
+        });
+        losses.sort(
+                Comparator.comparing((Restoration.Loss loss) -> !loss.counter().equals(mainCounter))
+                        .thenComparing(Restoration.Loss::counter)
+                        .thenComparing(Restoration.Loss::store));
+        return latest;
+    }
+
     synchronized @Nullable Known get(String key) {
         return peers.get(key);
     }
@@ -397,12 +452,12 @@ final class PeerMemory {
     }
 
     private void saveAlone(Instant now) {
-        PeerFile.Contents contents;
+        Contents contents;
         synchronized (this) {
             if (!changed && !(timesChanged && savedAt.plus(TIMES_ALONE).isBefore(now))) {
                 return;
             }
-            contents = new PeerFile.Contents(all(), listed);
+            contents = new Contents(all(), listed);
             changed = false;
             timesChanged = false;
             savedAt = now;

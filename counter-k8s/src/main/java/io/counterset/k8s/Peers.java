@@ -14,6 +14,9 @@ import java.time.Clock;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.time.ZoneOffset;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -70,6 +73,9 @@ public final class Peers implements AutoCloseable {
 
     private static final long FAREWELL_PAUSE_MILLIS = 100;
 
+    /** How many losses an answer has room for: each takes up to 900 bytes. */
+    private static final int MOST_LOSSES = 250;
+
     private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
     private static final Logger LOG = LoggerFactory.getLogger(Peers.class);
 
@@ -78,6 +84,7 @@ public final class Peers implements AutoCloseable {
     private final PeerSource source;
     private final PeerMemory memory;
     private final PeerClient client;
+    private final Restoration restoration;
     private final InstantSource clock;
     private final long interval;
     private final ScheduledThreadPoolExecutor timer;
@@ -135,6 +142,7 @@ public final class Peers implements AutoCloseable {
                 settings.lossShown(),
                 PeersSettings.MOST_PEERS,
                 MOST_COUNTS);
+        restoration = new Restoration(replica, settings.directory(), json, clock.instant());
         client = new PeerClient(
                 settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock, access);
     }
@@ -347,6 +355,91 @@ public final class Peers implements AutoCloseable {
                     },
                     workers);
         });
+    }
+
+    /**
+     * Returns what this replica remembers of the counts that a peer lost, the main counter first, 250 at
+     * most.
+     */
+    public Restoration.Losses losses(String instance) {
+        List<Restoration.Loss> all = new ArrayList<>();
+        Optional<Known> known =
+                memory.lossesOf(instance, replica.store().identity().id(), all);
+        return new Restoration.Losses(
+                replica.instance(),
+                replica.group(),
+                instance,
+                known.map(peer -> peer.store().id()).orElse(null),
+                all.subList(0, Math.min(MOST_LOSSES, all.size())));
+    }
+
+    /**
+     * Gives this replica the counts back that its peers remember of volumes that it lost, each exactly once: another call, or a
+     * call with another peer, adds only what is remembered beyond that. A count is not given back if this replica itself counted
+     * as much already as the lost store did, unless {@code force} is given. What was given back is durable when the stage
+     * completes. A peer that cannot be asked, or has not yet seen the store that this replica has now, is among the failures
+     * of the result.
+     *
+     * @param from the peer to ask: its instance name, or its address as the list of peers has it; null for all peers
+     * @param dryRun whether to change nothing
+     * @param force whether to add also where this replica counted as much already
+     * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed
+     */
+    public CompletionStage<Restoration.Result> restore(@Nullable String from, boolean dryRun, boolean force) {
+        return source.membership().thenCompose(found -> {
+            Membership membership = Reconciliation.withRemembered(found, memory);
+            List<Membership.Member> all = Reconciliation.toAsk(membership, replica);
+            List<Membership.Member> members = all.stream()
+                    .filter(member -> from == null || member.address().equals(from) || from.equals(member.instance()))
+                    .toList();
+            if (members.isEmpty() && from != null) {
+                members = Reconciliation.named(membership, from, memory);
+                if (members.isEmpty()) {
+                    throw new IllegalArgumentException("'" + PeerClient.printable(from)
+                            + "' is not a listed peer; expected an instance or an address of /peers");
+                }
+            }
+            List<String> failures = Collections.synchronizedList(new ArrayList<>());
+            List<Restoration.Losses> answers = Collections.synchronizedList(new ArrayList<>());
+            return client.losses(members, replica.instance(), (member, losses) -> {
+                        if (losses.askedBy().equals(replica.instance())) {
+                            return null; // a list of addresses names this replica too
+                        }
+                        String problem = problem(member, losses);
+                        if (problem == null) {
+                            answers.add(losses);
+                        }
+                        return problem;
+                    })
+                    .thenApplyAsync(
+                            replies -> {
+                                replies.forEach((member, answer) -> {
+                                    if (answer instanceof PeerClient.Failed failed) {
+                                        failures.add(member.address() + ": " + failed.reason());
+                                    }
+                                });
+                                failures.sort(Comparator.naturalOrder());
+                                return new Restoration.Result(
+                                        replica.instance(),
+                                        dryRun,
+                                        restoration.restore(
+                                                Restoration.largest(answers), dryRun, force, clock.instant()),
+                                        failures);
+                            },
+                            workers);
+        });
+    }
+
+    private @Nullable String problem(Membership.Member member, Restoration.Losses losses) {
+        boolean otherName = member.instance() != null && !member.instance().equals(losses.askedBy());
+        boolean otherGroup = replica.group() != null && !replica.group().equals(losses.group());
+        if (otherName || otherGroup || !losses.instance().equals(replica.instance())) {
+            return "answered as " + losses.askedBy() + (losses.group() == null ? "" : " of " + losses.group());
+        } else if (!replica.store().identity().id().equals(losses.store())) {
+            return losses.askedBy() + " has not yet seen the store that " + replica.instance()
+                    + " has now; ask it for /peers, then try again";
+        }
+        return null;
     }
 
     /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */

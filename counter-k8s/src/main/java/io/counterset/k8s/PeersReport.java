@@ -64,7 +64,9 @@ public record PeersReport(
         /** It answered, from a store that has lost increments this replica had seen: an older copy of its volume. */
         ROLLED_BACK("rolled-back"),
         /** It answered, from another store than the one this replica knew under its name: its volume was replaced. */
-        REPLACED("replaced");
+        REPLACED("replaced"),
+        /** As one of the two above, and all that this replica knows to be lost was given back since. */
+        RESTORED("restored");
 
         private final String word;
 

@@ -49,6 +49,11 @@ final class Reasons {
         return reason.append("; found ").append(loss.foundAt()).toString();
     }
 
+    String restored(boolean rolledBack, long amount) {
+        return (rolledBack ? "its volume went back in time" : "its volume was replaced")
+                + "; all that is known to be lost was restored" + (amount == 0 ? "" : ": " + counter + " by " + amount);
+    }
+
     String replaced(Known known, Store former) {
         Seen seen = former.seen(counter);
         return "its volume was replaced; the former one, last seen " + former.seenAt() + ", had counted "

@@ -543,15 +543,21 @@ final class Reconciliation {
         Sum lost = new Sum();
         for (Store store : formers) {
             Seen seen = store.seen(counter);
-            lost.add(seen == null ? null : seen.count());
+            lost.add(seen == null ? null : seen.own());
         }
         Seen seen = known.store().seen(counter);
         if (loss != null && seen != null) {
             lost.add(seen.lost());
         }
+        long restored = seen == null ? 0 : seen.restored();
+        long missing = Math.max(0, lost.value - restored);
+        boolean isRestored = missing == 0 && known.store().hasRestored();
         State state = peer.state();
         String reason = peer.reason();
-        if (row.answered() && loss != null) {
+        if (row.answered() && isRestored && (loss != null || !formers.isEmpty())) {
+            state = State.RESTORED;
+            reason = reasons.restored(loss != null, restored);
+        } else if (row.answered() && loss != null) {
             state = State.ROLLED_BACK;
             reason = Reasons.rolledBack(loss);
         } else if (row.answered() && !formers.isEmpty()) {
@@ -570,7 +576,7 @@ final class Reconciliation {
                 peer.store(),
                 peer.incarnation(),
                 formers.isEmpty() ? null : former(formers.get(0)),
-                lost.value == 0 ? null : lost.value);
+                missing == 0 ? null : missing);
     }
 
     private Former former(Store store) {

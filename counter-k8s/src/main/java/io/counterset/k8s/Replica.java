@@ -4,6 +4,7 @@ import com.fasterxml.jackson.annotation.JsonProperty;
 import io.counterset.CounterStore;
 import io.micronaut.serde.annotation.Serdeable;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Objects;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
@@ -21,6 +22,9 @@ public final class Replica {
     private final @Nullable String group;
     private volatile boolean sealed;
 
+    /** How much of each count was given back after a loss. */
+    private volatile Map<String, Long> restored = Map.of();
+
     /**
      * A replica without a context path that does not know its group, and so takes part in a report with peers of every group.
      *
@@ -34,7 +38,8 @@ public final class Replica {
      * Describes this replica.
      *
      * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's name
-     * @param store the counters of this replica; the module never adds to them, and closes them in {@link #seal()} only
+     * @param store the counters of this replica; the module adds to them in {@link Peers#restore} only, and closes them in
+     *     {@link #seal()} only
      * @param mainCounter the name of the counter that a report is about unless another one is requested
      * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
      *     gives addresses without ports
@@ -147,7 +152,12 @@ public final class Replica {
                 store.identity().id(),
                 store.identity().incarnation(),
                 isFinal,
-                group);
+                group,
+                restored.get(counter));
+    }
+
+    void restored(Map<String, Long> amounts) {
+        restored = amounts;
     }
 
     /**
@@ -201,6 +211,7 @@ public final class Replica {
      * @param incarnation how often that store has been opened
      * @param isFinal {@code final} in JSON: whether the store is sealed, so that this incarnation of it counts no more
      * @param group the set of replicas that it belongs to; absent if it does not know
+     * @param restored how much of the count was given back by a restoration; absent if nothing
      */
     @Serdeable
     public record Count(
@@ -210,5 +221,6 @@ public final class Replica {
             UUID store,
             long incarnation,
             @JsonProperty("final") boolean isFinal,
-            @Nullable String group) {}
+            @Nullable String group,
+            @Nullable Long restored) {}
 }

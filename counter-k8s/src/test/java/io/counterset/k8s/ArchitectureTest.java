@@ -26,7 +26,7 @@ class ArchitectureTest {
                                 && !type.getName().contains("$"))
                         .map(JavaClass::getSimpleName))
                 .containsExactlyInAnyOrder(
-                        "MountedFiles", "Peers", "PeersReport", "PeersSettings", "Replica", "Settings");
+                        "MountedFiles", "Peers", "PeersReport", "PeersSettings", "Replica", "Restoration", "Settings");
     }
 
     @Test

@@ -51,6 +51,7 @@ final class LoopbackPeer implements AutoCloseable {
         bound.setExecutor(threads);
         bound.createContext("/count/", this::answer);
         bound.createContext("/peers/farewell/", this::hearFarewell);
+        bound.createContext("/peers/losses/", this::tellLosses);
         return bound;
     }
 
@@ -99,6 +100,18 @@ final class LoopbackPeer implements AutoCloseable {
                         .join();
             }
             send(exchange, 200, JSON.writeValueAsString(replica.count(replica.mainCounter())));
+        }
+    }
+
+    private void tellLosses(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            Peers peers = hearing;
+            String path = exchange.getRequestURI().getRawPath();
+            if (peers == null) {
+                send(exchange, 404, "");
+            } else {
+                send(exchange, 200, JSON.writeValueAsString(peers.losses(path.substring("/peers/losses/".length()))));
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 package io.counterset.k8s;
 
 import io.micronaut.json.JsonMapper;
-import io.micronaut.serde.annotation.Serdeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -14,7 +13,7 @@ import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Set;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
@@ -22,58 +21,51 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The file in which the memory of peers survives a restart. The caller makes sure that one thread at a time writes.
+ * A small file of JSON that survives a crash whole: the memory of peers, or what was given back. The caller makes sure that one
+ * thread at a time writes.
  *
  * <p>The file is written whole to another name, synced, renamed, and the directory synced: a crash leaves the old file or the new
  * one.
  *
  * <pre>{@code
- * counterset-peers 1 CRC32C LENGTH\n      the format's version; checksum and length in bytes of the rest
- * {"peers":[…],"listed":[…]}              the records, as JSON; a reader ignores fields that it does not know
+ * FORMAT CRC32C LENGTH\n      the format and its version; checksum and length in bytes of the rest
+ * {…}                         the content, as JSON; a reader ignores fields that it does not know
  * }</pre>
  */
-final class PeerFile {
+final class CheckedFile<T> {
 
-    static final String NAME = "counters.peers";
-    private static final Pattern HEADER = Pattern.compile("counterset-peers 1 ([0-9a-f]{8}) ([0-9]{1,9})");
-    private static final Logger LOG = LoggerFactory.getLogger(PeerFile.class);
+    private static final Pattern SUMS = Pattern.compile("([0-9a-f]{8}) ([0-9]{1,9})");
+    private static final Logger LOG = LoggerFactory.getLogger(CheckedFile.class);
 
     private final Path directory;
+    private final String name;
+    private final String format;
+    private final Class<T> type;
     private final JsonMapper json;
 
-    PeerFile(Path directory, JsonMapper json) {
+    /**
+     * @param name the file's name
+     * @param format what its first line begins with
+     */
+    CheckedFile(Path directory, String name, String format, Class<T> type, JsonMapper json) {
         this.directory = directory;
+        this.name = name;
+        this.format = format;
+        this.type = type;
         this.json = json;
     }
 
-    /**
-     * What the file holds.
-     *
-     * @param peers what is known of each peer
-     * @param listed the names that were listed and never answered
-     */
-    @Serdeable
-    record Contents(List<Known> peers, Set<String> listed) {
-
-        /** An empty collection is not written, and so reads as null. */
-        Contents {
-            peers = peers == null ? List.of() : List.copyOf(peers);
-            listed = listed == null ? Set.of() : Set.copyOf(listed);
-        }
-    }
-
     Path path() {
-        return directory.resolve(NAME);
+        return directory.resolve(name);
     }
 
-    void write(Contents contents) throws IOException {
+    void write(T contents) throws IOException {
         byte[] body = json.writeValueAsBytes(contents);
         CRC32C checksum = new CRC32C();
         checksum.update(body);
-        byte[] header = String.format(Locale.ROOT, "counterset-peers 1 %08x %d%n", checksum.getValue(), body.length)
-                .replace(System.lineSeparator(), "\n")
+        byte[] header = String.format(Locale.ROOT, "%s %08x %d\n", format, checksum.getValue(), body.length)
                 .getBytes(StandardCharsets.US_ASCII);
-        Path fresh = directory.resolve(NAME + ".new");
+        Path fresh = directory.resolve(name + ".new");
         try (FileChannel channel = FileChannel.open(
                 fresh, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING, StandardOpenOption.WRITE)) {
             for (ByteBuffer part : List.of(ByteBuffer.wrap(header), ByteBuffer.wrap(body))) {
@@ -89,44 +81,44 @@ final class PeerFile {
         }
     }
 
-    /** Returns what the file holds; nothing if there is no file. A damaged file is set aside, with a line in the log. */
-    Contents read() {
-        Contents nothing = new Contents(List.of(), Set.of());
+    /** Returns what the file holds; empty if there is no file. A damaged file is set aside, with a line in the log. */
+    Optional<T> read() {
         Path file = path();
         byte[] bytes;
         try {
-            Files.deleteIfExists(directory.resolve(NAME + ".new"));
+            Files.deleteIfExists(directory.resolve(name + ".new"));
             bytes = Files.readAllBytes(file);
         } catch (NoSuchFileException e) {
-            return nothing;
+            return Optional.empty();
         } catch (IOException e) {
-            LOG.warn("{}: cannot be read, nothing is remembered of peers: {}", file, e.toString());
-            return nothing;
+            LOG.warn("{}: cannot be read, and is ignored: {}", file, e.toString());
+            return Optional.empty();
         }
         String problem;
         try {
-            return parse(bytes);
+            return Optional.of(parse(bytes));
         } catch (IOException | RuntimeException e) {
             problem = e.toString();
         }
-        Path aside = directory.resolve(NAME + ".damaged");
+        Path aside = directory.resolve(name + ".damaged");
         try {
             Files.move(file, aside, StandardCopyOption.REPLACE_EXISTING);
-            LOG.warn("{}: {}; set aside as {}, nothing is remembered of peers", file, problem, aside.getFileName());
+            LOG.warn("{}: {}; set aside as {}", file, problem, aside.getFileName());
         } catch (IOException e) {
-            LOG.warn("{}: {}; nothing is remembered of peers", file, problem);
+            LOG.warn("{}: {}; ignored", file, problem);
         }
-        return nothing;
+        return Optional.empty();
     }
 
-    private Contents parse(byte[] bytes) throws IOException {
+    private T parse(byte[] bytes) throws IOException {
         int end = 0;
         while (end < bytes.length && end < 64 && bytes[end] != '\n') {
             end++;
         }
-        Matcher header = HEADER.matcher(new String(bytes, 0, end, StandardCharsets.US_ASCII));
+        String line = new String(bytes, 0, end, StandardCharsets.US_ASCII);
+        Matcher header = SUMS.matcher(line.startsWith(format + " ") ? line.substring(format.length() + 1) : "");
         if (!header.matches()) {
-            throw new IOException("does not begin with the line 'counterset-peers 1 CHECKSUM LENGTH'");
+            throw new IOException("does not begin with the line '" + format + " CHECKSUM LENGTH'");
         }
         int length = bytes.length - end - 1;
         if (length != Integer.parseInt(header.group(2))) {
@@ -137,7 +129,7 @@ final class PeerFile {
         if (checksum.getValue() != Long.parseLong(header.group(1), 16)) {
             throw new IOException("fails its checksum");
         }
-        Contents contents = json.readValue(Arrays.copyOfRange(bytes, end + 1, bytes.length), Contents.class);
+        T contents = json.readValue(Arrays.copyOfRange(bytes, end + 1, bytes.length), type);
         if (contents == null) {
             throw new IOException("holds nothing");
         }

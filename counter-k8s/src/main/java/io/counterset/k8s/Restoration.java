@@ -1,0 +1,345 @@
+package io.counterset.k8s;
+
+import com.fasterxml.jackson.annotation.JsonValue;
+import io.counterset.Counter;
+import io.counterset.CounterStoreException;
+import io.micronaut.json.JsonMapper;
+import io.micronaut.serde.annotation.Serdeable;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Gives this replica the counts back that its peers remember of volumes that it lost, each exactly once. Thread-safe.
+ *
+ * <p>Of each lost store and counter a file beside the store holds how much was given back so far. Another request, or another peer
+ * that remembers less, finds nothing left to do. An amount is written there before it is added, with an idempotency key, and marked
+ * as added once it is durable. After a crash in between, the next start adds it with the same key.
+ */
+public final class Restoration {
+
+    private static final String NAME = "counters.restored";
+    private static final Logger LOG = LoggerFactory.getLogger(Restoration.class);
+
+    private final Replica replica;
+    private final CheckedFile<Given> file;
+
+    /** What was given back; replaced as a whole, and read by {@link Replica#count(String)}. */
+    private List<Amount> amounts = new ArrayList<>();
+
+    /**
+     * What a replica remembers of the counts that a peer lost.
+     *
+     * @param askedBy the replica that remembers them
+     * @param group its group; absent if it does not know
+     * @param instance the peer
+     * @param store the store that the peer was last seen with; absent if it was never seen
+     * @param losses what was counted on its former volumes, and on this one before it was rolled back
+     */
+    @Serdeable
+    public record Losses(
+            String askedBy,
+            @Nullable String group,
+            String instance,
+            @Nullable UUID store,
+            List<Loss> losses) {
+
+        /** An empty list is not written, and so reads as null. */
+        public Losses {
+            losses = losses == null ? List.of() : List.copyOf(losses);
+        }
+
+        boolean isSound() {
+            return Replica.isInstanceName(askedBy)
+                    && Replica.isInstanceName(instance)
+                    && losses.stream().allMatch(loss -> loss.lost() > 0 && loss.highest() >= 0);
+        }
+    }
+
+    /**
+     * A count that was lost.
+     *
+     * @param store the store in which it was counted: a former one, or the present one if that was rolled back
+     * @param counter the counter
+     * @param lost how much of it was lost, at least
+     * @param highest the highest count that was seen in that store
+     */
+    @Serdeable
+    public record Loss(UUID store, String counter, long lost, long highest) {}
+
+    /** What became of a loss. */
+    @Serdeable
+    public enum Outcome {
+        /** It was added, and is durable. */
+        RESTORED("restored"),
+        /** It would be added without {@code dry-run}. */
+        WOULD_RESTORE("would-restore"),
+        /** All of it was added before. */
+        ALREADY_RESTORED("already-restored"),
+        /** It was not added; the reason says why. */
+        REFUSED("refused");
+
+        private final String word;
+
+        Outcome(String word) {
+            this.word = word;
+        }
+
+        /** Returns the word used in JSON and text. */
+        @JsonValue
+        @Override
+        public String toString() {
+            return word;
+        }
+    }
+
+    /**
+     * One loss and what became of it.
+     *
+     * @param store the store in which it was counted
+     * @param counter the counter
+     * @param amount how much was added, would be added, or was refused
+     * @param count this replica's count of that counter afterwards
+     * @param outcome what became of it
+     * @param reason why it was refused; absent otherwise
+     */
+    @Serdeable
+    public record Step(
+            UUID store,
+            String counter,
+            long amount,
+            long count,
+            Outcome outcome,
+            @Nullable String reason) {}
+
+    /**
+     * What a restoration did, or would do.
+     *
+     * @param instance the replica whose counts were restored
+     * @param dryRun whether nothing was to be changed
+     * @param steps one for each loss that a peer remembers
+     * @param failures the peers that could not be asked, each with the reason
+     */
+    @Serdeable
+    public record Result(String instance, boolean dryRun, List<Step> steps, List<String> failures) {
+
+        /** An empty list may not be written, and so reads as null. */
+        public Result {
+            steps = steps == null ? List.of() : List.copyOf(steps);
+            failures = failures == null ? List.of() : List.copyOf(failures);
+        }
+
+        /** Returns one line for each step and each failure. Lines end in a line feed. */
+        public String toText() {
+            StringBuilder text = new StringBuilder();
+            for (Step step : steps) {
+                text.append(step.outcome())
+                        .append(": ")
+                        .append(Replica.escaped(step.counter()))
+                        .append(' ')
+                        .append(step.amount())
+                        .append(" of store ")
+                        .append(step.store())
+                        .append("; ")
+                        .append(instance)
+                        .append(step.outcome() == Outcome.WOULD_RESTORE ? " would count " : " counts ")
+                        .append(step.count())
+                        .append(step.reason() == null ? "" : "; " + step.reason())
+                        .append('\n');
+            }
+            failures.forEach(failure ->
+                    text.append("failed: ").append(Replica.escaped(failure)).append('\n'));
+            return text.isEmpty()
+                    ? "no peer remembers a loss of " + instance + "; nothing to restore\n"
+                    : text.toString();
+        }
+    }
+
+    /** The content of the file; all of it is about the store of that identity. */
+    @Serdeable
+    record Given(UUID store, List<Amount> amounts) {
+
+        Given {
+            amounts = amounts == null ? List.of() : List.copyOf(amounts);
+        }
+    }
+
+    /**
+     * What was given back of one counter of one lost store.
+     *
+     * @param total how much in all, with what is pending
+     * @param pending the part of it that may not have been added yet; 0 if nothing
+     * @param at when the last part was to be added
+     */
+    @Serdeable
+    record Amount(UUID store, String counter, long total, long pending, Instant at) {
+
+        /** The same for the same part, and for no other. */
+        String key() {
+            return "restore-"
+                    + UUID.nameUUIDFromBytes((store + " " + total + " " + counter).getBytes(StandardCharsets.UTF_8));
+        }
+
+        Amount added() {
+            return new Amount(store, counter, total, 0, at);
+        }
+    }
+
+    /** Returns the largest loss of each store and counter: each peer knows what it last saw. */
+    static List<Loss> largest(List<Losses> answers) {
+        Map<String, Loss> largest = new LinkedHashMap<>();
+        for (Losses answer : answers) {
+            for (Loss loss : answer.losses()) {
+                largest.merge(
+                        loss.store() + " " + loss.counter(),
+                        loss,
+                        (one, other) -> new Loss(
+                                one.store(),
+                                one.counter(),
+                                Math.max(one.lost(), other.lost()),
+                                Math.max(one.highest(), other.highest())));
+            }
+        }
+        return List.copyOf(largest.values());
+    }
+
+    /** Reads what was given back before; adds what a crash left undone, before anything else is counted. */
+    Restoration(Replica replica, Path directory, JsonMapper json, Instant now) {
+        this.replica = replica;
+        this.file = new CheckedFile<>(directory, NAME, "counterset-restored 1", Given.class, json);
+        UUID own = replica.store().identity().id();
+        file.read()
+                .filter(given -> given.store().equals(own))
+                .ifPresent(given -> amounts = new ArrayList<>(given.amounts()));
+        publish();
+        for (Amount amount : List.copyOf(amounts)) {
+            if (amount.pending() > 0) {
+                finish(amount, now);
+            }
+        }
+    }
+
+    private void finish(Amount amount, Instant now) {
+        try {
+            if (amount.at().plus(replica.store().idempotencyWindow().maxAge()).isAfter(now)) {
+                add(amount);
+            } else {
+                LOG.warn(
+                        "{} = {} of store {} may or may not have been restored before a crash; not added again",
+                        amount.counter(),
+                        amount.pending(),
+                        amount.store());
+                put(amount.added());
+            }
+        } catch (IOException | RuntimeException e) {
+            LOG.warn("{} of store {} could not be restored", amount.counter(), amount.store(), e);
+        }
+    }
+
+    /**
+     * Gives back what a peer remembers and what was not given back before. Blocks for a commit for each loss.
+     *
+     * @param force adds also where this replica counts as much already as the lost store did
+     */
+    synchronized List<Step> restore(List<Loss> losses, boolean dryRun, boolean force, Instant now) {
+        List<Step> steps = new ArrayList<>();
+        for (Loss loss : losses) {
+            Counter counter = replica.store().counter(loss.counter());
+            Amount before = of(loss);
+            long given = before == null ? 0 : before.total();
+            long missing = loss.lost() - given;
+            long own = counter.value() - restored().getOrDefault(loss.counter(), 0L);
+            Outcome outcome = Outcome.RESTORED;
+            String reason = null;
+            if (missing <= 0) {
+                outcome = Outcome.ALREADY_RESTORED;
+                missing = given;
+            } else if (before != null && before.pending() > 0) {
+                outcome = Outcome.REFUSED;
+                reason = "an earlier part may or may not have been added; restart this replica, then try again";
+            } else if (own >= loss.highest() && !force) {
+                outcome = Outcome.REFUSED;
+                reason = "this replica counted " + own + " itself, and " + loss.highest()
+                        + " had been counted in the lost store; with force it is added all the same";
+            } else if (dryRun) {
+                outcome = Outcome.WOULD_RESTORE;
+            } else {
+                reason = tryToAdd(new Amount(loss.store(), loss.counter(), loss.lost(), missing, now), given);
+                outcome = reason == null ? Outcome.RESTORED : Outcome.REFUSED;
+            }
+            long count = counter.value() + (outcome == Outcome.WOULD_RESTORE ? missing : 0);
+            steps.add(new Step(loss.store(), loss.counter(), missing, count, outcome, reason));
+        }
+        return steps;
+    }
+
+    /** Adds, and returns null; or the reason why it was not, or may not have been, added. */
+    private @Nullable String tryToAdd(Amount amount, long given) {
+        try {
+            add(amount);
+            return null;
+        } catch (CounterStoreException.OutcomeUnknownException e) {
+            return e.getMessage() + "; the next start of this replica adds it if it is not there";
+        } catch (IOException | CounterStoreException e) {
+            try {
+                put(new Amount(amount.store(), amount.counter(), given, 0, amount.at()));
+            } catch (IOException again) {
+                e.addSuppressed(again); // stays pending
+            }
+            return String.valueOf(e.getMessage());
+        }
+    }
+
+    /**
+     * Written down as pending, visible as given back, added, written down as added: in this order, so that a peer never sees the
+     * count without what was given back of it, and a crash at any point is followed by the same add with the same key.
+     */
+    private void add(Amount amount) throws IOException {
+        put(amount);
+        replica.store().counter(amount.counter()).addOnce(amount.pending(), amount.key());
+        replica.store().flush();
+        put(amount.added());
+        LOG.info("restored {} = {} that was counted in store {}", amount.counter(), amount.pending(), amount.store());
+    }
+
+    private void put(Amount amount) throws IOException {
+        List<Amount> others = new ArrayList<>(amounts);
+        others.removeIf(
+                other -> other.store().equals(amount.store()) && other.counter().equals(amount.counter()));
+        if (amount.total() > 0) {
+            others.add(amount);
+        }
+        file.write(new Given(replica.store().identity().id(), others));
+        amounts = others;
+        publish();
+    }
+
+    private @Nullable Amount of(Loss loss) {
+        for (Amount amount : amounts) {
+            if (amount.store().equals(loss.store()) && amount.counter().equals(loss.counter())) {
+                return amount;
+            }
+        }
+        return null;
+    }
+
+    private Map<String, Long> restored() {
+        Map<String, Long> restored = new HashMap<>();
+        amounts.forEach(amount -> restored.merge(amount.counter(), amount.total(), Long::sum));
+        return restored;
+    }
+
+    private void publish() {
+        replica.restored(Map.copyOf(restored()));
+    }
+}
