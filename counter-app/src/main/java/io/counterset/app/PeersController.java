@@ -16,6 +16,7 @@ import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.RejectedExecutionException;
 
@@ -111,8 +112,13 @@ final class PeersController {
     }
 
     static Problem problem(Throwable failure) {
-        return failure instanceof RejectedExecutionException
-                ? Problem.of(Problem.Type.BUSY, failure.getMessage())
+        Throwable cause =
+                failure instanceof CompletionException && failure.getCause() != null ? failure.getCause() : failure;
+        if (cause instanceof Peers.StoppingException) {
+            return Problem.of(Problem.Type.STOPPING, null);
+        }
+        return cause instanceof RejectedExecutionException
+                ? Problem.of(Problem.Type.BUSY, cause.getMessage())
                 : Problem.of(Problem.Type.INTERNAL_ERROR, null);
     }
 }

@@ -7,9 +7,14 @@ import io.micrometer.core.instrument.Gauge;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.binder.MeterBinder;
 import jakarta.inject.Singleton;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.function.ToDoubleFunction;
 
-/** What the last report said of the peers. Nobody is asked for a metric; they are not numbers until there has been a report. */
+/**
+ * Gauges of the latest report; a scrape never contacts peers. NaN until the first report, and once the report is old; its age goes
+ * on growing.
+ */
 @Singleton
 final class PeersMetrics implements MeterBinder {
 
@@ -30,6 +35,31 @@ final class PeersMetrics implements MeterBinder {
         Gauge.builder("counterset.peers.lost", this, m -> m.latest(PeersReport::lost))
                 .description("Counted on volumes that were replaced or rolled back, at least")
                 .register(registry);
+        Gauge.builder("counterset.peers.complete", this, m -> m.latest(report -> report.complete() ? 1 : 0))
+                .description("Whether the total of the latest report is the truth: 1 or 0")
+                .register(registry);
+        Gauge.builder(
+                        "counterset.peers.report.age",
+                        peers,
+                        p -> p.latest()
+                                .map(report -> Math.max(
+                                        0,
+                                        Duration.between(report.at(), Instant.now())
+                                                        .toMillis()
+                                                / 1_000.0))
+                                .orElse(Double.NaN))
+                .baseUnit("seconds")
+                .description("How old the latest report is")
+                .register(registry);
+        for (PeersReport.Freshness freshness : PeersReport.Freshness.values()) {
+            Gauge.builder(
+                            "counterset.peers.source.state",
+                            this,
+                            m -> m.latest(report -> report.source().state() == freshness ? 1 : 0))
+                    .description("The state of the source of the list of peers: 1 for the present one")
+                    .tag("state", freshness.toString())
+                    .register(registry);
+        }
         for (PeersReport.State state : PeersReport.State.values()) {
             Gauge.builder(
                             "counterset.peers.state",
@@ -52,6 +82,9 @@ final class PeersMetrics implements MeterBinder {
     }
 
     private double latest(ToDoubleFunction<PeersReport> figure) {
-        return peers.latest().map(figure::applyAsDouble).orElse(Double.NaN);
+        return peers.latest()
+                .filter(report -> peers.isCurrent())
+                .map(figure::applyAsDouble)
+                .orElse(Double.NaN);
     }
 }

@@ -6,7 +6,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Peers by Kubernetes as soon as the API server has given a list, and by DNS until then, which is for ever if this replica may not
+ * Peers by Kubernetes as soon as the API server has given a list, and by DNS until then: for as long as this replica may not
  * ask. Once there is a list from Kubernetes it stays, however old: it names who is missing, which DNS cannot.
  */
 final class AutoSource implements PeerSource {
@@ -20,6 +20,11 @@ final class AutoSource implements PeerSource {
     AutoSource(KubernetesSource kubernetes, DnsSource dns) {
         this.kubernetes = kubernetes;
         this.dns = dns;
+    }
+
+    @Override
+    public void onChange(Runnable whatToDo) {
+        kubernetes.onChange(whatToDo);
     }
 
     @Override

@@ -51,7 +51,9 @@ import org.slf4j.LoggerFactory;
 final class KubernetesSource implements PeerSource {
 
     /** Finds a connection whose other end is gone; nothing else would, since a watch may be silent for minutes. */
-    private static final Duration PING = Duration.ofSeconds(10);
+    private static final Duration PING = Duration.ofSeconds(2);
+
+    private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
 
     /** A list is a short answer; a watch is ended by the server after 10 minutes at the latest. */
     private static final Duration LIST_TIMEOUT = Duration.ofSeconds(15);
@@ -75,6 +77,7 @@ final class KubernetesSource implements PeerSource {
     private volatile @Nullable Watched<StatefulSet, StatefulSets> statefulSets;
     private volatile @Nullable String cannotStart;
 
+    private volatile Runnable listener = () -> {};
     private boolean lost;
     private Instant lineAt = Instant.MIN;
 
@@ -114,13 +117,20 @@ final class KubernetesSource implements PeerSource {
     }
 
     @Override
+    public void onChange(Runnable whatToDo) {
+        listener = whatToDo;
+    }
+
+    @Override
     public void start() {
         try {
             cannotStart = access.missing();
             if (cannotStart == null) {
                 watch();
             }
-        } catch (RuntimeException | IOException e) {
+        } catch (RuntimeException
+                | IOException
+                | LinkageError e) { // the last one: a class that the credentials need is not there
             cannotStart = "the Kubernetes client cannot be made: " + e;
         }
         if (cannotStart != null) {
@@ -133,6 +143,7 @@ final class KubernetesSource implements PeerSource {
         ApiClient client = access.builder().get().setPingInterval(ping).build();
         OkHttpClient patient = client.getHttpClient()
                 .newBuilder()
+                .connectTimeout(CONNECT_TIMEOUT)
                 .addInterceptor(chain -> {
                     boolean watch = "true".equals(chain.request().url().queryParameter("watch"));
                     Duration timeout = watch ? WATCH_TIMEOUT : LIST_TIMEOUT;
@@ -345,6 +356,7 @@ final class KubernetesSource implements PeerSource {
                 addresses(endpoint).forEach(ip -> served.add(place(pod, ip)));
             }
         }
+        listener.run();
     }
 
     private static String place(String pod, String ip) {

@@ -9,6 +9,12 @@ interface PeerSource extends AutoCloseable {
     void start();
 
     /**
+     * Calls back, a moment before or after, whenever the list may have changed, if the source hears of changes; to be called before
+     * {@link #start()}. The callback must not block.
+     */
+    default void onChange(Runnable whatToDo) {}
+
+    /**
      * Returns what is known now. Never fails, never blocks, and completes at once or within about two seconds: a source that
      * cannot be reached gives its last list and says so.
      */

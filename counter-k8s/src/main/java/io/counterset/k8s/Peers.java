@@ -22,6 +22,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutorService;
@@ -33,6 +34,7 @@ import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -67,6 +69,9 @@ public final class Peers implements AutoCloseable {
 
     /** In milliseconds: what comes after is noise to whoever reads a report. */
     static final InstantSource CLOCK = Clock.tickMillis(ZoneOffset.UTC);
+
+    /** How long after a change of the list its new members are asked, so that several changes are one. */
+    private static final long NOTICE_MILLIS = 200;
 
     /** How often a peer that says farewell is asked while the list does not yet say that it goes. */
     private static final int FAREWELL_ATTEMPTS = 5;
@@ -107,6 +112,12 @@ public final class Peers implements AutoCloseable {
 
     private volatile int listed;
     private boolean closed;
+
+    /** Whether a change of the list will be looked at. */
+    private final AtomicBoolean noticing = new AtomicBoolean();
+
+    /** The members that were asked since they are as they are; belongs to the one who set {@link #noticing}. */
+    private volatile Set<Membership.Member> noticed = Set.of();
 
     private final AtomicLong roundsBegun = new AtomicLong();
     private volatile @Nullable PeersReport latest;
@@ -150,10 +161,11 @@ public final class Peers implements AutoCloseable {
     /** Begins to find peers and, every now and then, to ask them; called by the context. */
     @PostConstruct
     void start() {
+        source.onChange(this::noticeChange);
         source.start();
         scheduleSave();
         if (!settings.refresh().isZero()) {
-            scheduleRefresh(Duration.ofSeconds(5));
+            scheduleRefresh(Duration.ofSeconds(1));
         }
     }
 
@@ -166,8 +178,8 @@ public final class Peers implements AutoCloseable {
      * Returns a report about one counter, at the latest when the deadline of the round has passed that this call begins or shares.
      * A counter that no replica ever added to is reported as 0 everywhere.
      *
-     * <p>The stage fails with {@link RejectedExecutionException}, and nobody is asked, if the counter is not the main one and
-     * rounds about 16 others are waiting already or the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
+     * <p>The stage fails with {@link RejectedExecutionException}, and no peer is asked, if the counter is not the main one and
+     * rounds about 16 others are waiting already; with {@link StoppingException} if the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
      * is in the report.
      *
      * @throws IllegalArgumentException if the name is not a counter's name
@@ -182,7 +194,7 @@ public final class Peers implements AutoCloseable {
                 return shared.minimalCompletionStage();
             }
             if (closed) {
-                return refused("this replica no longer asks its peers: it is being stopped");
+                return CompletableFuture.failedStage(new StoppingException());
             }
             boolean main = counter.equals(replica.mainCounter());
             int others = rounds.size() - (rounds.containsKey(replica.mainCounter()) ? 1 : 0);
@@ -442,6 +454,30 @@ public final class Peers implements AutoCloseable {
         return null;
     }
 
+    /** This replica is stopping and asks its peers no longer. */
+    public static final class StoppingException extends RejectedExecutionException {
+        private static final long serialVersionUID = 1L;
+
+        StoppingException() {
+            super("this replica is stopping and no longer asks its peers");
+        }
+    }
+
+    /** Returns whether the latest report says how things are: there is one, no older than three times the time between two. */
+    public boolean isCurrent() {
+        PeersReport last = latest;
+        if (last == null) {
+            return false;
+        }
+        Duration period = settings.refresh().isZero() ? Duration.ofMinutes(1) : period(last);
+        return last.at().plus(period.multipliedBy(3)).isAfter(clock.instant());
+    }
+
+    private Duration period(PeersReport last) {
+        Duration fair = Duration.ofMillis(500L * last.peers().size());
+        return fair.compareTo(settings.refresh()) > 0 ? fair : settings.refresh();
+    }
+
     /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */
     public Optional<PeersReport> latest() {
         return Optional.ofNullable(latest);
@@ -485,9 +521,7 @@ public final class Peers implements AutoCloseable {
         }
         timer.shutdownNow();
         source.close();
-        open.values()
-                .forEach(round -> round.completeExceptionally(
-                        new RejectedExecutionException("this replica no longer asks its peers: it is being stopped")));
+        open.values().forEach(round -> round.completeExceptionally(new StoppingException()));
         client.close();
         workers.shutdown();
         resolver.shutdownNow();
@@ -527,19 +561,40 @@ public final class Peers implements AutoCloseable {
         return Reconciliation.report(counter, membership, answers, replica, memory, clock.instant());
     }
 
+    private void noticeChange() {
+        if (noticing.compareAndSet(false, true)) {
+            after(TimeUnit.MILLISECONDS.toNanos(NOTICE_MILLIS), () -> {
+                noticing.set(false);
+                workers.execute(this::askNewMembers);
+            });
+        }
+    }
+
     /**
-     * Asks about the main counter now and then. The more peers, the more seldom: at two peers a second this replica's share stays
+     * Asks the members that were just listed, have a new address, begin to serve or are being stopped, and no others: a replica
+     * that goes soon after has been seen once, and a change costs one request however many replicas there are.
+     */
+    private void askNewMembers() {
+        CompletionStage<?> unused = source.membership().thenCompose(membership -> {
+            List<Membership.Member> members = Reconciliation.toAsk(membership, replica);
+            Set<Membership.Member> before = noticed;
+            noticed = Set.copyOf(members);
+            List<Membership.Member> changed =
+                    members.stream().filter(member -> !before.contains(member)).toList();
+            return client.ask(changed, replica.mainCounter())
+                    .thenApplyAsync(answers -> report(replica.mainCounter(), membership, answers), workers);
+        });
+    }
+
+    /**
+     * Asks about the main counter now and then. The more peers, the less often: at two peers a second this replica's share stays
      * the same however many there are. Replicas that started together drift apart.
      */
     private void scheduleRefresh(Duration delay) {
         long nanos = (long) (delay.toNanos() * ThreadLocalRandom.current().nextDouble(0.9, 1.1));
         after(nanos, () -> {
             PeersReport last = latest;
-            Duration period = settings.refresh();
-            if (last != null) {
-                Duration fair = Duration.ofMillis(500L * last.peers().size());
-                period = fair.compareTo(period) > 0 ? fair : period;
-            }
+            Duration period = last == null ? settings.refresh() : period(last);
             Duration age = last == null ? period : Duration.between(last.at(), clock.instant());
             if (age.isNegative() || age.compareTo(period.dividedBy(2)) >= 0) {
                 report();

@@ -17,6 +17,10 @@ import io.kubernetes.client.util.Watch;
 import io.kubernetes.client.util.Watchable;
 import java.io.IOException;
 import java.lang.reflect.Type;
+import java.net.ConnectException;
+import java.net.NoRouteToHostException;
+import java.net.SocketTimeoutException;
+import java.net.UnknownHostException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
@@ -26,7 +30,10 @@ import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import javax.net.ssl.SSLException;
 import okhttp3.Call;
+import okhttp3.internal.http2.ErrorCode;
+import okhttp3.internal.http2.StreamResetException;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,8 +45,9 @@ import org.jspecify.annotations.Nullable;
  * <ul>
  *   <li>Lists are asked for without a resource version. With one, a server that was restored from a backup refuses for ever.
  *   <li>The watch is wrapped: it is connected from its first answer until it ends, in whatever way.
- *   <li>Retries slow down, up to 10 s apart and by chance, and obey {@code Retry-After}: the informer itself asks every second,
- *       and every replica would ask a struggling server in step.
+ *   <li>Retries back off exponentially with jitter, up to 5 s apart, and obey {@code Retry-After}: the informer itself asks every
+ *       second, and every replica would ask a struggling server in step. While the server refuses the token or the rights, they
+ *       are 5 s apart from the first one on.
  * </ul>
  */
 final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
@@ -52,7 +60,10 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
     private static final Duration WORTHWHILE = Duration.ofSeconds(5);
 
     private static final Duration FIRST_PAUSE = Duration.ofMillis(500);
-    static final Duration LONGEST_PAUSE = Duration.ofSeconds(10);
+
+    /** With the second that the informer waits between attempts, one request in 5 s. */
+    static final Duration LONGEST_PAUSE = Duration.ofSeconds(4);
+
     private static final Duration LONGEST_RETRY_AFTER = Duration.ofMinutes(1);
 
     private final ApiClient client;
@@ -158,6 +169,7 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
             L list = client.<L>execute(request.get().buildCall(null), listType).getData();
             list.getItems().forEach(item -> seen.accept((T) item));
             synchronized (this) {
+                refused = false; // so that a watch follows at once
                 lostAt = clock.instant(); // not lost yet, but it will be unless a watch follows
             }
             return list;
@@ -193,6 +205,9 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
                     failures < 2 ? Duration.ZERO : FIRST_PAUSE.multipliedBy(1L << Math.min(failures - 2, 10));
             longest = longest.compareTo(longestPause) > 0 ? longestPause : longest;
             millis = (long) (longest.toMillis() * ThreadLocalRandom.current().nextDouble(0.5, 1));
+            if (refused) {
+                millis = longestPause.toMillis();
+            }
             millis = Math.max(millis, retryAfter.toMillis());
             retryAfter = Duration.ZERO;
         }
@@ -239,10 +254,8 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         for (Throwable cause = reason; cause != null; cause = cause.getCause()) {
             if (cause instanceof ApiException e && e.getCode() != 0) {
                 return "the API server answered " + e.getCode() + message(e.getResponseBody());
-            } else if (cause instanceof IOException && !(cause instanceof MalformedJsonException)) {
-                String message = cause.getMessage();
-                return "the API server is not reached: "
-                        + (message == null ? "the connection broke" : PeerClient.printable(message));
+            } else if (cause instanceof IOException broken && !(cause instanceof MalformedJsonException)) {
+                return "the API server is not reached: " + describe(broken);
             }
         }
         // What the client throws of its own accord, such as when the token cannot be read, has no class of its own.
@@ -250,6 +263,25 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
                         ? "the API server cannot be asked: "
                         : "the API server's answer is not understood: ")
                 + PeerClient.printable(String.valueOf(reason.getMessage()));
+    }
+
+    private static String describe(IOException broken) {
+        if (broken instanceof StreamResetException reset && reset.errorCode == ErrorCode.PROTOCOL_ERROR) {
+            return "it does not answer, so the connection was closed"; // what the client calls a ping without an answer
+        } else if (broken instanceof UnknownHostException) {
+            return "its name does not resolve";
+        } else if (broken instanceof NoRouteToHostException) {
+            return "no route to its address";
+        } else if (broken instanceof SocketTimeoutException timeout) {
+            return String.valueOf(timeout.getMessage()).contains("connect")
+                    ? "no answer to the attempt to connect"
+                    : "no answer in time";
+        } else if (broken instanceof ConnectException) {
+            return "connection refused";
+        } else if (broken instanceof SSLException) {
+            return "TLS failed: " + PeerClient.printable(String.valueOf(broken.getMessage()));
+        }
+        return "the connection broke";
     }
 
     private static String message(@Nullable String body) {

@@ -39,6 +39,7 @@ class FarewellTest {
     private volatile int expected = 2;
     private volatile long generation = 1;
     private volatile boolean deletesClaims;
+    private final List<Runnable> listeners = new java.util.concurrent.CopyOnWriteArrayList<>();
     private volatile Freshness freshness = Freshness.LIVE;
 
     @BeforeEach
@@ -69,6 +70,11 @@ class FarewellTest {
     }
 
     private final class Listed implements PeerSource {
+
+        @Override
+        public void onChange(Runnable whatToDo) {
+            listeners.add(whatToDo);
+        }
 
         @Override
         public void start() {}
@@ -344,5 +350,42 @@ class FarewellTest {
         assertThat(other(report).state()).isEqualTo(State.UNREACHABLE);
         assertThat(other(report).reason()).isEqualTo("answered as app-1 with a copy of the store of app-0");
         assertThat(report.complete()).isFalse();
+    }
+
+    @Test
+    void aMemberIsAskedWhenItIsListedAndWhenItIsStoppedThoughNoReportIsWanted() {
+        members = List.of(new Member("app-0", asker.address(), Phase.SERVING));
+        change();
+        long asked = peers.statistics().asked();
+        list(Phase.SERVING);
+        change();
+        change();
+        TestSettings.await(() -> peers.statistics().asked() > asked);
+        leaving.add(50);
+        long before = peers.statistics().asked();
+        list(Phase.TERMINATING);
+        change();
+        TestSettings.await(() -> peers.statistics().asked() > before);
+        end();
+        scale(1);
+
+        TestSettings.await(() -> Long.valueOf(150).equals(other(ask()).count()));
+        assertThat(ask().complete())
+                .as("it was killed, so it may have counted on")
+                .isFalse();
+    }
+
+    private void change() {
+        listeners.forEach(Runnable::run);
+    }
+
+    @Test
+    void aReplicaThatStopsSaysSo() {
+        peers.close();
+        assertThat(peers.report().toCompletableFuture())
+                .isCompletedExceptionally()
+                .failsWithin(java.time.Duration.ZERO)
+                .withThrowableOfType(java.util.concurrent.ExecutionException.class)
+                .withCauseInstanceOf(Peers.StoppingException.class);
     }
 }
