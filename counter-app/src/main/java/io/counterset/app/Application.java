@@ -63,6 +63,8 @@ public final class Application {
                                                   checks a running service from outside
             java -jar counter-app.jar %s
                                                   gives a replica the counts back that a peer remembers of it
+            java -jar counter-app.jar %s
+                                                  makes a replica forget what it remembers of another one
             java -jar counter-app.jar --version   prints the version
             java -jar counter-app.jar --help      prints this
 
@@ -99,7 +101,7 @@ public final class Application {
               COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
               MICRONAUT_SERVER_HOST         the address to listen on                        all
               MICRONAUT_SERVER_PORT         the port, 0 for any free one                    8080
-            """.formatted(Check.USAGE, Restore.USAGE);
+            """.formatted(Check.USAGE, Restore.USAGE, Restore.FORGET_USAGE);
 
     /** Runs the service until the process is told to stop, or does what the arguments say. */
     public static void main(String[] arguments) {
@@ -107,7 +109,7 @@ public final class Application {
             case "" -> serve();
             case "--help", "-h" -> System.out.print(HELP);
             case "--version" -> System.out.println("counterset " + version());
-            case "restore" -> System.exit(Restore.run(arguments, System.getenv(), System.out, System.err));
+            case "restore", "forget" -> System.exit(Restore.run(arguments, System.getenv(), System.out, System.err));
             case "check" -> System.exit(Check.run(arguments, System.out, System.err));
             default -> {
                 System.err.println("counterset: unknown argument '" + arguments[0] + "'; --help lists what there is");

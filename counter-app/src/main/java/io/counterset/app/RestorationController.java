@@ -1,6 +1,7 @@
 package io.counterset.app;
 
 import io.counterset.k8s.Peers;
+import io.counterset.k8s.Replica;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
@@ -10,6 +11,7 @@ import io.micronaut.http.annotation.Get;
 import io.micronaut.http.annotation.Post;
 import io.micronaut.http.annotation.Produces;
 import io.micronaut.http.annotation.QueryValue;
+import io.micronaut.serde.annotation.Serdeable;
 import io.swagger.v3.oas.annotations.Operation;
 import io.swagger.v3.oas.annotations.Parameter;
 import io.swagger.v3.oas.annotations.enums.ParameterIn;
@@ -20,7 +22,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import org.jspecify.annotations.Nullable;
 
-/** Gives this replica the counts back that its peers remember, and tells a peer what this one remembers. */
+/** What replicas remember of one another: tells it, gives lost counts back, and forgets. */
 @Controller
 @Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
@@ -102,6 +104,50 @@ final class RestorationController {
                                     .response()
                             : Problem.of(Problem.Type.INTERNAL_ERROR, null).response();
                 });
+    }
+
+    /**
+     * What was forgotten.
+     *
+     * @param instance the replica
+     * @param forgotten whether anything was remembered of it
+     */
+    @Serdeable
+    record Forgotten(String instance, boolean forgotten) {}
+
+    @Post("/peers/forget/" + CounterName.SEGMENT)
+    @Consumes(MediaType.ALL)
+    @Operation(
+            summary = "Forgets what this replica remembers of another one",
+            description = "If it answers again, it is remembered as it is then. Every replica remembers for itself.",
+            parameters = {
+                @Parameter(
+                        name = "name",
+                        in = ParameterIn.PATH,
+                        required = true,
+                        description = "The instance name of the replica to forget",
+                        schema = @Schema(type = "string"))
+            })
+    @ApiResponse(
+            responseCode = "200",
+            description = "Nothing is remembered any more, also after a restart",
+            content = {
+                @Content(
+                        mediaType = MediaType.APPLICATION_JSON,
+                        schema = @Schema(ref = "#/components/schemas/Forgotten")),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    CompletionStage<HttpResponse<?>> forget(HttpRequest<?> request) {
+        Query.allow(request);
+        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        String instance = CounterName.of(request);
+        return peers.forget(instance)
+                .thenApply(forgotten -> Negotiation.fresh(
+                        type,
+                        type.equals(Negotiation.TEXT)
+                                ? (forgotten ? "forgotten: " : "nothing remembered: ") + Replica.escaped(instance)
+                                        + "\n"
+                                : new Forgotten(instance, forgotten)));
     }
 
     private static boolean isTrue(String name, @Nullable String value) {

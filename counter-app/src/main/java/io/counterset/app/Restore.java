@@ -14,10 +14,12 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 
-/** Tells the replica beside it, or another one, to get its lost counts back from a peer, and prints what it did. */
+/** Tells the replica beside it, or another one, to get lost counts back from a peer or to forget one; prints what it did. */
 final class Restore {
 
     static final String USAGE = "restore --from PEER [--dry-run] [--force] [--to URL]";
+
+    static final String FORGET_USAGE = "forget INSTANCE [--to URL]";
 
     private static final Duration TIMEOUT = Duration.ofMinutes(2);
 
@@ -28,15 +30,17 @@ final class Restore {
      * peer could not be asked, 2 if the arguments cannot be understood.
      */
     static int run(String[] arguments, Map<String, String> environment, PrintStream out, PrintStream err) {
+        boolean forget = arguments[0].equals("forget");
+        String usage = forget ? FORGET_USAGE : USAGE;
         if (List.of(arguments).contains("--help") || List.of(arguments).contains("-h")) {
-            out.println("usage: " + USAGE);
+            out.println("usage: " + usage);
             return 0;
         }
         URI uri;
         try {
-            uri = uri(arguments, environment);
+            uri = forget ? forgetUri(arguments, environment) : uri(arguments, environment);
         } catch (IllegalArgumentException e) {
-            err.println("counterset: " + e.getMessage() + "; usage: " + USAGE);
+            err.println("counterset: " + e.getMessage() + "; usage: " + usage);
             return 2;
         }
         try {
@@ -47,7 +51,7 @@ final class Restore {
                     .send(
                             HttpRequest.newBuilder(uri)
                                     .POST(HttpRequest.BodyPublishers.noBody())
-                                    .header("Accept", "application/json")
+                                    .header("Accept", forget ? "text/plain" : "application/json")
                                     .timeout(TIMEOUT)
                                     .build(),
                             HttpResponse.BodyHandlers.ofString());
@@ -55,6 +59,10 @@ final class Restore {
                 err.println("failed: status " + response.statusCode() + ", "
                         + response.body().strip() + "; nothing was changed");
                 return 1;
+            }
+            if (forget) {
+                out.print(response.body());
+                return 0;
             }
             Restoration.Result result = JsonMapper.createDefault().readValue(response.body(), Restoration.Result.class);
             out.print(result.toText());
@@ -71,7 +79,7 @@ final class Restore {
     }
 
     private static URI uri(String[] arguments, Map<String, String> environment) {
-        String url = "http://localhost:" + environment.getOrDefault("MICRONAUT_SERVER_PORT", "8080");
+        String url = here(environment);
         String from = null;
         StringBuilder query = new StringBuilder();
         for (int i = 1; i < arguments.length; i++) {
@@ -85,11 +93,38 @@ final class Restore {
         }
         if (from == null) {
             throw new IllegalArgumentException("--from is missing: the peer that remembers the counts");
-        } else if (!url.matches("https?://.+")) {
+        }
+        return at(url, "/peers/restore?from=" + URLEncoder.encode(from, StandardCharsets.UTF_8) + query);
+    }
+
+    private static URI forgetUri(String[] arguments, Map<String, String> environment) {
+        String url = here(environment);
+        String instance = null;
+        for (int i = 1; i < arguments.length; i++) {
+            if (arguments[i].equals("--to")) {
+                url = value(arguments, ++i);
+            } else if (arguments[i].startsWith("--") || instance != null) {
+                throw new IllegalArgumentException("one instance and --to are expected, not " + arguments[i]);
+            } else {
+                instance = arguments[i];
+            }
+        }
+        if (instance == null) {
+            throw new IllegalArgumentException("the instance is missing");
+        }
+        String encoded = URLEncoder.encode(instance, StandardCharsets.UTF_8).replace("+", "%20");
+        return at(url, "/peers/forget/" + encoded);
+    }
+
+    private static String here(Map<String, String> environment) {
+        return "http://localhost:" + environment.getOrDefault("MICRONAUT_SERVER_PORT", "8080");
+    }
+
+    private static URI at(String url, String path) {
+        if (!url.matches("https?://.+")) {
             throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
         }
-        return URI.create(url.replaceFirst("/$", "") + "/peers/restore?from="
-                + URLEncoder.encode(from, StandardCharsets.UTF_8) + query);
+        return URI.create(url.replaceFirst("/$", "") + path);
     }
 
     private static String value(String[] arguments, int i) {

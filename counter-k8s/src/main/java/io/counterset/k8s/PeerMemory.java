@@ -349,6 +349,17 @@ final class PeerMemory {
         return latest;
     }
 
+    /** Forgets all that is known of replicas of that name; returns whether anything was. */
+    synchronized boolean forgetInstance(String instance) {
+        List<Known> known = peers.values().stream()
+                .filter(peer -> peer.instance().equals(instance))
+                .toList();
+        known.forEach(this::forget);
+        boolean forgotten = listed.remove(instance) || !known.isEmpty();
+        changed |= forgotten;
+        return forgotten;
+    }
+
     synchronized @Nullable Known get(String key) {
         return peers.get(key);
     }

@@ -454,6 +454,22 @@ public final class Peers implements AutoCloseable {
         return null;
     }
 
+    /**
+     * Forgets all that this replica remembers of a peer: its counts, its former stores and what it lost. If the peer answers again,
+     * it is remembered as it is then. Every replica remembers for itself.
+     *
+     * @return a stage with whether anything was remembered; it completes when the disk has no trace of it
+     */
+    public CompletionStage<Boolean> forget(String instance) {
+        return CompletableFuture.supplyAsync(
+                () -> {
+                    boolean forgotten = memory.forgetInstance(instance);
+                    memory.save(clock.instant());
+                    return forgotten;
+                },
+                workers);
+    }
+
     /** This replica is stopping and asks its peers no longer. */
     public static final class StoppingException extends RejectedExecutionException {
         private static final long serialVersionUID = 1L;

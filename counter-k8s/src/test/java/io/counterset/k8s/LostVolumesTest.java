@@ -236,4 +236,25 @@ class LostVolumesTest {
         assertThat(other(report).instance()).isEqualTo("app-1");
         assertThat(report.complete()).isFalse();
     }
+
+    @Test
+    void aCountThatWasOnceBelievedCanBeForgotten() {
+        Peers peers = peers();
+        peer.add((1L << 62) - 1_000);
+        ask(peers);
+        peer.stop();
+        peers.close();
+        peers = peers(TestSettings.list());
+        assertThat(ask(peers).total()).isGreaterThan(1L << 60);
+
+        assertThat(peers.forget("app-1").toCompletableFuture().join()).isTrue();
+        assertThat(peers.forget("app-1").toCompletableFuture().join()).isFalse();
+
+        assertThat(ask(peers).peers()).hasSize(1);
+        assertThat(ask(peers).complete()).isTrue();
+        peers.close();
+        assertThat(ask(peers(TestSettings.list())).total())
+                .as("also after a restart")
+                .isZero();
+    }
 }
