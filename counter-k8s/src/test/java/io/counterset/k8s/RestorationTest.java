@@ -190,11 +190,10 @@ class RestorationTest {
     void asksNoStrangerAndBelievesNoPeerThatHasNotSeenTheNewStore() throws IOException {
         replaceVolume();
 
-        assertThat(peers[2].restore("app-0", false, false)
+        assertThat(peers[2].restore(replicas[0].address(), false, false)
                         .toCompletableFuture()
                         .join()
                         .failures())
-                .as("known by its address only")
                 .singleElement()
                 .asString()
                 .isEqualTo(replicas[0].address() + ": app-0 has not yet seen the store that app-2 has now; ask it for"
