@@ -72,6 +72,9 @@ final class PeerMemory {
     /** The names of replicas that were listed and never answered. */
     private final Set<String> listed = new HashSet<>();
 
+    /** Since when members do not serve, by address; not kept across restarts. */
+    private final Map<String, Instant> starting = new HashMap<>();
+
     private final Map<String, Long> orders = new HashMap<>();
     private int counts;
     private boolean changed;
@@ -283,6 +286,16 @@ final class PeerMemory {
         return peers.values().stream()
                 .anyMatch(known ->
                         known.instance().equals(instance) && known.store().isFinal(mainCounter));
+    }
+
+    /** Returns since when a member that does not serve yet is seen at that address. */
+    synchronized Instant startingSince(String address, Instant now) {
+        return starting.computeIfAbsent(address, unused -> now);
+    }
+
+    /** Forgets since when other addresses than these do not serve. */
+    synchronized void stillStarting(Set<String> addresses) {
+        starting.keySet().retainAll(addresses);
     }
 
     /** Returns the names that were listed once and never answered. */

@@ -3,6 +3,7 @@ package io.counterset.k8s;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
+import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /** The sentences that a report gives as the reason of a state. Nothing is decided by them. Immutable. */
@@ -10,7 +11,6 @@ final class Reasons {
 
     static final String NOT_ASKED = "not asked";
     static final String TERMINATING = "it is being stopped";
-    static final String STARTING = "it does not serve yet";
     static final String MISSING = "no address is listed for it: it does not exist, is pending, or is being replaced";
     static final String UNLISTED = "it is no longer listed";
     static final String FINAL = "; final count";
@@ -22,6 +22,19 @@ final class Reasons {
     Reasons(String counter, Membership membership) {
         this.counter = counter;
         this.membership = membership;
+    }
+
+    /** A replica that has not served for that long; after two minutes it is not likely to. */
+    static String starting(Duration time) {
+        if (time.compareTo(Duration.ofSeconds(10)) < 0) {
+            return "it does not serve yet";
+        }
+        return (time.compareTo(Duration.ofMinutes(2)) < 0 ? "it does not serve yet, for " : "it does not start, for ")
+                + PeersReport.period(time);
+    }
+
+    static String oneOf(int addresses, String reason) {
+        return "it is at one of " + addresses + " addresses that do not answer, or does not exist; " + reason;
     }
 
     String scaledDown() {

@@ -12,6 +12,7 @@ import io.counterset.k8s.PeerClient.Failed;
 import io.counterset.k8s.PeersReport.Former;
 import io.counterset.k8s.PeersReport.Peer;
 import io.counterset.k8s.PeersReport.State;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -57,6 +58,13 @@ final class Reconciliation {
     private final Set<String> settled = new HashSet<>();
     private final Map<String, String> addresses = new HashMap<>();
     private final List<Silence> unsettled = new ArrayList<>();
+
+    /** Silent members of which not even the name is known. */
+    private final List<Silence> nameless = new ArrayList<>();
+
+    /** The addresses that have not served yet. */
+    private final Set<String> starting = new HashSet<>();
+
     private List<Known> remembered = List.of();
 
     /** The replica that counts a store in this report, by the store. */
@@ -165,7 +173,9 @@ final class Reconciliation {
         }
         remembered = memory.all();
         unsettled.forEach(this::onSilence);
+        memory.stillStarting(starting);
         addSelf();
+        addNameless();
         for (String name : membership.expected().names()) {
             if (!name.equals(replica.instance()) && settled.add(name)) {
                 addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(keyOf(name)));
@@ -307,6 +317,10 @@ final class Reconciliation {
             return;
         }
         String instance = member.instance() != null ? member.instance() : known == null ? null : known.instance();
+        if (instance == null && !membership.isByAddress()) {
+            nameless.add(silence);
+            return;
+        }
         if (known != null) {
             settled.add(label(known));
         } else if (instance != null) {
@@ -324,9 +338,45 @@ final class Reconciliation {
                 && silence instanceof NoAnswer
                 && (known == null || !known.address().equals(member.address()))) {
             state = State.STARTING;
-            reason = Reasons.STARTING + "; " + reason;
+            starting.add(member.address());
+            reason = Reasons.starting(Duration.between(memory.startingSince(member.address(), now), now)) + "; "
+                    + reason;
         }
         addLastKnown(state, reason, instance, member.address(), known);
+    }
+
+    /**
+     * A silent address without a name is most likely that of a replica that is not found elsewhere, such as one that was started
+     * again at a new address: one replica is one row. With several of both it is not known which is where.
+     */
+    private void addNameless() {
+        List<String> absent = new ArrayList<>();
+        for (String name : membership.expected().names()) {
+            if (!name.equals(replica.instance()) && !settled.contains(name)) {
+                absent.add(name);
+            }
+        }
+        absent.sort(Reconciliation::compareNaturally);
+        for (Silence silence : nameless) {
+            boolean only = absent.size() == 1 && nameless.size() == 1;
+            if (absent.isEmpty()) {
+                addLastKnown(
+                        State.UNREACHABLE,
+                        silence.reason(),
+                        null,
+                        silence.member().address(),
+                        null);
+            } else {
+                String name = absent.remove(0);
+                settled.add(name);
+                addLastKnown(
+                        State.UNREACHABLE,
+                        only ? silence.reason() : Reasons.oneOf(nameless.size(), silence.reason()),
+                        name,
+                        only ? silence.member().address() : null,
+                        recalled(keyOf(name)));
+            }
+        }
     }
 
     private @Nullable Known known(Silence silence) {
