@@ -356,6 +356,13 @@ final class Reconciliation {
                 absent.add(name);
             }
         }
+        if (!membership.expected().known()) {
+            remembered.stream()
+                    .filter(known -> isOfThisSource(known) && !settled.contains(label(known)) && !isSelf(known))
+                    .map(Known::instance)
+                    .filter(name -> !absent.contains(name))
+                    .forEach(absent::add);
+        }
         absent.sort(Reconciliation::compareNaturally);
         for (Silence silence : nameless) {
             boolean only = absent.size() == 1 && nameless.size() == 1;
