@@ -317,7 +317,7 @@ final class Reconciliation {
             return;
         }
         String instance = member.instance() != null ? member.instance() : known == null ? null : known.instance();
-        if (instance == null && !membership.isByAddress()) {
+        if (instance == null && !membership.isByAddress() && silence instanceof NoAnswer) {
             nameless.add(silence);
             return;
         }
