@@ -2,6 +2,7 @@ package io.counterset.app;
 
 import io.counterset.k8s.Peers;
 import io.counterset.k8s.Replica;
+import io.counterset.k8s.Restoration;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
@@ -48,13 +49,15 @@ final class RestorationController {
     @ApiResponse(
             responseCode = "200",
             description = "The losses, the main counter's first",
-            content =
-                    @Content(
-                            mediaType = MediaType.APPLICATION_JSON,
-                            schema = @Schema(ref = "#/components/schemas/Losses")))
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Losses")),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
     HttpResponse<?> losses(HttpRequest<?> request) {
         Query.allow(request);
-        return Negotiation.fresh(Negotiation.best(request, Negotiation.JSON), peers.losses(CounterName.of(request)));
+        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        Restoration.Losses losses = peers.losses(CounterName.of(request));
+        return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? losses.toText() : losses);
     }
 
     @Post("/peers/restore")

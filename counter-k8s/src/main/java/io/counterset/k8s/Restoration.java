@@ -59,6 +59,18 @@ public final class Restoration {
             losses = losses == null ? List.of() : List.copyOf(losses);
         }
 
+        /** Returns one line for each loss. Lines end in a line feed. */
+        public String toText() {
+            StringBuilder text = new StringBuilder();
+            losses.forEach(loss -> text.append(Replica.escaped(loss.counter()))
+                    .append(' ')
+                    .append(loss.lost())
+                    .append(" of store ")
+                    .append(loss.store())
+                    .append('\n'));
+            return text.isEmpty() ? "nothing is known to be lost\n" : text.toString();
+        }
+
         boolean isSound() {
             return Replica.isInstanceName(askedBy)
                     && Replica.isInstanceName(instance)
