@@ -111,14 +111,14 @@ final class Check {
                 default -> throw new IllegalArgumentException("unknown option " + argument);
             }
         }
-        client = client();
+        client = client(authority);
         if (!url.matches("https?://.+")) {
             throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
         }
     }
 
     /** Returns the first token of a file, which has one a line. */
-    private static String token(Path file) {
+    static String token(Path file) {
         try (Stream<String> lines = Files.lines(file)) {
             return lines.map(String::strip)
                     .filter(line -> !line.isEmpty())
@@ -129,7 +129,8 @@ final class Check {
         }
     }
 
-    private HttpClient client() {
+    /** Returns a client that trusts the certificates of that file, if one is given, and no others. */
+    static HttpClient client(@Nullable Path authority) {
         HttpClient.Builder builder =
                 HttpClient.newBuilder().connectTimeout(REQUEST_TIMEOUT).version(HttpClient.Version.HTTP_1_1);
         return authority == null

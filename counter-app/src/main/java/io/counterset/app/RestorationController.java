@@ -36,6 +36,7 @@ final class RestorationController {
     }
 
     @Get("/peers/losses/" + CounterName.SEGMENT)
+    @Right.Needed(Right.PEERS)
     @Operation(
             summary = "Returns what this replica remembers of counts that another one lost",
             parameters = {

@@ -10,24 +10,35 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /** Tells the replica beside it, or another one, to get lost counts back from a peer or to forget one; prints what it did. */
 final class Restore {
 
-    static final String USAGE = "restore --from PEER [--dry-run] [--force] [--to URL]";
+    static final String USAGE =
+            "restore --from PEER [--dry-run] [--force] [--to URL] [--token-file FILE] [--authority FILE]";
 
-    static final String FORGET_USAGE = "forget INSTANCE [--to URL]";
+    static final String FORGET_USAGE = "forget INSTANCE [--to URL] [--token-file FILE] [--authority FILE]";
 
     private static final Duration TIMEOUT = Duration.ofMinutes(2);
 
-    private Restore() {}
+    private String url;
+    private final StringBuilder query = new StringBuilder();
+    private @Nullable String subject;
+    private @Nullable String token;
+    private @Nullable Path authority;
+
+    private Restore(Map<String, String> environment) {
+        url = "http://localhost:" + environment.getOrDefault("MICRONAUT_SERVER_PORT", "8080");
+    }
 
     /**
-     * Runs the command and returns the exit status: 0 if every loss is restored or was before, 1 if one was refused or the
-     * peer could not be asked, 2 if the arguments cannot be understood.
+     * Runs the command and returns the exit status: 0 if all was done, 1 if a loss was refused or a replica could not be asked, 2 if
+     * the arguments cannot be understood.
      */
     static int run(String[] arguments, Map<String, String> environment, PrintStream out, PrintStream err) {
         boolean forget = arguments[0].equals("forget");
@@ -36,31 +47,23 @@ final class Restore {
             out.println("usage: " + usage);
             return 0;
         }
-        URI uri;
+        Restore command = new Restore(environment);
+        HttpClient client;
+        HttpRequest request;
         try {
-            uri = forget ? forgetUri(arguments, environment) : uri(arguments, environment);
+            request = command.request(arguments, forget);
+            client = Check.client(command.authority);
         } catch (IllegalArgumentException e) {
             err.println("counterset: " + e.getMessage() + "; usage: " + usage);
             return 2;
         }
         try {
-            HttpResponse<String> response = HttpClient.newBuilder()
-                    .connectTimeout(Duration.ofSeconds(10))
-                    .version(HttpClient.Version.HTTP_1_1)
-                    .build()
-                    .send(
-                            HttpRequest.newBuilder(uri)
-                                    .POST(HttpRequest.BodyPublishers.noBody())
-                                    .header("Accept", forget ? "text/plain" : "application/json")
-                                    .timeout(TIMEOUT)
-                                    .build(),
-                            HttpResponse.BodyHandlers.ofString());
+            HttpResponse<String> response = client.send(request, HttpResponse.BodyHandlers.ofString());
             if (response.statusCode() != 200) {
                 err.println("failed: status " + response.statusCode() + ", "
                         + response.body().strip() + "; nothing was changed");
                 return 1;
-            }
-            if (forget) {
+            } else if (forget) {
                 out.print(response.body());
                 return 0;
             }
@@ -69,62 +72,52 @@ final class Restore {
             boolean refused = result.steps().stream().anyMatch(step -> step.outcome() == Restoration.Outcome.REFUSED);
             return refused || !result.failures().isEmpty() ? 1 : 0;
         } catch (IOException e) {
-            err.println("failed: " + uri + ": " + e + "; run it again to learn what was restored");
+            err.println("failed: " + request.uri() + ": " + e + "; run it again to learn what was done");
             return 1;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
-            err.println("failed: interrupted; run it again to learn what was restored");
+            err.println("failed: interrupted; run it again to learn what was done");
             return 1;
         }
     }
 
-    private static URI uri(String[] arguments, Map<String, String> environment) {
-        String url = here(environment);
-        String from = null;
-        StringBuilder query = new StringBuilder();
+    private HttpRequest request(String[] arguments, boolean forget) {
         for (int i = 1; i < arguments.length; i++) {
             switch (arguments[i]) {
-                case "--dry-run" -> query.append("&dry-run=true");
-                case "--force" -> query.append("&force=true");
-                case "--from" -> from = value(arguments, ++i);
                 case "--to" -> url = value(arguments, ++i);
-                default -> throw new IllegalArgumentException("unknown option " + arguments[i]);
+                case "--token-file" -> token = Check.token(Path.of(value(arguments, ++i)));
+                case "--authority" -> authority = Path.of(value(arguments, ++i));
+                default -> readOther(arguments, i, forget);
             }
+            i += !forget && arguments[i].equals("--from") ? 1 : 0;
         }
-        if (from == null) {
-            throw new IllegalArgumentException("--from is missing: the peer that remembers the counts");
-        }
-        return at(url, "/peers/restore?from=" + URLEncoder.encode(from, StandardCharsets.UTF_8) + query);
-    }
-
-    private static URI forgetUri(String[] arguments, Map<String, String> environment) {
-        String url = here(environment);
-        String instance = null;
-        for (int i = 1; i < arguments.length; i++) {
-            if (arguments[i].equals("--to")) {
-                url = value(arguments, ++i);
-            } else if (arguments[i].startsWith("--") || instance != null) {
-                throw new IllegalArgumentException("one instance and --to are expected, not " + arguments[i]);
-            } else {
-                instance = arguments[i];
-            }
-        }
-        if (instance == null) {
-            throw new IllegalArgumentException("the instance is missing");
-        }
-        String encoded = URLEncoder.encode(instance, StandardCharsets.UTF_8).replace("+", "%20");
-        return at(url, "/peers/forget/" + encoded);
-    }
-
-    private static String here(Map<String, String> environment) {
-        return "http://localhost:" + environment.getOrDefault("MICRONAUT_SERVER_PORT", "8080");
-    }
-
-    private static URI at(String url, String path) {
-        if (!url.matches("https?://.+")) {
+        if (subject == null) {
+            throw new IllegalArgumentException(
+                    forget ? "the instance is missing" : "--from is missing: the peer that remembers the counts");
+        } else if (!url.matches("https?://.+")) {
             throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
         }
-        return URI.create(url.replaceFirst("/$", "") + path);
+        String encoded = URLEncoder.encode(subject, StandardCharsets.UTF_8).replace("+", "%20");
+        String path = forget ? "/peers/forget/" + encoded : "/peers/restore?from=" + encoded + query;
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url.replaceFirst("/$", "") + path))
+                .POST(HttpRequest.BodyPublishers.noBody())
+                .header("Accept", forget ? "text/plain" : "application/json")
+                .timeout(TIMEOUT);
+        return (token == null ? request : request.header("Authorization", "Bearer " + token)).build();
+    }
+
+    private void readOther(String[] arguments, int i, boolean forget) {
+        if (forget && !arguments[i].startsWith("--") && subject == null) {
+            subject = arguments[i];
+        } else if (!forget && arguments[i].equals("--from")) {
+            subject = value(arguments, i + 1);
+        } else if (!forget && arguments[i].equals("--dry-run")) {
+            query.append("&dry-run=true");
+        } else if (!forget && arguments[i].equals("--force")) {
+            query.append("&force=true");
+        } else {
+            throw new IllegalArgumentException("'" + arguments[i] + "' is not expected");
+        }
     }
 
     private static String value(String[] arguments, int i) {

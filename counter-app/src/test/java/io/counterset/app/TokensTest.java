@@ -93,6 +93,9 @@ class TokensTest {
             GET  | /badge.svg         | 401 | 401   | 200  | 200   | 403
             GET  | /prometheus        | 401 | 401   | 200  | 200   | 403
             GET  | /peers/farewell/app-9 | 401 | 401 | 403 | 403  | 200
+            GET  | /peers/losses/app-9 | 401 | 401 | 403 | 403  | 200
+            POST | /peers/restore     | 401 | 401   | 403  | 200   | 403
+            POST | /peers/forget/app-9 | 401 | 401 | 403 | 200  | 403
             GET  | /nowhere           | 401 | 401   | 404  | 404   | 403
             DELETE | /count           | 401 | 401   | 403  | 405   | 403
             GET  | /health            | 200 | 200   | 200  | 200   | 200
