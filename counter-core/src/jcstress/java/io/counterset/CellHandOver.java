@@ -27,7 +27,7 @@ public class CellHandOver {
         long total = cell.advance(1);
         if (cell.mark()) {
             marked = cell;
-            cell.marked();
+            cell.mark = Counter.MARKED;
         }
         return total;
     }

@@ -160,6 +160,7 @@ public final class CounterStore implements AutoCloseable {
 
     /** Sees that the directory and its lock are still this store's; if not, lets a commit find it, which fails. */
     private long verify() {
+        commits.keepAwake();
         if (commits.isOpen()) {
             storage.verify();
             try {
@@ -508,9 +509,12 @@ public final class CounterStore implements AutoCloseable {
                 return;
             }
             released = true;
-            writeCountFile();
             try (storage) {
-                room.close();
+                try {
+                    writeCountFile();
+                } finally {
+                    room.close();
+                }
             }
         } catch (IOException e) {
             throw new UncheckedIOException("closing " + directory + " failed; what was acknowledged is safe", e);

@@ -35,8 +35,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Journal.class,
-                                        "            region.sync();\n            return",
-                                        "            return")
+                                        "            region.sync();\n            Journal journal",
+                                        "            Journal journal")
                                 .change(
                                         Journal.class,
                                         "        storage.syncNames();\n",
@@ -347,8 +347,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Counter.class,
-                                        "        awaitLink();\n        // Linked,",
-                                        "        // Linked,")),
+                                        "            awaitLink(); // then it is linked",
+                                        "            return false; // before it is linked")),
                 tested(
                         "periodic commits come ten times too late",
                         HandOverTest.class,
