@@ -82,7 +82,7 @@ label, and a label takes 63. A longer name is cut, and a hash of the whole keeps
 {{ ternary "https" "http" (not (empty .Values.tls.enabled)) }}
 {{- end }}
 
-{{/* The Secret with the certificate, whoever makes it. */}}
+{{/* The Secret with the certificate. */}}
 {{- define "counter.tlsSecretName" -}}
 {{ .Values.tls.existingSecret | default (printf "%s-tls" (include "counter.fullname" .)) }}
 {{- end }}

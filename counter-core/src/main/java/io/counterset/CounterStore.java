@@ -712,7 +712,7 @@ public final class CounterStore implements AutoCloseable {
          * @throws ForeignFileException if the file of that name is not a journal
          * @throws UnsupportedFormatException if it is of a newer version
          * @throws HeapTooSmallException if its content takes more memory than {@link #maxHeap}
-         * @throws InvalidCountFileException if {@code count.txt} is to be imported and is not one number
+         * @throws InvalidCountFileException if a {@code count.txt} to import is not one number
          * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link #countFileAhead} has no
          *     choice between them
          */

@@ -360,7 +360,7 @@ final class Journal implements Closeable {
             return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded, BLOCK + 2 * half);
         }
 
-        /** Applies the batch and those that follow it in its half. */
+        /** Applies the batch and the batches after it in its half. */
         private void follow(byte @Nullable [] batch, Contents contents) throws IOException {
             long end = BLOCK + (second ? 2 * half : half);
             while (batch != null) {

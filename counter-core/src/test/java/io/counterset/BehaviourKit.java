@@ -703,7 +703,7 @@ abstract class BehaviourKit {
             waiting.start();
             await().until(() -> store.statistics().pending() == 1);
             waiting.interrupt();
-            await().pollDelay(Duration.ZERO).until(() -> waiting.getState() == Thread.State.WAITING);
+            await().pollDelay(Duration.ZERO).until(() -> waiting.getState() == Thread.State.TIMED_WAITING);
             assertThat(waiting.isAlive()).isTrue();
             gate.letGo();
             within(leader);

@@ -96,7 +96,7 @@ final class ChildJvm implements AutoCloseable {
         public static void main(String[] directory) throws InterruptedException {
             try (CounterStore store = CounterStore.open(Path.of(directory[0]))) {
                 System.out.println("opened " + store.counter("c").value());
-                Thread.currentThread().join(); // for ever
+                Thread.currentThread().join(); // forever
             } catch (CounterStoreException e) {
                 System.out.println("refused: " + e.getMessage());
             }

@@ -103,7 +103,7 @@ class DecoderFuzzTest {
         Said again = read(disk);
         assertThat(again.id).isEqualTo(first.id);
         assertThat(again.totals).isEqualTo(first.totals);
-        int ofAge = first.keys.size() - again.keys.size(); // keys may come of age, the oldest first
+        int ofAge = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
         assertThat(again.keys).isEqualTo(first.keys.subList(ofAge, first.keys.size()));
     }
 
@@ -193,7 +193,7 @@ class DecoderFuzzTest {
         }
     }
 
-    /** Changes bytes, each given by its place and what to add, and mends no checksum. */
+    /** Changes bytes, each given by its place and what to add, and corrects no checksum. */
     private static byte[] changed(byte[] changes) {
         byte[] journal = REAL.clone();
         for (int i = 0; i + 2 < changes.length; i += 3) {

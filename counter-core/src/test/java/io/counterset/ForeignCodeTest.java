@@ -39,7 +39,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The store runs code that it does not know: executors, what depends on futures, the listener of its failure. Whatever that code
- * does, nobody waits for ever.
+ * does, nobody waits forever.
  */
 class ForeignCodeTest {
 

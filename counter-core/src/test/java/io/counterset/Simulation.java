@@ -296,7 +296,7 @@ final class Simulation {
         if (!open()) {
             throw new Violation("the store does not open on a healthy disk, at the end");
         }
-        for (Request request : requests) { // whoever does not know what became of his add asks once more
+        for (Request request : requests) { // a caller whose outcome is unknown retries
             add(request.counter, request.amount, request.key, false);
         }
         look();

@@ -62,7 +62,7 @@ import org.slf4j.LoggerFactory;
  *   <li>Nothing is read after a request that ends its connection: such a request could be counted and not be answered.
  *   <li>A client has {@link #HEAD_SECONDS} to send the head of a request once it began, and {@link #STALL_SECONDS} to take
  *       answers. A body that is still arriving when its request is answered ends the connection.
- *   <li>There are at most {@code counter.max-connections}. A new one then takes the place of the one that is idle the longest.
+ *   <li>There are at most {@code counter.max-connections}. A new one then replaces the connection that has been idle longest.
  * </ul>
  *
  * Closing a connection between two requests can lose a request that is in flight, and its sender cannot know whether it was
@@ -175,7 +175,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         timer.shutdownNow();
     }
 
-    /** Makes room when there are no descriptors for new connections: closes an eighth of all, those that are idle the longest. */
+    /** Makes room when there are no descriptors for new connections: closes the eighth that has been idle longest. */
     private void evictSome() {
         refusals.acceptFailed();
         all.values().stream()
@@ -190,7 +190,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 });
     }
 
-    /** Makes room for a new connection, if there are too many: at the cost of the one that is idle the longest. */
+    /** Makes room for a new connection, if there are too many: closes the one that has been idle longest. */
     private synchronized void evict(Connection newest) {
         Connection victim = newest;
         long longest = -1;

@@ -12,7 +12,7 @@ import java.util.Map;
 
 /**
  * Gives health its HTTP status, as the framework's filter does that this one replaces. That one is for the paths of health
- * only, and a filter for some paths makes every request look for its filters anew: an eighth of what an increment cost.
+ * only, and a filter for some paths makes every request look up its filters again: an eighth of what an increment cost.
  */
 @ServerFilter(ServerFilter.MATCH_ALL_PATTERN)
 @Replaces(HealthResultFilter.class)

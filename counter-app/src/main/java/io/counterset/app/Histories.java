@@ -184,7 +184,7 @@ final class Histories {
         });
     }
 
-    /** Returns what {@link #all} gave last, for those that cannot wait. */
+    /** Returns what {@link #all} returned last, for callers that cannot wait. */
     Optional<List<Report>> latest() {
         return Optional.ofNullable(latest);
     }

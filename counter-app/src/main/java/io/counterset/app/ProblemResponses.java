@@ -19,7 +19,7 @@ import io.netty.handler.codec.http.TooLongHttpLineException;
 import jakarta.inject.Singleton;
 import org.jspecify.annotations.Nullable;
 
-/** Gives every refusal one form: those of the controllers, and those that the HTTP server finds by itself. */
+/** Gives every refusal one form, whether a controller or the HTTP server refused. */
 @Singleton
 final class ProblemResponses
         implements ErrorResponseProcessor<Problem>, ExceptionHandler<Problem.Refusal, HttpResponse<?>> {

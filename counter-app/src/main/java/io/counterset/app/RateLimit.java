@@ -98,7 +98,7 @@ final class RateLimit {
         return address == null ? new byte[0] : address.getAddress();
     }
 
-    /** Returns the last address, which is the one that the nearest proxy saw: a client may have made up those before it. */
+    /** Returns the last address, which is the one that the nearest proxy saw: a client may have made up the earlier ones. */
     static byte @Nullable [] last(List<String> headers, boolean forwarded) {
         if (headers.isEmpty()) {
             return null;

@@ -33,7 +33,7 @@ final class StoreFactory {
 
     /**
      * Opens the store: after all settings have been found good, so that a bad one leaves nothing behind, and before the server
-     * takes its port, so that whoever can connect finds the store recovered.
+     * takes its port, so that a client that can connect finds the store recovered.
      */
     @Context
     @Bean(preDestroy = "close")

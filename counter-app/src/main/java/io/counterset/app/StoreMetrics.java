@@ -75,7 +75,7 @@ final class StoreMetrics implements MeterBinder {
         counter(
                 registry,
                 "idempotency.early.evictions",
-                "Keys forgotten for lack of room before they came of age",
+                "Keys evicted before they expired, because the window was full",
                 StoreStatistics::earlyEvictions);
         counter(
                 registry,

@@ -20,7 +20,7 @@ import java.util.Map;
 import java.util.concurrent.Executors;
 
 /**
- * A short working life for the virtual machine to learn from: starts the service on a free port with a directory of its
+ * Trains the class cache of the image: starts the service on a free port with a directory of its
  * own, as a pod with a peer and an API server to watch, asks it whatever clients and probes ask, and ends the process. The image
  * is built with what {@code -XX:AOTCacheOutput} records meanwhile. Exits with 1 if the service gives a wrong answer: such an image
  * is not to be.

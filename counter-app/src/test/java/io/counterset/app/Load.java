@@ -140,7 +140,7 @@ final class Load implements AutoCloseable {
         return counts;
     }
 
-    /** The keys of those that were refused, or not answered at all. */
+    /** The keys of requests that were refused or never answered. */
     List<String> unanswered() {
         return List.copyOf(unanswered);
     }

@@ -36,7 +36,7 @@ final class ServiceProcess implements AutoCloseable {
     private static final JsonMapper JSON = JsonMapper.createDefault();
     private static final HttpClient CLIENT = HttpClient.newHttpClient();
 
-    /** What the service loads, as the virtual machine keeps it for the next start: that takes half the time then. */
+    /** The archive of the classes that the service loads; it halves the time of a start. */
     private static @Nullable Path classes;
 
     private final Process process;

@@ -130,7 +130,7 @@ class StartIT {
         byte[] name = "visits".getBytes(StandardCharsets.UTF_8);
         int first = indexOf(bytes, name, 0);
         assertThat(indexOf(bytes, name, first + 1))
-                .as("a batch behind the one that is damaged")
+                .as("a batch after the damaged one")
                 .isPositive();
         bytes[first] ^= 1;
         Files.write(journal, bytes);

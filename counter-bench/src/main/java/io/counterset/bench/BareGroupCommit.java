@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The limit of many callers: a group commit of one number and nothing else, without names, checks, errors or an end.
- * Whoever finds nobody leading leads: takes all that wait, flushes one block for all of them and releases each.
+ * A caller that finds no leader leads: it takes all waiting callers, flushes one block for all of them and releases each.
  *
  * <p>Callers park and are released one by one: with a lock and a condition, where all of them queue for the lock once
  * more, this reached half as much.

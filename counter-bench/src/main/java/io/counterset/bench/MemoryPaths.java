@@ -124,7 +124,7 @@ public class MemoryPaths {
         return plain;
     }
 
-    /** The same by a reference, as whoever counts by hand would do it. */
+    /** The same through a reference, as in a hand-written counter. */
     @Benchmark
     public long atomicGet() {
         return atomic.get();

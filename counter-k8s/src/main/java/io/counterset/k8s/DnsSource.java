@@ -233,7 +233,7 @@ final class DnsSource implements PeerSource {
         environment.put("com.sun.jndi.dns.timeout.retries", "2");
         DirContext dns = new InitialDirContext(environment);
         try {
-            // The one that was right the last time first: the others would be asked in vain every time.
+            // Tries the name that existed last time first: the others would fail every time.
             List<String> order = new ArrayList<>(candidates);
             if (name != null && order.remove(name)) {
                 order.add(0, name);

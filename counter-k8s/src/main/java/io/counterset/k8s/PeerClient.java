@@ -122,7 +122,7 @@ final class PeerClient implements AutoCloseable {
      * @param path the encoded path
      * @param mostBytes the largest answer
      * @param reader makes something of what a member answered, on the thread of all connections, so it must be quick
-     * @param isCount whether every member is asked for its count, so that those that are silent are asked last the next time
+     * @param isCount whether every member is asked for its count, so that silent members are asked last the next time
      */
     private record Question(String path, int mostBytes, Reader reader, boolean isCount) {}
 

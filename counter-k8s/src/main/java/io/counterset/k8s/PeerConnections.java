@@ -278,7 +278,7 @@ final class PeerConnections implements AutoCloseable {
             this.address = address;
         }
 
-        /** Sends the request once the connection is secure, if it is to be. */
+        /** Sends the request, after the TLS handshake if there is one. */
         void secure(Exchange next) {
             SslHandler tls = channel == null ? null : channel.pipeline().get(SslHandler.class);
             if (tls == null) {

@@ -67,7 +67,7 @@ public final class Peers implements AutoCloseable {
     /** How many counts of peers are remembered: four counters of each of the most peers. */
     private static final int MOST_COUNTS = 4 * PeersSettings.MOST_PEERS;
 
-    /** In milliseconds: what comes after is noise to whoever reads a report. */
+    /** In milliseconds: later digits are noise to a reader. */
     static final InstantSource CLOCK = Clock.tickMillis(ZoneOffset.UTC);
 
     /** How long after a change of the list its new members are asked, so that several changes are one. */

@@ -135,7 +135,7 @@ public record PeersReport(
      *
      * @param kind which source it is
      * @param state how good the list is
-     * @param reason why it is not live, or what is amiss with it; absent when all is well
+     * @param reason why it is not live, or what is wrong with it; absent otherwise
      * @param ageMillis for how long it has not been live, in milliseconds; absent when it is live
      * @param chosen why this source was picked; absent when the settings name it
      */
@@ -198,7 +198,7 @@ public record PeersReport(
 
     /**
      * Returns the report as an aligned table of plain text, for terminals: a line with the total, a line about the source if
-     * something is amiss with it, an empty line, then one line a replica. Lines end in a line feed.
+     * something is wrong with it, an empty line, then one line a replica. Lines end in a line feed.
      */
     public String toTable() {
         List<String[]> rows = new ArrayList<>();

@@ -40,7 +40,7 @@ import org.jspecify.annotations.Nullable;
  *   <li>every other remembered peer: retired.
  * </ol>
  *
- * <p>A store is counted once, for the replica that answered with it, or else for the one that was seen with it last.
+ * <p>A store is counted once, for the replica that answered with it, or else for the replica that was last seen with it.
  */
 final class Reconciliation {
 

@@ -43,7 +43,7 @@ import org.jspecify.annotations.Nullable;
  * <p>What the informer is made to do here, and why:
  *
  * <ul>
- *   <li>Lists are asked for without a resource version. With one, a server that was restored from a backup refuses for ever.
+ *   <li>Lists are asked for without a resource version. With one, a server that was restored from a backup refuses every time.
  *   <li>The watch is wrapped: it is connected from its first answer until it ends, in whatever way.
  *   <li>Retries back off exponentially with jitter, up to 5 s apart, and obey {@code Retry-After}: the informer itself asks every
  *       second, and every replica would ask a struggling server in step. While the server refuses the token or the rights, they

@@ -96,7 +96,7 @@ class DnsSourceTest {
         assertThat(DnsSource.candidates("a", resolvConf)).containsExactly("a");
     }
 
-    /** All within a blink of real time: the cache of the virtual machine, which keeps names for 30 s, has no part in it. */
+    /** All of this takes a moment of real time, so the JVM's cache of names, which lasts 30 s, plays no part. */
     @Test
     void anAnswerIsKeptForFiveSecondsAndNoLonger() {
         dns.put(NAME, "10.0.0.1", "10.0.0.2");

@@ -308,7 +308,7 @@ class StaticPeersTest {
                     a,
                     TestSettings.list(b.address(), frozenAddress, c.address()).timeout(Duration.ofSeconds(1)));
 
-            // That the reason is their own time-out, and not the deadline, says how long it took.
+            // The reason is their own timeout and not the deadline, which shows how long it took.
             PeersReport report = ask(peers);
             assertThat(row(report, frozenAddress).reason()).isEqualTo("no answer within 1 s");
             assertThat(row(report, b.address()).reason()).isEqualTo("no answer within 1 s");

@@ -14,7 +14,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 
-/** Do the alerts and the dashboard ask for metrics that the service has, and is there a page for whoever is woken? */
+/** Do the alerts and the dashboard ask for metrics that the service has, and is there a page for the person on call? */
 class MonitoringTest {
 
     private static final Path RUNBOOKS = Path.of("..", "docs", "runbooks");
