@@ -27,7 +27,7 @@ public class CellHandOver {
         long total = cell.advance(1);
         if (cell.mark()) {
             marked = cell;
-            cell.mark = Counter.MARKED;
+            cell.marked();
         }
         return total;
     }

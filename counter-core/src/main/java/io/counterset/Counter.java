@@ -74,8 +74,7 @@ public final class Counter {
     /** Length of the name in UTF-8. */
     final short nameLength;
 
-    /** {@link #CLEAN}, {@link #MARKING} or {@link #MARKED}; the ledger sets what ends {@link #MARKING}. */
-    volatile byte mark;
+    private volatile byte mark;
 
     /** The next marked counter. Written by the thread that set {@link #MARKING}, read by the committing thread. */
     @Nullable
@@ -259,16 +258,16 @@ public final class Counter {
      * it over, so the next commit to begin includes the caller's add.
      */
     boolean mark() {
-        while (true) {
-            byte seen = mark;
-            if (seen == MARKED) {
-                return false;
-            }
-            if (seen == CLEAN && MARK.compareAndSet(this, CLEAN, MARKING)) {
-                return true;
-            }
-            awaitLink(); // then it is linked, or was taken by a commit, or its link was given up: look again
+        byte seen = mark;
+        if (seen == MARKED) {
+            return false;
         }
+        if (seen == CLEAN && MARK.compareAndSet(this, CLEAN, MARKING)) {
+            return true;
+        }
+        awaitLink();
+        // Linked, or taken by a commit that has yet to read the total.
+        return false;
     }
 
     /** Another thread may be between claiming the counter and linking it: two instructions, unless it was preempted there. */
@@ -280,6 +279,11 @@ public final class Counter {
                 LockSupport.parkNanos(1);
             }
         }
+    }
+
+    /** Ends what a true {@link #mark()} began, once the counter is linked. */
+    void marked() {
+        mark = MARKED;
     }
 
     /** The committing thread takes the counter. Later adds hand it over again. Read {@link #applied} after this. */

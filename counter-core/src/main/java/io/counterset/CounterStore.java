@@ -160,7 +160,6 @@ public final class CounterStore implements AutoCloseable {
 
     /** Sees that the directory and its lock are still this store's; if not, lets a commit find it, which fails. */
     private long verify() {
-        commits.keepAwake();
         if (commits.isOpen()) {
             storage.verify();
             try {
@@ -509,12 +508,9 @@ public final class CounterStore implements AutoCloseable {
                 return;
             }
             released = true;
+            writeCountFile();
             try (storage) {
-                try {
-                    writeCountFile();
-                } finally {
-                    room.close();
-                }
+                room.close();
             }
         } catch (IOException e) {
             throw new UncheckedIOException("closing " + directory + " failed; what was acknowledged is safe", e);
@@ -712,7 +708,7 @@ public final class CounterStore implements AutoCloseable {
          * @throws ForeignFileException if the file of that name is not a journal
          * @throws UnsupportedFormatException if it is of a newer version
          * @throws HeapTooSmallException if its content takes more memory than {@link #maxHeap}
-         * @throws InvalidCountFileException if a {@code count.txt} to import is not one number
+         * @throws InvalidCountFileException if {@code count.txt} is to be imported and is not one number
          * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link #countFileAhead} has no
          *     choice between them
          */

@@ -170,7 +170,7 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** A {@code count.txt} to import does not hold one whole number from 0 to 2<sup>63</sup>-1. */
+    /** A {@code count.txt} is to be imported, but does not hold one whole number from 0 to 2<sup>63</sup>-1. */
     public static final class InvalidCountFileException extends OpenException {
         private static final long serialVersionUID = 1L;
 

@@ -35,10 +35,6 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Foreign code</b> is the callbacks of futures, the executor that completes futures, and the listener of a failure. It
  * may block, throw or end the JVM, so it never runs in a thread that leads: {@link Completions}.
  *
- * <p><b>A thread that runs out of stack or memory</b> may stop at any call. A caller that has little stack left does not lead;
- * it lets the committer do so. What must not be left undone is done without a call: leading ends, and the store has failed
- * if adds were taken. {@link #keepAwake} makes up for a lost wake-up.
- *
  * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}. Nothing is written any more. Each caller that waits for
  * an add that is not durable gets an unknown outcome, and later adds are refused. The listener is called last.
  *
@@ -97,9 +93,6 @@ final class GroupCommit {
 
     /** The leader wakes this many callers by itself, if there are as many, before chains get longer than one caller. */
     private static final int HEADS = 16;
-
-    /** As deep as a commit, its frames being larger. */
-    private static final int STACK_FRAMES = 128;
 
     private final Step step;
     private final String directory;
@@ -225,14 +218,13 @@ final class GroupCommit {
      * @throws StoreClosedException if the store closed before the add could be taken; nothing was added
      */
     void await(Counter cell, long total) {
-        if (arrivals == null && state == OPEN && hasStack() && LEADING.compareAndSet(this, false, true)) {
+        if (arrivals == null && state == OPEN && LEADING.compareAndSet(this, false, true)) {
             try {
                 if (cell.durable() < total && state == OPEN) {
                     commit(1);
                 }
             } finally {
-                leading = false;
-                wakeNext();
+                stopLeading();
             }
             if (cell.durable() >= total) {
                 return;
@@ -284,10 +276,7 @@ final class GroupCommit {
             pending.futures = (before == null ? 0 : before.futures) + (pending instanceof Pending.Caller ? 0 : 1);
         } while (!ARRIVALS.compareAndSet(this, before, pending));
         if (terminated) {
-            pending.release(endingOf(pending), this); // nobody else will
-            if (ended.getCount() == 0) {
-                arrivals = null; // each of these comes here, or has been here
-            }
+            complete(release(takeArrivals())); // nobody else will
         } else if (!leading && pending.futures == 1 && !(pending instanceof Pending.Caller)) {
             LockSupport.unpark(committer); // for the first future; blocked callers lead themselves
         }
@@ -322,8 +311,7 @@ final class GroupCommit {
             }
             step.commit(callers);
         } catch (Throwable e) { // after any failure the adds that were taken have an unknown outcome
-            failure = e; // without a call, for which there may be no stack
-            state = FAILED;
+            fail(e);
         }
     }
 
@@ -332,8 +320,8 @@ final class GroupCommit {
         state = FAILED;
     }
 
-    /** Wakes the next leader, if one is needed. The calling thread has stopped leading. */
-    private void wakeNext() {
+    private void stopLeading() {
+        leading = false;
         Pending<?> newest = arrivals;
         if (state == OPEN && newest instanceof Pending.Caller caller && newest.futures == 0) {
             LockSupport.unpark(caller.thread);
@@ -360,14 +348,7 @@ final class GroupCommit {
             LockSupport.unpark(committer); // a future has arrived since this thread was woken to lead
             return false;
         }
-        if (committer == null) {
-            return false;
-        }
-        if (!hasStack()) {
-            nudge(); // the committer then leads
-            return false;
-        }
-        if (!LEADING.compareAndSet(this, false, true)) {
+        if (committer == null || !LEADING.compareAndSet(this, false, true)) {
             return false;
         }
         try {
@@ -377,8 +358,7 @@ final class GroupCommit {
                 release(group);
             }
         } finally {
-            leading = false; // without a call, for which there may be no stack
-            wakeNext();
+            stopLeading();
         }
         return true;
     }
@@ -391,30 +371,6 @@ final class GroupCommit {
             }
         }
         return null;
-    }
-
-    /**
-     * Wakes the committer if it has something to do. Called every now and then: a thread that was to wake it may have run out of
-     * stack before it did.
-     */
-    void keepAwake() {
-        if (!leading && (state != OPEN || hasFutures() || (resting && step.isDirty()))) {
-            LockSupport.unpark(committer);
-            LockSupport.unpark(closer);
-        }
-    }
-
-    /** Whether this thread has as much stack left as a commit takes. */
-    private static boolean hasStack() {
-        try {
-            return descend(STACK_FRAMES) >= 0;
-        } catch (StackOverflowError e) {
-            return false;
-        }
-    }
-
-    private static int descend(int frames) {
-        return frames == 0 ? 0 : 1 + descend(frames - 1);
     }
 
     private void runCommitter() {
@@ -438,8 +394,7 @@ final class GroupCommit {
                         futures = round();
                     } while (futures == null && hasFutures() && state == OPEN);
                 } finally {
-                    leading = false;
-                    wakeNext();
+                    stopLeading();
                 }
                 complete(futures);
             } else {
@@ -623,7 +578,6 @@ final class GroupCommit {
      */
     void close() {
         requireMayWait();
-        descend(STACK_FRAMES); // or an overflow further down would leave the store neither open nor closed
         CLOSER.compareAndSet(this, null, Thread.currentThread());
         STATE.compareAndSet(this, OPEN, CLOSED); // a failed store stays failed
         LockSupport.unpark(committer);

@@ -73,7 +73,6 @@ final class Ledger {
     private @Nullable Changes changes; // since a journal that is to be larger was filled
     private long replays;
     private long earlyEvictions;
-    private @Nullable Throwable broken; // what an add with a key stopped at, halfway
 
     Ledger(String directory, Journal.Contents contents) {
         this.directory = directory;
@@ -156,22 +155,17 @@ final class Ledger {
             if (cell == null || piledUp || !room.admits(fullBatchBytes() + keys.growth(keyLength))) {
                 return null;
             }
-            long total = cell.advance(amount);
-            try {
-                RememberedKeys.Entry entry = new RememberedKeys.Entry(key, keyLength, cell, amount, total, now);
-                if (keys.put(entry)) {
-                    earlyEvictions++;
-                }
-                newKeys.add(entry);
-                if (commits.isPeriodic() && newKeys.size() == Math.min(MOST_NEW_KEYS, commits.maxPending())) {
-                    commits.nudge(); // or they would pile up until the period is over
-                }
-                mark(cell, commits);
-                return new Keyed(entry, false);
-            } catch (Throwable e) { // no memory, or no stack: the next commit could write the total without the key
-                broken = e; // without a call, for which there may be no stack
-                throw e;
+            RememberedKeys.Entry entry =
+                    new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now);
+            if (keys.put(entry)) {
+                earlyEvictions++;
             }
+            newKeys.add(entry);
+            if (commits.isPeriodic() && newKeys.size() == Math.min(MOST_NEW_KEYS, commits.maxPending())) {
+                commits.nudge(); // or they would pile up until the period is over
+            }
+            mark(cell, commits);
+            return new Keyed(entry, false);
         } finally {
             lock.unlock();
         }
@@ -190,19 +184,14 @@ final class Ledger {
         if (cell.mark()) {
             Counter before;
             long now = 0;
-            boolean linked = false;
-            try {
-                do {
-                    before = marked;
-                    cell.nextMarked = before;
-                    if (before == null && commits.isPeriodic()) {
-                        now = commits.nanoTime(); // before a commit can take the cell
-                    }
-                } while (!MARKED.compareAndSet(this, before, cell));
-                linked = true;
-            } finally { // which must not call anything: there may be no stack left, and others wait for this
-                cell.mark = linked ? Counter.MARKED : Counter.CLEAN;
-            }
+            do {
+                before = marked;
+                cell.nextMarked = before;
+                if (before == null && commits.isPeriodic()) {
+                    now = commits.nanoTime(); // before a commit can take the cell
+                }
+            } while (!MARKED.compareAndSet(this, before, cell));
+            cell.marked();
             if (before == null && commits.isPeriodic()) {
                 commits.dirtied(now);
             }
@@ -221,17 +210,10 @@ final class Ledger {
         return marked != null;
     }
 
-    /**
-     * Takes into {@code batch} what was marked; or everything, if {@code journal} has room for a full batch only.
-     *
-     * @throws IllegalStateException if an add with a key has moved a total, and an Error kept it from remembering the key
-     */
+    /** Takes into {@code batch} what was marked; or everything, if {@code journal} has room for a full batch only. */
     void take(Batch batch, Journal journal) {
         lock.lock();
         try {
-            if (broken != null) {
-                throw new IllegalStateException("an add with a key stopped halfway", broken);
-            }
             batch.clear(false);
             if (!newKeys.isEmpty()) {
                 batch.keys(newKeys);

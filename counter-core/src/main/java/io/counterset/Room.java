@@ -210,7 +210,7 @@ final class Room {
             named = true;
         } finally {
             if (!named) {
-                first.abandon();
+                first.close();
             }
         }
         ledger.forgetChanges();

@@ -5,8 +5,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a store has done since it was opened, as of one moment. All numbers but {@link #pending}, {@link #commitUnderWay},
- * {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
+ * What a store has done since it was opened, as of one moment. All numbers but {@link #pending}, {@link #counters} and
+ * {@link #rememberedKeys} only grow. Immutable.
  */
 public final class StoreStatistics {
 
@@ -18,7 +18,6 @@ public final class StoreStatistics {
     private final long switches;
     private final long growths;
     private final Duration longestStall;
-    private final Duration commitUnderWay;
     private final Duration recoveryTime;
     private final int commitFailures;
     private final int discardedBatches;
@@ -46,7 +45,6 @@ public final class StoreStatistics {
         this.switches = commit.switches();
         this.growths = room.growths();
         this.longestStall = commit.longest();
-        this.commitUnderWay = commit.underWay();
         this.recoveryTime = recoveryTime;
         this.commitFailures = commits.failure() == null ? 0 : 1;
         this.discardedBatches = discardedBatches;
@@ -99,14 +97,6 @@ public final class StoreStatistics {
     /** Returns the longest time of a single commit, switches and growth included. */
     public Duration longestStall() {
         return longestStall;
-    }
-
-    /**
-     * Returns for how long the commit in flight has taken, or zero if there is none. It grows for as long as the device
-     * does not answer; adds then wait, and nothing is acknowledged.
-     */
-    public Duration commitUnderWay() {
-        return commitUnderWay;
     }
 
     /** Returns how long opening took. */
@@ -166,7 +156,6 @@ public final class StoreStatistics {
                 + ", switches=" + switches
                 + ", growths=" + growths
                 + ", longestStall=" + longestStall
-                + ", commitUnderWay=" + commitUnderWay
                 + ", recoveryTime=" + recoveryTime
                 + ", commitFailures=" + commitFailures
                 + ", discardedBatches=" + discardedBatches

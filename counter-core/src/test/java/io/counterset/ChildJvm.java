@@ -29,13 +29,6 @@ final class ChildJvm implements AutoCloseable {
         return start(command(main, arguments));
     }
 
-    /** Starts it with options of the JVM, such as {@code -Xss64m}. */
-    static ChildJvm startWith(String option, Class<?> main, String... arguments) throws IOException {
-        List<String> command = command(main, arguments);
-        command.add(1, option);
-        return start(command);
-    }
-
     /** Starts it where the shell has run {@code limits}, such as {@code ulimit -f 1024}. */
     static ChildJvm startLimited(String limits, Path directory) throws IOException {
         List<String> command = new ArrayList<>(List.of("sh", "-c", limits + " && exec \"$@\"", "sh"));
@@ -49,7 +42,6 @@ final class ChildJvm implements AutoCloseable {
                 "-XX:TieredStopAtLevel=1",
                 "-XX:+UseSerialGC",
                 "-Xshare:auto",
-                "-Xlog:disable", // or its warnings would be among the lines
                 "-cp",
                 System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
                 main.getName()));
@@ -96,7 +88,7 @@ final class ChildJvm implements AutoCloseable {
         public static void main(String[] directory) throws InterruptedException {
             try (CounterStore store = CounterStore.open(Path.of(directory[0]))) {
                 System.out.println("opened " + store.counter("c").value());
-                Thread.currentThread().join(); // forever
+                Thread.currentThread().join(); // for ever
             } catch (CounterStoreException e) {
                 System.out.println("refused: " + e.getMessage());
             }

@@ -14,7 +14,6 @@ import io.counterset.SimulatedDisk.Fault;
 import io.counterset.SimulatedDisk.Tears;
 import java.io.IOException;
 import java.lang.ref.WeakReference;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,17 +28,15 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Named;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The store runs code that it does not know: executors, what depends on futures, the listener of its failure. Whatever that code
- * does, nobody waits forever.
+ * does, nobody waits for ever.
  */
 class ForeignCodeTest {
 
@@ -134,203 +131,6 @@ class ForeignCodeTest {
                     .contains("counterset-completer", "counterset-committer");
             assertThat(within(store.counter("c").addAsync(1))).isEqualTo(1);
         }
-    }
-
-    // ---- threads that cannot be had ----
-
-    @Test
-    void aStoreNeedsNoFurtherThreadOnceItIsOpen(@TempDir Path folder) throws Exception {
-        try (ChildJvm child = ChildJvm.startWith("-Xss64m", WithoutThreads.class, folder.toString())) {
-            String line = String.valueOf(child.line());
-            Assumptions.assumeFalse(line.equals("no prlimit"), "there is no prlimit here");
-            assertThat(line).isEqualTo("no thread can start");
-            assertThat(child.line()).isEqualTo("added 1");
-            assertThat(child.line()).isEqualTo("added 2");
-            assertThat(child.line()).isEqualTo("opening another ends with an OutOfMemoryError");
-            assertThat(child.line()).isEqualTo("opened it when threads could start again");
-            assertThat(child.line()).isEqualTo("closed");
-            assertThat(child.exitValue(SECONDS)).isZero();
-        }
-    }
-
-    /** Lets the system refuse it new threads, whose stacks are larger than what is left of its address space. */
-    static final class WithoutThreads {
-        public static void main(String[] folder) throws Exception {
-            CounterStore store = CounterStore.open(Path.of(folder[0], "one"));
-            CounterStore.Builder another = CounterStore.builder(Path.of(folder[0], "another"));
-            another.open().close(); // so that all classes are loaded
-            if (!limit(Files.readAllLines(Path.of("/proc/self/status")).stream()
-                    .filter(line -> line.startsWith("VmSize:"))
-                    .mapToLong(line -> Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024 + (32 << 20))
-                    .mapToObj(Long::toString)
-                    .findFirst()
-                    .orElseThrow())) {
-                System.out.println("no prlimit");
-                return;
-            }
-            try {
-                for (int i = 0; i < 50; i++) { // the stacks of a few that have ended may be used again
-                    Thread thread = new Thread(() -> new CompletableFuture<Void>().join());
-                    thread.setDaemon(true);
-                    thread.start();
-                }
-            } catch (OutOfMemoryError e) {
-                System.out.println("no thread can start");
-            }
-            Counter counter = store.counter("c");
-            System.out.println("added " + counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS));
-            System.out.println("added " + counter.increment());
-            try {
-                another.open().close();
-            } catch (OutOfMemoryError e) {
-                System.out.println("opening another ends with an OutOfMemoryError");
-            }
-            limit("unlimited");
-            another.open().close();
-            System.out.println("opened it when threads could start again");
-            store.close();
-            System.out.println("closed");
-        }
-
-        private static boolean limit(String addressSpace) throws InterruptedException {
-            try {
-                return new ProcessBuilder(
-                                        "prlimit",
-                                        "--pid",
-                                        String.valueOf(ProcessHandle.current().pid()),
-                                        "--as=" + addressSpace + ":")
-                                .inheritIO()
-                                .start()
-                                .waitFor()
-                        == 0;
-            } catch (IOException e) {
-                return false;
-            }
-        }
-    }
-
-    // ---- callers without stack ----
-
-    /** Adds at the greatest depth from which that succeeds, having tried at every greater one. */
-    @SuppressWarnings("InfiniteRecursion") // it ends where the stack does
-    private static boolean addFromTheDeepest(Runnable add) {
-        boolean added = false;
-        try {
-            added = addFromTheDeepest(add);
-        } catch (StackOverflowError e) {
-            // From here, then.
-        }
-        if (!added) {
-            try {
-                add.run();
-            } catch (StackOverflowError e) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    /** Goes down some frames of another size, so that a stack ends within others. */
-    private static long shift(int frames, Runnable then, long a, long b, long c) {
-        if (frames == 0) {
-            then.run();
-            return a;
-        }
-        return shift(frames - 1, then, b, c, a + 1) + b;
-    }
-
-    @ParameterizedTest
-    @ValueSource(booleans = {false, true})
-    void noStackThatEndsAnywhereMakesAnybodyWait(boolean keyed) throws Exception {
-        int failed = 0;
-        CounterStore store = builder().open();
-        for (int round = 0; round < 150; round++) {
-            CounterStore current = store;
-            Counter counter = current.counter("c");
-            int[] key = {0};
-            int shift = round;
-            Runnable add = () -> {
-                try {
-                    if (keyed) {
-                        counter.addOnce(1, shift + "/" + key[0]++);
-                    } else {
-                        counter.increment();
-                    }
-                } catch (OutcomeUnknownException | StoreFailedException e) {
-                    // It has failed.
-                }
-            };
-            Thread deep = new Thread(
-                    null, () -> shift(shift, () -> addFromTheDeepest(add), 1, 2, 3), "deep " + round, 192 << 10);
-            deep.setDaemon(true);
-            deep.start();
-            Future<?> beside = threads.submit(add);
-            deep.join(TimeUnit.SECONDS.toMillis(SECONDS));
-            assertThat(deep.isAlive()).as("round %d", round).isFalse();
-            within(beside);
-            within(threads.submit(() -> {
-                add.run();
-                try {
-                    current.flush();
-                } catch (OutcomeUnknownException e) {
-                    // As above.
-                }
-            }));
-            if (!current.isAccepting()) {
-                failed++;
-                within(threads.submit(current::close));
-                store = builder().open(); // what is there can be read
-            }
-        }
-        within(threads.submit(store::close));
-        System.out.println("  " + failed + " stores failed");
-    }
-
-    // ---- a device that is stuck ----
-
-    @Test
-    void aStuckDeviceAcknowledgesNothingIsToldAndHoldsUpClosingUntilItAnswers() throws Exception {
-        CounterStore store = builder().open();
-        Counter counter = store.counter("c");
-        assertThat(counter.increment()).isEqualTo(1);
-        assertThat(store.statistics().commitUnderWay()).isZero();
-        long commits = store.statistics().commits();
-        gate.hold();
-        Future<Long> leader = threads.submit(counter::increment);
-        await().until(() -> gate.waiting() == 1);
-        Future<Long> follower = threads.submit(counter::increment);
-        CompletableFuture<Long> future = counter.addAsync(1);
-        Future<?> flush = threads.submit(store::flush);
-        await().until(() -> store.statistics().pending() == 3);
-        await().until(() -> store.statistics().commitUnderWay().toMillis() > 100);
-        Future<?> closing = threads.submit(store::close);
-        await().until(() -> !store.isAccepting());
-        assertThat(failureOf(counter.addAsync(1))).isInstanceOf(StoreClosedException.class);
-        assertThat(counter.value()).isEqualTo(1);
-        assertThat(store.snapshot()).containsEntry("c", 1L);
-        assertThat(store.statistics().commits()).isEqualTo(commits);
-        assertThat(List.of(leader, follower, future, flush, closing)).noneMatch(Future::isDone);
-        gate.letGo();
-        assertThat(List.of(within(leader), within(follower), within(future))).containsExactlyInAnyOrder(2L, 3L, 4L);
-        within(flush);
-        within(closing);
-        assertThat(store.statistics().commitUnderWay()).isZero();
-        assertThat(counter.value()).isEqualTo(4);
-    }
-
-    @Test
-    void aStuckDeviceThatThenFailsLeavesEveryOutcomeUnknown() throws Exception {
-        CounterStore store = builder().open();
-        Counter counter = store.counter("c");
-        gate.hold();
-        Future<Long> leader = threads.submit(counter::increment);
-        await().until(() -> gate.waiting() == 1);
-        CompletableFuture<Long> future = counter.addAsync(1);
-        Future<?> closing = threads.submit(store::close);
-        gate.fail();
-        assertThat(failureOf(leader)).isInstanceOf(OutcomeUnknownException.class);
-        assertThat(failureOf(future)).isInstanceOf(OutcomeUnknownException.class);
-        within(closing);
     }
 
     // ---- what depends on futures ----

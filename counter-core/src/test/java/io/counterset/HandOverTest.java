@@ -479,7 +479,7 @@ class HandOverTest {
             Thread.onSpinWait();
         }
         linked.set(true);
-        counter.mark = Counter.MARKED;
+        counter.marked();
         assertThat(other.get(SECONDS, TimeUnit.SECONDS))
                 .as("returned once it was linked")
                 .isTrue();

@@ -131,7 +131,7 @@ final class Mutant {
         }
     }
 
-    /** Loads this package again, so that its classes see each other; everything else is shared. */
+    /** Holds all of this package anew, so that its classes see each other; everything else is shared. */
     private static final class Loader extends ClassLoader {
         private final Map<String, byte[]> broken;
         private final UnaryOperator<byte[]> rewrite;

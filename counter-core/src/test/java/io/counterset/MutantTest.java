@@ -35,8 +35,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Journal.class,
-                                        "            region.sync();\n            Journal journal",
-                                        "            Journal journal")
+                                        "            region.sync();\n            return",
+                                        "            return")
                                 .change(
                                         Journal.class,
                                         "        storage.syncNames();\n",
@@ -347,8 +347,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Counter.class,
-                                        "            awaitLink(); // then it is linked",
-                                        "            return false; // before it is linked")),
+                                        "        awaitLink();\n        // Linked,",
+                                        "        // Linked,")),
                 tested(
                         "periodic commits come ten times too late",
                         HandOverTest.class,

@@ -50,7 +50,6 @@ final class Schedule {
         Object awaits; // a lock, a latch or another task
 
         boolean done;
-        long diesIn; // so many calls, if positive
 
         Task(Thread itself) {
             this.itself = itself;
@@ -62,9 +61,6 @@ final class Schedule {
     }
 
     private static final int MOST_STEPS = 100_000;
-
-    /** The most calls that a commit makes, with what its leader does after it. */
-    private static final int CALLS_OF_A_COMMIT = 150;
 
     /** Which thread holds a lock, and how many times. */
     private record Hold(Task owner, int times) {}
@@ -180,19 +176,8 @@ final class Schedule {
 
     // ---- what the engine calls ----
 
-    /** Before a call: here another thread may come in, the power go, or the stack end. */
+    /** Here another thread may come in, or the power go. */
     static void step() {
-        Task task = MINE.get();
-        if (task != null) {
-            if (task.diesIn > 0 && --task.diesIn == 0) {
-                throw new StackOverflowError("made up");
-            }
-            task.schedule().step(task);
-        }
-    }
-
-    /** Before an access to a field, which takes no stack. */
-    static void access() {
         Task task = MINE.get();
         if (task != null) {
             task.schedule().step(task);
@@ -216,20 +201,6 @@ final class Schedule {
         if (!canRun(task) || random.nextInt(patience) == 0) {
             handOver(task);
         }
-    }
-
-    /** Lets the calling thread have no stack left, once, at its n-th call from here; 0 to let it be. */
-    static void dieIn(long steps) {
-        Task task = MINE.get();
-        if (task != null) {
-            task.diesIn = steps;
-        }
-    }
-
-    /** Whether the calling thread has as much stack left as a commit takes: not if that ends it within some calls. */
-    static boolean hasStack() {
-        Task task = MINE.get();
-        return task == null || task.diesIn <= 0 || task.diesIn > CALLS_OF_A_COMMIT;
     }
 
     private void handOver(Task task) {
@@ -476,14 +447,14 @@ final class Schedule {
             super(Opcodes.ASM9, next);
         }
 
-        private void call(String method) {
-            super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, method, "()V", false);
+        private void step() {
+            super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, "step", "()V", false);
         }
 
         @Override
         public void visitFieldInsn(int opcode, String owner, String name, String type) {
             if (owner.startsWith("io/counterset/") && isVolatile(owner, name)) {
-                call("access");
+                step();
             }
             super.visitFieldInsn(opcode, owner, name, type);
         }
@@ -505,10 +476,9 @@ final class Schedule {
             switch (call) {
                 case "LockSupport.park", "LockSupport.parkNanos", "LockSupport.unpark" ->
                     super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, name, type, false);
-                case "Thread.yield", "Thread.onSpinWait" -> call("step");
+                case "Thread.yield", "Thread.onSpinWait" -> step();
                 case "Thread.currentThread", "System.nanoTime" ->
                     super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, name, type, false);
-                case "GroupCommit.hasStack" -> super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, name, type, false);
                 case "Thread.start", "Thread.isAlive", "Thread.join" ->
                     super.visitMethodInsn(
                             Opcodes.INVOKESTATIC, ITSELF, name, type.replace("(", "(Ljava/lang/Thread;"), false);
@@ -522,7 +492,7 @@ final class Schedule {
                             Opcodes.INVOKESTATIC, ITSELF, name, type.replace("(", "(L" + owner + ";"), false);
                 default -> {
                     if (owner.equals("java/lang/invoke/VarHandle") || owner.startsWith("io/counterset/Storage")) {
-                        call("step");
+                        step();
                     }
                     super.visitMethodInsn(opcode, owner, name, type, isInterface);
                 }
