@@ -29,7 +29,7 @@ class KilledServiceIT {
                 String at = "round " + round + ", repeat with " + again;
                 long count = service.count();
                 assertThat(count).as(at).isBetween(least, most);
-                assertThat(service.send("GET", "/count").body()).contains("\"incarnation\":" + ++incarnation + "}");
+                assertThat(service.send("GET", "/count").body()).contains("\"incarnation\":" + ++incarnation + ",");
                 assertThat(Long.parseLong(Files.readString(folder.resolve("data/count.txt"))
                                 .strip()))
                         .as(at)

@@ -240,7 +240,7 @@ class PeersIT {
             await(() -> requests.get() >= 8);
             process.terminate();
 
-            assertThat(process.output().lines().filter(line -> line.contains("503")))
+            assertThat(process.output().lines().filter(line -> line.contains("answered 503")))
                     .hasSize(1);
             assertThat(process.output()).doesNotContain("Reflector", "Exception", "ERROR");
             assertThat(process.errors()).isEmpty();
