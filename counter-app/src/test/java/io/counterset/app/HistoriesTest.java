@@ -101,11 +101,11 @@ class HistoriesTest {
         try (Service service = start()) {
             service.send("POST", "/count?by=2");
             await().ignoreException(IllegalStateException.class) // null, not a number, until the first reading
-                    .untilAsserted(() -> assertThat(
-                            last(json(service.send("GET", "/history?unit=day")).get("buckets"))
+                    .untilAsserted(() -> assertThat(last(json(service.send("GET", "/history?unit=day"))
+                                            .get("buckets"))
                                     .get("count")
                                     .getLongValue())
-                    .isEqualTo(2));
+                            .isEqualTo(2));
             JsonNode all = json(service.send("GET", "/peers/history?unit=day"));
             assertThat(all.get("complete").getBooleanValue()).isFalse();
             assertThat(all.get("expected").getIntValue()).isEqualTo(3);
