@@ -16,6 +16,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.ObjLongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -321,25 +322,38 @@ final class Ledger {
 
     /** Returns the durable totals of all counters ever added to, by name, as of one moment. */
     SortedMap<String, Long> snapshot() {
-        Counter[] all;
-        long[] values;
+        Totals totals;
         lock.lock();
         try {
-            all = cells.values().toArray(new Counter[0]);
-            values = new long[all.length];
-            for (int i = 0; i < all.length; i++) {
-                values[i] = all[i].durable();
-            }
+            totals = new Totals();
         } finally {
             lock.unlock();
         }
         SortedMap<String, Long> snapshot = new TreeMap<>();
-        for (int i = 0; i < all.length; i++) {
-            if (values[i] > 0) {
-                snapshot.put(all[i].name, values[i]);
+        totals.forEach((cell, total) -> snapshot.put(cell.name, total));
+        return snapshot;
+    }
+
+    /** The durable totals of all counters as of one moment. Made under the lock, which is held only while numbers are copied. */
+    private final class Totals {
+
+        private final Counter[] all = cells.values().toArray(new Counter[0]);
+        private final long[] values = new long[all.length];
+
+        Totals() {
+            for (int i = 0; i < all.length; i++) {
+                values[i] = all[i].durable();
             }
         }
-        return snapshot;
+
+        /** Calls the action for each counter that was ever added to. */
+        void forEach(ObjLongConsumer<Counter> action) {
+            for (int i = 0; i < all.length; i++) {
+                if (values[i] > 0) {
+                    action.accept(all[i], values[i]);
+                }
+            }
+        }
     }
 
     /** A copy of what is durable, as of one moment, that shares nothing with the ledger. */
@@ -347,27 +361,18 @@ final class Ledger {
 
     /** Copies what is durable, as of one moment. Adds wait while the numbers are copied. */
     Copy copy() {
-        Counter[] all;
-        long[] values;
+        Totals totals;
         List<RememberedKeys.Entry> durableKeys;
         lock.lock();
         try {
-            all = cells.values().toArray(new Counter[0]);
-            values = new long[all.length];
-            for (int i = 0; i < all.length; i++) {
-                values[i] = all[i].durable();
-            }
+            totals = new Totals();
             durableKeys = keys.list();
             durableKeys.removeIf(entry -> entry.cell().durable() < entry.total());
         } finally {
             lock.unlock();
         }
         Map<String, Counter> copies = new HashMap<>();
-        for (int i = 0; i < all.length; i++) {
-            if (values[i] > 0) {
-                copies.put(all[i].name, new Counter(all[i].name, all[i].nameLength, values[i]));
-            }
-        }
+        totals.forEach((cell, total) -> copies.put(cell.name, new Counter(cell.name, cell.nameLength, total)));
         List<RememberedKeys.Entry> entries = new ArrayList<>(durableKeys.size());
         for (RememberedKeys.Entry entry : durableKeys) {
             Counter counter = copies.get(entry.cell().name);
