@@ -4,6 +4,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.protobuf.ByteString;
+import com.marcnuri.helm.Helm;
+import com.marcnuri.helm.Release;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import io.kubernetes.client.proto.Runtime;
@@ -14,6 +16,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.LinkedHashMap;
@@ -70,6 +73,34 @@ final class Cluster implements AutoCloseable {
                 users: [{name: test, user: {}}]
                 contexts: [{name: test, context: {cluster: test, user: test, namespace: demo}}]
                 """.formatted(server.getAddress().getPort());
+    }
+
+    /** Installs the release {@code app-python} in the namespace {@code demo}. */
+    Release install(Path chart, String values) {
+        return Chart.withFile(
+                values,
+                file -> new Helm(chart)
+                        .install()
+                        .withName("app-python")
+                        .withNamespace("demo")
+                        .withValuesFile(file)
+                        .withKubeConfigContents(kubeConfig())
+                        .disableOpenApiValidation()
+                        .call());
+    }
+
+    /** Upgrades that release. */
+    Release upgrade(Path chart, String values) {
+        return Chart.withFile(
+                values,
+                file -> new Helm(chart)
+                        .upgrade()
+                        .withName("app-python")
+                        .withNamespace("demo")
+                        .withValuesFile(file)
+                        .withKubeConfigContents(kubeConfig())
+                        .disableOpenApiValidation()
+                        .call());
     }
 
     /** Every object but Helm's own records. */

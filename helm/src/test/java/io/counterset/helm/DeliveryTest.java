@@ -38,10 +38,10 @@ class DeliveryTest {
     void templateInstallAndUpgradeGiveTheSameObjects(String kubernetes) throws IOException {
         Chart.Objects template = Chart.render(Chart.DIRECTORY, "app-python", ValueSetsTest.EVERYTHING, kubernetes);
         try (Cluster cluster = new Cluster(kubernetes)) {
-            install(cluster, ValueSetsTest.EVERYTHING);
+            cluster.install(Chart.DIRECTORY, ValueSetsTest.EVERYTHING);
             assertThat(manifest(cluster)).isEqualTo(template);
 
-            upgrade(cluster, ValueSetsTest.EVERYTHING);
+            cluster.upgrade(Chart.DIRECTORY, ValueSetsTest.EVERYTHING);
             assertThat(manifest(cluster)).isEqualTo(template);
         }
     }
@@ -50,10 +50,10 @@ class DeliveryTest {
     @Test
     void anUpgradeWithoutChangesChangesNoByte() throws IOException {
         try (Cluster cluster = new Cluster(Chart.NEWEST_KUBERNETES)) {
-            install(cluster, ValueSetsTest.EVERYTHING);
+            cluster.install(Chart.DIRECTORY, ValueSetsTest.EVERYTHING);
             JsonNode first = cluster.record();
 
-            upgrade(cluster, ValueSetsTest.EVERYTHING);
+            cluster.upgrade(Chart.DIRECTORY, ValueSetsTest.EVERYTHING);
             JsonNode second = cluster.record();
             new Helm(Chart.DIRECTORY)
                     .upgrade()
@@ -75,32 +75,6 @@ class DeliveryTest {
 
     private static Chart.Objects manifest(Cluster cluster) throws IOException {
         return Chart.Objects.parse(cluster.record().path("manifest").asText());
-    }
-
-    private static void install(Cluster cluster, String values) {
-        Chart.withFile(
-                values,
-                file -> new Helm(Chart.DIRECTORY)
-                        .install()
-                        .withName("app-python")
-                        .withNamespace("demo")
-                        .withValuesFile(file)
-                        .withKubeConfigContents(cluster.kubeConfig())
-                        .disableOpenApiValidation()
-                        .call());
-    }
-
-    private static void upgrade(Cluster cluster, String values) {
-        Chart.withFile(
-                values,
-                file -> new Helm(Chart.DIRECTORY)
-                        .upgrade()
-                        .withName("app-python")
-                        .withNamespace("demo")
-                        .withValuesFile(file)
-                        .withKubeConfigContents(cluster.kubeConfig())
-                        .disableOpenApiValidation()
-                        .call());
     }
 
     /** The steps of docs/releasing.md, with a key and a registry of the test's own. Skipped where gpg or docker-registry is missing. */

@@ -4,8 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.marcnuri.helm.Helm;
-import com.marcnuri.helm.Release;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,7 +23,7 @@ class UpgradeTest {
     @BeforeAll
     static void start() throws IOException {
         cluster = new Cluster(Chart.NEWEST_KUBERNETES);
-        install(cluster, Chart.DIRECTORY);
+        cluster.install(Chart.DIRECTORY, "");
     }
 
     @AfterAll
@@ -33,32 +31,9 @@ class UpgradeTest {
         cluster.close();
     }
 
-    private static void install(Cluster cluster, Path chart) {
-        new Helm(chart)
-                .install()
-                .withName("app-python")
-                .withNamespace("demo")
-                .withKubeConfigContents(cluster.kubeConfig())
-                .disableOpenApiValidation()
-                .call();
-    }
-
-    private static Release upgrade(Cluster cluster, Path chart, String values) {
-        return Chart.withFile(
-                values,
-                file -> new Helm(chart)
-                        .upgrade()
-                        .withName("app-python")
-                        .withNamespace("demo")
-                        .withValuesFile(file)
-                        .withKubeConfigContents(cluster.kubeConfig())
-                        .disableOpenApiValidation()
-                        .call());
-    }
-
     @Test
     void theTestIsAHookOfTheRelease() throws IOException {
-        upgrade(cluster, Chart.DIRECTORY, "");
+        cluster.upgrade(Chart.DIRECTORY, "");
 
         JsonNode hooks = cluster.record().path("hooks");
         assertThat(hooks).hasSize(1);
@@ -83,12 +58,12 @@ class UpgradeTest {
                 "commonLabels: {team: payments} | /metadata/labels/team | payments",
             })
     void takesWhatKubernetesLetsChange(String values, String pointer, String value) {
-        upgrade(cluster, Chart.DIRECTORY, values);
+        cluster.upgrade(Chart.DIRECTORY, values);
 
         assertThat(cluster.objects().at("StatefulSet", "app-python", pointer).asText())
                 .isEqualTo(value);
 
-        upgrade(cluster, Chart.DIRECTORY, "");
+        cluster.upgrade(Chart.DIRECTORY, "");
     }
 
     @ParameterizedTest
@@ -107,7 +82,7 @@ class UpgradeTest {
     void refusesWhatKubernetesDoesNotLetChange(String values, String part) {
         JsonNode before = cluster.objects().statefulSet();
 
-        assertThatThrownBy(() -> upgrade(cluster, Chart.DIRECTORY, values))
+        assertThatThrownBy(() -> cluster.upgrade(Chart.DIRECTORY, values))
                 .hasMessageContaining("Nothing was changed")
                 .hasMessageContaining("  - " + part)
                 .hasMessageContaining("kubectl -n demo delete statefulset app-python --cascade=orphan");
@@ -119,7 +94,7 @@ class UpgradeTest {
     void tellsHowToGrowTheVolumes() {
         JsonNode before = cluster.objects().statefulSet();
 
-        assertThatThrownBy(() -> upgrade(cluster, Chart.DIRECTORY, "persistence: {size: 2Gi}"))
+        assertThatThrownBy(() -> cluster.upgrade(Chart.DIRECTORY, "persistence: {size: 2Gi}"))
                 .hasMessageContaining("persistence.size is 2Gi, but the volumes of the live StatefulSet"
                         + " app-python were made with 1Gi")
                 .hasMessageContaining("for claim in data-app-python-0 data-app-python-1 data-app-python-2; do")
@@ -131,10 +106,10 @@ class UpgradeTest {
     @Test
     void growsTheVolumesTheWayItTold() throws IOException {
         try (Cluster own = new Cluster(Chart.NEWEST_KUBERNETES)) {
-            install(own, Chart.DIRECTORY);
+            own.install(Chart.DIRECTORY, "");
             own.delete("StatefulSet", "app-python");
 
-            upgrade(own, Chart.DIRECTORY, "persistence: {size: 2Gi}");
+            own.upgrade(Chart.DIRECTORY, "persistence: {size: 2Gi}");
 
             assertThat(own.objects()
                             .statefulSet()
@@ -147,9 +122,9 @@ class UpgradeTest {
     @Test
     void oldKubernetesDoesNotLetTheRevisionHistoryChange() throws IOException {
         try (Cluster old = new Cluster(Chart.OLDEST_KUBERNETES)) {
-            install(old, Chart.DIRECTORY);
+            old.install(Chart.DIRECTORY, "");
 
-            assertThatThrownBy(() -> upgrade(old, Chart.DIRECTORY, "revisionHistoryLimit: 2"))
+            assertThatThrownBy(() -> old.upgrade(Chart.DIRECTORY, "revisionHistoryLimit: 2"))
                     .hasMessageContaining("  - revisionHistoryLimit, from 10 to 2");
         }
     }
@@ -180,13 +155,13 @@ class UpgradeTest {
                       spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}
                 """);
         try (Cluster own = new Cluster(Chart.NEWEST_KUBERNETES)) {
-            install(own, plain);
+            own.install(plain, "");
 
-            assertThatThrownBy(() -> upgrade(own, Chart.DIRECTORY, Migration.VALUES))
+            assertThatThrownBy(() -> own.upgrade(Chart.DIRECTORY, Migration.VALUES))
                     .hasMessageContaining("docs/migrate-from-count-txt.md")
                     .hasMessageContaining("  - podManagementPolicy, from OrderedReady to Parallel");
             own.delete("StatefulSet", "app-python-app-python-chart");
-            upgrade(own, Chart.DIRECTORY, Migration.VALUES);
+            own.upgrade(Chart.DIRECTORY, Migration.VALUES);
 
             Chart.Objects objects = own.objects();
             assertThat(objects.statefulSet().at("/metadata/name").asText()).isEqualTo("app-python-app-python-chart");
