@@ -3,14 +3,11 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import java.io.IOException;
-import java.io.OutputStream;
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
@@ -39,13 +36,11 @@ class FullDiskIT {
 
     private void onSmallDisk(OnDisk test) throws Exception {
         Path disk = Files.createDirectory(folder.resolve("disk"));
-        assumeTrue(
-                run("mount", "-t", "tmpfs", "-o", "size=96m", "counterset-test", disk.toString()),
-                "this user may not mount: the full disk is not tested");
+        assumeTrue(SmallDisk.mount(disk), "this user may not mount: the full disk is not tested");
         try {
             test.run(disk);
         } finally {
-            assertThat(run("umount", "--lazy", disk.toString())).isTrue();
+            SmallDisk.unmount(disk);
         }
     }
 
@@ -56,7 +51,7 @@ class FullDiskIT {
             service.kill();
         }
         Path filler = disk.resolve("filler");
-        fill(filler);
+        SmallDisk.fill(filler);
         try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
             assertThat(service.count()).isEqualTo(7);
             HttpResponse<String> refused = service.send("POST", "/count");
@@ -83,7 +78,7 @@ class FullDiskIT {
         try (ServiceProcess service = ServiceProcess.start(folder, environment)) {
             service.send("POST", "/count");
             Path filler = disk.resolve("filler");
-            fill(filler);
+            SmallDisk.fill(filler);
 
             // Keys need room in the journal; it cannot grow any more.
             AtomicLong key = new AtomicLong();
@@ -124,30 +119,5 @@ class FullDiskIT {
             assertThat(service.json("/count/keyed").get("count").getLongValue()).isEqualTo(keyed + 1);
             assertThat(service.count()).isEqualTo(2);
         }
-    }
-
-    private static void fill(Path filler) throws IOException {
-        byte[] block = new byte[4096];
-        try (OutputStream out = Files.newOutputStream(filler)) {
-            while (true) {
-                out.write(block);
-            }
-        } catch (IOException full) {
-            assertThat(full).hasMessageContaining("No space left");
-        }
-    }
-
-    private static boolean run(String... command) throws Exception {
-        Process process;
-        try {
-            process = new ProcessBuilder(command)
-                    .redirectErrorStream(true)
-                    .redirectOutput(ProcessBuilder.Redirect.DISCARD)
-                    .start();
-        } catch (IOException e) {
-            return false; // there is no such command
-        }
-        assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
-        return process.exitValue() == 0;
     }
 }

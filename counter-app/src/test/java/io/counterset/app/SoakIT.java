@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.micronaut.json.tree.JsonNode;
 import java.io.IOException;
-import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -75,7 +74,10 @@ class SoakIT {
         System.out.printf("soak: %d s, repeat with -Dcounterset.soak.seed=%d%n", TIME.toSeconds(), SEED);
         try {
             for (int i = 0; i < REPLICAS; i++) {
-                mount(Files.createDirectory(folder.resolve("disk-" + i)));
+                Path disk = Files.createDirectory(folder.resolve("disk-" + i));
+                if (SmallDisk.mount(disk)) {
+                    mounted.add(disk);
+                }
                 replicas.add(start(i));
             }
             for (int i = 0; i < REPLICAS * CLIENTS; i++) {
@@ -106,14 +108,8 @@ class SoakIT {
             ending = true;
             replicas.forEach(ServiceProcess::close);
             for (Path disk : mounted) {
-                assertThat(run("umount", "--lazy", disk.toString())).isTrue();
+                SmallDisk.unmount(disk);
             }
-        }
-    }
-
-    private void mount(Path disk) throws Exception {
-        if (run("mount", "-t", "tmpfs", "-o", "size=96m", "counterset-soak", disk.toString())) {
-            mounted.add(disk);
         }
     }
 
@@ -161,7 +157,7 @@ class SoakIT {
                     return; // this user may not mount
                 }
                 Path filler = folder.resolve("disk-" + replica).resolve("filler");
-                fill(filler);
+                SmallDisk.fill(filler);
                 TimeUnit.MILLISECONDS.sleep(500 + random.nextInt(2_000)); // how long there is no room
                 Files.delete(filler);
             }
@@ -184,31 +180,6 @@ class SoakIT {
             }
             return true;
         });
-    }
-
-    private static void fill(Path filler) throws IOException {
-        byte[] block = new byte[4096];
-        try (OutputStream out = Files.newOutputStream(filler)) {
-            while (true) {
-                out.write(block);
-            }
-        } catch (IOException full) {
-            assertThat(full).hasMessageContaining("No space left");
-        }
-    }
-
-    private static boolean run(String... command) throws Exception {
-        Process process;
-        try {
-            process = new ProcessBuilder(command)
-                    .redirectErrorStream(true)
-                    .redirectOutput(ProcessBuilder.Redirect.DISCARD)
-                    .start();
-        } catch (IOException e) {
-            return false; // there is no such command
-        }
-        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
-        return process.exitValue() == 0;
     }
 
     // ---- the load ----
@@ -301,7 +272,8 @@ class SoakIT {
         ServiceProcess first = replicas.get(0);
         Path proc = Path.of("/proc", Long.toString(first.process().pid()));
         String jcmd = Path.of(System.getProperty("java.home"), "bin", "jcmd").toString();
-        assertThat(run(jcmd, Long.toString(first.process().pid()), "GC.run")).isTrue();
+        assertThat(SmallDisk.run(jcmd, Long.toString(first.process().pid()), "GC.run"))
+                .isTrue();
         double heap = 0;
         Matcher used = HEAP.matcher(first.send("GET", "/prometheus").body());
         while (used.find()) {
