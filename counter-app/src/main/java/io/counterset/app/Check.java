@@ -96,7 +96,7 @@ final class Check {
                 if (!url.isEmpty()) {
                     throw new IllegalArgumentException("one URL, not two");
                 }
-                url = argument.endsWith("/") ? argument.substring(0, argument.length() - 1) : argument;
+                url = argument;
                 continue;
             }
             if (++i == arguments.length) {
@@ -112,9 +112,21 @@ final class Check {
             }
         }
         client = client(authority);
+        url = url(url);
+    }
+
+    /** Returns the URL of a service, to which a path can be appended. */
+    static String url(String argument) {
+        String url = argument.endsWith("/") ? argument.substring(0, argument.length() - 1) : argument;
         if (!url.matches("https?://.+")) {
             throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
         }
+        return url;
+    }
+
+    /** Returns a name as a segment of a path or a value in a query. */
+    static String encoded(String name) {
+        return URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
     }
 
     /** Returns the first token of a file, which has one a line. */
@@ -167,8 +179,7 @@ final class Check {
 
     private void run() throws FailedException, InterruptedException {
         deadline = System.nanoTime() + timeout.toNanos();
-        String path =
-                "/count/" + URLEncoder.encode(counter, StandardCharsets.UTF_8).replace("+", "%20");
+        String path = "/count/" + encoded(counter);
         String key = UUID.randomUUID().toString();
 
         JsonNode first = untilAnswered("POST", path, key, null);

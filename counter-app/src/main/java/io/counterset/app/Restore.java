@@ -5,11 +5,9 @@ import io.micronaut.json.JsonMapper;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.net.URI;
-import java.net.URLEncoder;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -83,41 +81,36 @@ final class Restore {
 
     private HttpRequest request(String[] arguments, boolean forget) {
         for (int i = 1; i < arguments.length; i++) {
-            switch (arguments[i]) {
-                case "--to" -> url = value(arguments, ++i);
-                case "--token-file" -> token = Check.token(Path.of(value(arguments, ++i)));
-                case "--authority" -> authority = Path.of(value(arguments, ++i));
-                default -> readOther(arguments, i, forget);
+            String argument = arguments[i];
+            if (argument.equals("--to")) {
+                url = value(arguments, ++i);
+            } else if (argument.equals("--token-file")) {
+                token = Check.token(Path.of(value(arguments, ++i)));
+            } else if (argument.equals("--authority")) {
+                authority = Path.of(value(arguments, ++i));
+            } else if (!forget && argument.equals("--from")) {
+                subject = value(arguments, ++i);
+            } else if (!forget && argument.equals("--dry-run")) {
+                query.append("&dry-run=true");
+            } else if (!forget && argument.equals("--force")) {
+                query.append("&force=true");
+            } else if (forget && !argument.startsWith("--") && subject == null) {
+                subject = argument;
+            } else {
+                throw new IllegalArgumentException("'" + argument + "' is not expected");
             }
-            i += !forget && arguments[i].equals("--from") ? 1 : 0;
         }
         if (subject == null) {
             throw new IllegalArgumentException(
                     forget ? "the instance is missing" : "--from is missing: the peer that remembers the counts");
-        } else if (!url.matches("https?://.+")) {
-            throw new IllegalArgumentException("the URL must begin with http:// or https://, not '" + url + "'");
         }
-        String encoded = URLEncoder.encode(subject, StandardCharsets.UTF_8).replace("+", "%20");
+        String encoded = Check.encoded(subject);
         String path = forget ? "/peers/forget/" + encoded : "/peers/restore?from=" + encoded + query;
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url.replaceFirst("/$", "") + path))
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(Check.url(url) + path))
                 .POST(HttpRequest.BodyPublishers.noBody())
                 .header("Accept", forget ? "text/plain" : "application/json")
                 .timeout(TIMEOUT);
         return (token == null ? request : request.header("Authorization", "Bearer " + token)).build();
-    }
-
-    private void readOther(String[] arguments, int i, boolean forget) {
-        if (forget && !arguments[i].startsWith("--") && subject == null) {
-            subject = arguments[i];
-        } else if (!forget && arguments[i].equals("--from")) {
-            subject = value(arguments, i + 1);
-        } else if (!forget && arguments[i].equals("--dry-run")) {
-            query.append("&dry-run=true");
-        } else if (!forget && arguments[i].equals("--force")) {
-            query.append("&force=true");
-        } else {
-            throw new IllegalArgumentException("'" + arguments[i] + "' is not expected");
-        }
     }
 
     private static String value(String[] arguments, int i) {
