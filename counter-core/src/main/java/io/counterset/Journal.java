@@ -298,7 +298,7 @@ final class Journal implements Closeable {
      *
      * @param contents the largest totals found
      * @param identityKnown whether the header is intact; otherwise the identity is a new one
-     * @param damaged what is not intact, a line each
+     * @param damaged the damaged parts, one a line
      */
     record Salvage(Contents contents, boolean identityKnown, List<String> damaged) {}
 

@@ -122,7 +122,7 @@ public final class StoreInspection {
         return Optional.ofNullable(damage);
     }
 
-    /** Returns what is not intact of a damaged journal, a line each. */
+    /** Returns the damaged parts of a journal, one a line. */
     public List<String> damaged() {
         return damaged;
     }

@@ -46,8 +46,7 @@ final class Tokens {
         read = files.tokens(READ).orElse(null);
         peers = files.tokens(PEERS).orElse(null);
         if (read != null && write == null) {
-            throw Settings.invalid(
-                    WRITE, "", "a file of tokens, since " + READ + " is set: whoever adds reads the count");
+            throw Settings.invalid(WRITE, "", "a file of tokens, since " + READ + " is set: an add returns the count");
         }
         if (read != null && peers == null) {
             throw Settings.invalid(PEERS, "", "a file of tokens, since " + READ + " is set: peers read counts, too");

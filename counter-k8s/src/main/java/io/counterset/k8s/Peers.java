@@ -179,8 +179,8 @@ public final class Peers implements AutoCloseable {
      * A counter that no replica ever added to is reported as 0 everywhere.
      *
      * <p>The stage fails with {@link RejectedExecutionException}, and no peer is asked, if the counter is not the main one and
-     * rounds about 16 others are waiting already; with {@link StoppingException} if the context is closed. Whatever is wrong with peers, or with the source of their list, is no failure: it
-     * is in the report.
+     * rounds about 16 others are waiting already. It fails with {@link StoppingException} if the context is closed. A fault of
+     * peers, or of the source of their list, is part of the report and no failure.
      *
      * @throws IllegalArgumentException if the name is not a counter's name
      */
