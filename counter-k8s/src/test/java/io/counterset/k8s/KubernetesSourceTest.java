@@ -313,6 +313,8 @@ class KubernetesSourceTest {
         awaitLive(source);
         TestSettings.await(() -> server.openWatches() == 2);
         int requests = server.requests();
+        now = now.plusSeconds(3); // longer than the grace for a watch that is being renewed
+        TestSettings.await(() -> now(source).isLive()); // so the client knows that both are open
         now = now.plus(Duration.ofMinutes(9));
         assertThat(now(source).isLive()).isTrue();
 
