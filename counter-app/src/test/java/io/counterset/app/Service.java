@@ -8,6 +8,7 @@ import io.micronaut.json.tree.JsonNode;
 import io.micronaut.runtime.server.EmbeddedServer;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.ServerSocket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -17,6 +18,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
+import org.awaitility.Awaitility;
 
 /** The service in this process, on a free port of the loopback interface. */
 final class Service implements AutoCloseable {
@@ -39,6 +41,10 @@ final class Service implements AutoCloseable {
         Map<String, Object> properties = new HashMap<>(settings(folder));
         for (int i = 0; i < settings.length; i += 2) {
             properties.put(settings[i], settings[i + 1]);
+        }
+        int port = Integer.parseInt(String.valueOf(properties.get("micronaut.server.port")));
+        if (port != 0) { // the framework closes the port of a service before this one in the background
+            Awaitility.await().pollDelay(Duration.ZERO).until(() -> isFree(port));
         }
         ApplicationContext context = ApplicationContext.builder()
                 .deduceEnvironment(false)
@@ -65,6 +71,14 @@ final class Service implements AutoCloseable {
                 "micronaut.server.port", "0",
                 "counter.directory", folder.toString(),
                 "counter.instance", "app-0");
+    }
+
+    private static boolean isFree(int port) {
+        try (ServerSocket socket = new ServerSocket(port)) {
+            return socket.isBound();
+        } catch (IOException e) {
+            return false;
+        }
     }
 
     <T> T bean(Class<T> type) {
