@@ -500,12 +500,13 @@ class HandOverTest {
 
     @Test
     void closingReleasesWhoeverWaitsForALargerJournal() throws Exception {
-        AtomicLong nanos = new AtomicLong(); // time flies: growing is due again at every look
+        AtomicLong nanos =
+                new AtomicLong(); // at every look more than the longest backoff has passed, so growth is due again
         CountDownLatch growing = new CountDownLatch(1);
         CounterStore store = CounterStore.builder(Path.of("simulated"))
                 .storage(disk.mount())
                 .minHalf(SimulatedDisk.BLOCK)
-                .clocks(() -> 0, () -> nanos.addAndGet(2_000_000_000))
+                .clocks(() -> 0, () -> nanos.addAndGet(120_000_000_000L))
                 .open();
         disk.faults((step, operation, file) -> {
             if (file.equals(Journal.NEW_FILE)) {
