@@ -60,7 +60,9 @@ class AlertsTest {
         series.put("up{" + labels + "}", up);
         series.put("counterset_store_accepting{" + labels + "}", "1x120");
         series.put("counterset_peers_expected{" + labels + "}", "3x120");
-        series.put("counterset_peers_answering{" + labels + "}", "3x120");
+        series.put("counterset_peers_complete{" + labels + "}", "1x120");
+        series.put("counterset_peers_source_state{" + labels + ", state=\"live\"}", "1x120");
+        series.put("counterset_peers_source_state{" + labels + ", state=\"stale\"}", "0x120");
         series.put("counterset_peers_state{" + labels + ", state=\"rolled-back\"}", "0x120");
         series.put("counterset_peers_state{" + labels + ", state=\"replaced\"}", "0x120");
         series.put("counterset_journal_bytes{" + labels + "}", "8388608x120");
@@ -128,7 +130,7 @@ class AlertsTest {
                         fires("CounterReplicaDown")),
                 new Scenario(
                         "a pod is pending: no node fits, or its volume cannot be attached",
-                        without(with("answering", "2x120"), RELEASE + "-2\", instance"),
+                        without(with("complete", "0x120"), RELEASE + "-2\", instance"),
                         fires("CounterReplicaMissing", "CounterPeersIncomplete")),
                 new Scenario(
                         "all replicas are down",
@@ -140,14 +142,24 @@ class AlertsTest {
                         fires("CounterAllReplicasDown")),
                 new Scenario(
                         "one replica cannot reach another",
-                        with("answering 0", "2x120"),
+                        with("complete 0", "0x120"),
                         fires("CounterPeersIncomplete")),
+                new Scenario(
+                        "the API server is gone",
+                        with("complete", "0x120", "\"live\"", "0x120", "\"stale\"", "1x120"),
+                        fires("CounterPeerListStale")),
+                new Scenario(
+                        "one replica may not ask the API server, and another one does not answer the others",
+                        with("complete", "0x120", "\"live\" 1", "0x120"),
+                        fires("CounterPeersIncomplete", "CounterPeerListStale")),
                 new Scenario(
                         "no report yet: the figures are not numbers",
                         with(
                                 "expected",
                                 "NaN ".repeat(121).strip(),
-                                "answering",
+                                "complete",
+                                "NaN ".repeat(121).strip(),
+                                "\"live\"",
                                 "NaN ".repeat(121).strip()),
                         fires()),
                 new Scenario("a volume went back", with("rolled-back 0", "1x120"), fires("CounterRolledBack")),
