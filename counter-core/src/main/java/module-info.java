@@ -1,4 +1,4 @@
-/** Durable counters in one directory, with no dependency but the JDK. */
+/** Durable counters in one directory. Needs only the JDK. */
 module io.counterset {
     requires static org.jspecify;
 

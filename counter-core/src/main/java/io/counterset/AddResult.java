@@ -1,9 +1,9 @@
 package io.counterset;
 
 /**
- * What became of an add that carried an idempotency key.
+ * The result of an add with an idempotency key.
  *
- * @param total the counter's total that the add produced, when it was first applied
- * @param replayed whether it had been applied before, so that this call added nothing
+ * @param total the counter's total right after the add was first applied
+ * @param replayed whether an earlier call applied the add, so that this call added nothing
  */
 public record AddResult(long total, boolean replayed) {}

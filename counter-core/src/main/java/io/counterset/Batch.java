@@ -14,9 +14,9 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The one record type of the journal: the absolute values of some counters, and the idempotency keys of the adds those
- * values newly include. A <em>full</em> batch names every counter and every remembered key, so it needs nothing before
- * it. Integers are little-endian.
+ * The only record type of the journal: absolute totals of some counters, and the idempotency keys
+ * of the adds that these totals newly include. A <em>full</em> batch lists every counter and every
+ * remembered key, so it needs nothing before it. Integers are little-endian.
  *
  * <pre>
  *   0        4        8                 16                24       28       32       36       40
@@ -24,14 +24,16 @@ import org.jspecify.annotations.Nullable;
  *   | "CSB1" | CRC32C |   journal id    |    sequence     | length | flags  |counters|  keys  |
  *   +--------+--------+-----------------+-----------------+--------+--------+--------+--------+
  *   counters times:  | n:1 | name: n bytes UTF-8 | value:8 |
- *   keys times:      | n:1 | key:  n bytes UTF-8 | counter:4 (index in this batch) | amount:8 | total:8 | applied at:8 |
+ *   keys times:      | n:1 | key: n bytes UTF-8 | counter:4 | amount:8 | total:8 | applied at:8 |
+ *                    (counter is an index into the counters of this batch)
  *   zeros up to a multiple of 4,096
  * </pre>
  *
- * The CRC covers bytes 8 to length, so every field but the magic and itself. The journal id is random for each
- * file: a block that stems from another file never passes for one of this.
+ * The CRC covers bytes 8 to length: every field except the magic and the CRC itself. The journal id
+ * is random for each file, so a block left over from another file is never taken for a block of
+ * this one.
  *
- * <p>Instances are reused by the committing thread and not thread-safe.
+ * <p>Reused by the committing thread. Not thread-safe.
  */
 final class Batch {
 
@@ -66,7 +68,7 @@ final class Batch {
     }
 
     void clear(boolean full) {
-        if (cells.length > 1024) { // what a full batch needed is not kept
+        if (cells.length > 1024) { // does not keep the memory of a full batch
             cells = new @Nullable Counter[16];
             values = new long[16];
         } else {
@@ -81,8 +83,9 @@ final class Batch {
     /**
      * Lists a counter.
      *
-     * @throws IllegalStateException if its total went back: it passed the largest there is. Adds see to that it does not, but for
-     *     one of more than 2<sup>62</sup> between two instructions of another; rather stop than write down a wrong count
+     * @throws IllegalStateException if its total decreased because it wrapped around. Adds prevent
+     *     that, except for an add of more than 2<sup>62</sup> between two instructions of another
+     *     add. In that case the store stops rather than write a wrong count
      */
     void add(Counter cell, long value) {
         if (value < cell.durable()) {
@@ -99,7 +102,7 @@ final class Batch {
         length += counterLength(cell.nameLength);
     }
 
-    /** Makes room for so many counters at once. */
+    /** Makes room for this many counters at once. */
     void expect(int counters) {
         if (counters > cells.length) {
             cells = Arrays.copyOf(cells, counters);
@@ -107,7 +110,9 @@ final class Batch {
         }
     }
 
-    /** Lists keys; the counters that they refer to must be, or come to be, in the batch. */
+    /**
+     * Lists keys. The counters that they refer to must also be listed, before or after this call.
+     */
     void keys(List<RememberedKeys.Entry> entries) {
         keys = entries;
         for (RememberedKeys.Entry entry : entries) {
@@ -123,15 +128,15 @@ final class Batch {
         return full;
     }
 
-    /** Bytes in the journal, padding included. */
+    /** The bytes in the journal, including padding. */
     long paddedLength() {
         return roundUp(length);
     }
 
     /**
-     * Makes the totals the durable ones.
+     * Makes these totals the durable ones.
      *
-     * @param changes where to note what that changed, or null
+     * @param changes receives the counters and keys that this changed; may be null
      */
     void publish(Ledger.@Nullable Changes changes) {
         if (changes != null) {
@@ -152,7 +157,10 @@ final class Batch {
         }
     }
 
-    /** Encodes into {@code out}, or a larger array, and returns the array used; {@link #paddedLength} bytes are valid. */
+    /**
+     * Encodes into {@code out}, or into a larger array, and returns the array used. Its first
+     * {@link #paddedLength} bytes are valid.
+     */
     byte[] encode(byte[] out, long journal, long sequence) {
         int padded = Math.toIntExact(paddedLength());
         byte[] b = out.length >= padded ? out : new byte[padded];
@@ -190,12 +198,12 @@ final class Batch {
         return b;
     }
 
-    /** Where the batch lists the counters that keys refer to. */
+    /** Returns the index of each counter that a key refers to. */
     private Map<Counter, Integer> places() {
         if (keys.isEmpty()) {
             return Map.of();
         }
-        Map<Counter, Integer> places = new HashMap<>(); // a counter equals only itself
+        Map<Counter, Integer> places = new HashMap<>(); // counters are compared by identity
         for (RememberedKeys.Entry entry : keys) {
             places.put(entry.cell(), -1);
         }
@@ -209,7 +217,10 @@ final class Batch {
         return places;
     }
 
-    /** Writes a text of so many bytes in UTF-8. Most are ASCII, which needs no array of its own. */
+    /**
+     * Writes a text of {@code length} bytes of UTF-8. Most texts are ASCII, which needs no
+     * intermediate array.
+     */
     private static int putString(byte[] b, int at, String text, int length) {
         b[at] = (byte) length;
         if (text.length() == length) {
@@ -230,7 +241,7 @@ final class Batch {
 
     // ---- reading ----
 
-    /** Whether a batch of {@code journal} may begin here: cheap, and proof of nothing. */
+    /** Whether a batch of {@code journal} may begin here. Cheap, and no proof. */
     static boolean looksLikeBatch(byte[] b, int at, long journal) {
         return (int) INT.get(b, at) == MAGIC && (long) LONG.get(b, at + 8) == journal;
     }
@@ -243,12 +254,12 @@ final class Batch {
         return (int) INT.get(b, at + 24);
     }
 
-    /** How many keys a batch whose checksum holds lists. */
+    /** The number of keys in a batch with a valid checksum. */
     static int keys(byte[] b) {
         return (int) INT.get(b, 36);
     }
 
-    /** How many counters a batch whose checksum holds lists. */
+    /** The number of counters in a batch with a valid checksum. */
     static int counters(byte[] b) {
         return (int) INT.get(b, 32);
     }
@@ -262,10 +273,11 @@ final class Batch {
     }
 
     /**
-     * Applies a batch whose checksum holds to what was read so far. Its content is checked all the same: a wrong one
-     * means a fault in the writer, and must not become a wrong count.
+     * Applies a batch with a valid checksum to the content read so far. The batch is checked
+     * nevertheless: invalid content means a fault in the writer and must not become a wrong count.
      *
-     * @param file and {@code position} for messages
+     * @param file the path of the file, for messages
+     * @param position where the batch begins in the file, for messages
      */
     static void apply(byte[] b, Journal.Contents contents, String file, long position) {
         Decoder in = new Decoder(b, file, position);

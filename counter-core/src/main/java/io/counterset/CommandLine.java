@@ -19,7 +19,10 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 
-/** {@code java -jar counter-core.jar}: looks at what lies on a disk, without a service. Each status has one meaning. */
+/**
+ * {@code java -jar counter-core.jar}: inspects, exports, imports and salvages stores on disk. Each
+ * exit status has one meaning.
+ */
 final class CommandLine {
 
     static final int DONE = 0;
@@ -29,16 +32,16 @@ final class CommandLine {
     static final int FAILED = 4;
 
     private static final String HELP = """
-            Looks at a directory of Counterset's counters; it may be in use.
+            Inspects, exports, imports or salvages the store in a directory. The store may be in use.
 
-            java -jar counter-core.jar inspect DIR [--json]   prints what it holds: identity, counters, damage
-            java -jar counter-core.jar verify DIR [--json]    only says whether it is intact
-            java -jar counter-core.jar export DIR             prints counters and idempotency keys, as lines of JSON
-            java -jar counter-core.jar import NEW             reads such lines, and makes a store of them in a new directory
-            java -jar counter-core.jar salvage DIR NEW        writes the intact part into a new directory, and lists the damage
+            java -jar counter-core.jar inspect DIR [--json]   prints the identity, counters and damage of the store
+            java -jar counter-core.jar verify DIR [--json]    prints only whether the store is intact
+            java -jar counter-core.jar export DIR             prints counters and idempotency keys as lines of JSON
+            java -jar counter-core.jar import NEW             creates a store in a new directory from such lines on standard input
+            java -jar counter-core.jar salvage DIR NEW        writes the intact part to a new directory and lists the damage
 
-            With --progress, each command reports what it is doing on the standard error stream.
-            Status: 0 done, intact; 1 the journal is damaged; 2 wrong usage; 3 no store there; 4 another failure.
+            With --progress, each command reports its steps on standard error.
+            Exit status: 0 done, intact; 1 damaged journal; 2 wrong usage; 3 no store there; 4 any other failure.
             """;
 
     private final InputStream in;
@@ -56,7 +59,7 @@ final class CommandLine {
         System.exit(new CommandLine(System.in, System.out, System.err).run(arguments));
     }
 
-    /** Does what the arguments say and returns the status. */
+    /** Runs the command and returns the exit status. */
     int run(String... arguments) {
         int status = execute(new ArrayList<>(Arrays.asList(arguments)));
         out.flush();
@@ -143,8 +146,8 @@ final class CommandLine {
         } else {
             out.printf(Locale.ROOT, "%s (%,d bytes) is %s%n", store.file(), store.fileBytes(), state);
             if (store.isTorn()) {
-                out.println("  a batch was begun and is not complete: torn by a crash, or being written just now;"
-                        + " nothing acknowledged is missing");
+                out.println("  the last batch is incomplete: torn by a crash, or being written right now;"
+                        + " no acknowledged add is missing");
             }
             store.damage()
                     .ifPresent(damage -> out.printf(
@@ -163,7 +166,7 @@ final class CommandLine {
 
     private void describe(StoreInspection store) {
         out.println("store        "
-                + store.identity().map(identity -> identity.id().toString()).orElse("unknown, the header is damaged"));
+                + store.identity().map(identity -> identity.id().toString()).orElse("unknown; the header is damaged"));
         store.identity().ifPresent(identity -> out.println("incarnation  " + identity.incarnation()));
         out.println("sequence     " + store.sequence());
         out.println("keys         " + store.keys());
@@ -171,7 +174,9 @@ final class CommandLine {
         store.counters().forEach((name, total) -> out.printf(Locale.ROOT, "%20d  %s%n", total, shown(name)));
     }
 
-    /** A name as it is, if one can see all of it; otherwise quoted, with escapes. */
+    /**
+     * Returns a name unchanged if all its characters are visible; otherwise quoted, with escapes.
+     */
     private static String shown(String name) {
         String quoted = Export.quoted(name);
         return quoted.length() == name.length() + 2 ? name : quoted;
@@ -180,7 +185,7 @@ final class CommandLine {
     private int export(Path directory) {
         StoreInspection store = read(directory);
         if (store.damage().isPresent()) {
-            err.println(store.damage().get().getMessage() + "; nothing was exported, salvage it first");
+            err.println(store.damage().get().getMessage() + "; nothing was exported; salvage the store first");
             return DAMAGED;
         }
         Export.write(store, out);
@@ -208,7 +213,7 @@ final class CommandLine {
         }
         store.damaged().forEach(line -> out.println("not intact: " + line));
         if (store.identity().isEmpty()) {
-            out.println("not intact: the header; the new store has an identity of its own");
+            out.println("not intact: the header; the new store has a new identity");
         }
         out.println(target + ": saved " + store.counters().size() + " counters and " + store.keys() + " keys");
         return store.damage().isPresent() ? DAMAGED : DONE;
@@ -225,7 +230,7 @@ final class CommandLine {
         try (DirectoryStorage storage = DirectoryStorage.open(directory)) {
             Journal.write(storage, identity, sequence, counters, keys);
         } catch (FileAlreadyExistsException e) {
-            throw new IOException(directory + " has a store already; choose a new directory; nothing was changed", e);
+            throw new IOException(directory + " already has a store; choose a new directory; nothing was changed", e);
         }
     }
 }

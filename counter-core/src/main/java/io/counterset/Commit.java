@@ -7,8 +7,9 @@ import java.util.List;
 import java.util.function.LongSupplier;
 
 /**
- * One commit: takes what was added from the {@link Ledger}, writes it to the journal as one {@link Batch}, and then
- * publishes the totals. A total is published only after the device has it (G1, G4).
+ * Commits: takes the new adds from the {@link Ledger}, writes them to the journal as one {@link
+ * Batch}, and then publishes the totals. A total is published only after it is on the device (G1,
+ * G4).
  *
  * <p>Used by one thread at a time; the figures are guarded by the ledger's lock.
  */
@@ -34,11 +35,12 @@ final class Commit {
     }
 
     /**
-     * Commits what was added and has not been committed, if anything; before that, takes a larger journal into use if
-     * one is ready.
+     * Commits all adds that no commit has taken, if there are any. First switches to a larger
+     * journal if one is ready.
      *
-     * @param served how many callers wait for it
-     * @throws IOException if the device refused it: what was taken may be on it or not, and nothing may be written again
+     * @param served the number of callers that wait for this commit
+     * @throws IOException if writing failed: the adds may or may not be on the device, and nothing
+     *     may be written any more
      */
     void commit(int served) throws IOException {
         long began = nanoTime.getAsLong();

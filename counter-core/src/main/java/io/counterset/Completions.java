@@ -12,18 +12,20 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Completes futures. Completing a future runs the callbacks that callers attached to it. A callback may be slow, throw,
- * end the JVM or use the store, so it runs in a thread of its own, or in the executor given to the builder.
+ * Completes futures. Completing a future runs the callbacks that callers attached to it. A callback
+ * may be slow, throw, end the JVM or use the store, so callbacks run in a dedicated thread or in
+ * the executor given to the builder.
  *
- * <p>Every future completes exactly once. If the executor throws, the thread that submitted the group completes it. If
- * the executor dropped a group or has not run it yet, the thread that closes the store completes it.
+ * <p>Every future completes exactly once. If the executor throws, the thread that submitted the
+ * group completes it. If the executor dropped a group or has not run it yet, the closing thread
+ * completes it.
  */
 final class Completions {
 
     /** The largest number of futures completed between two updates of the number in flight. */
     private static final int STRIDE = 256;
 
-    /** How long closing waits for callbacks that are still running. */
+    /** The longest time that closing waits for running callbacks. */
     private static final Duration PATIENCE = Duration.ofSeconds(5);
 
     private final GroupCommit commits;
@@ -40,7 +42,10 @@ final class Completions {
         this.stride = Math.max(1, Math.min(STRIDE, maxPending / 100));
     }
 
-    /** Starts the thread that completes futures, unless the builder was given an executor. No add starts a thread later. */
+    /**
+     * Starts the thread that completes futures, unless the builder was given an executor. No add
+     * ever starts a thread.
+     */
     void start() {
         if (chosen == null) {
             ThreadPoolExecutor single =
@@ -60,11 +65,12 @@ final class Completions {
     }
 
     /**
-     * Makes a group of futures for {@link #execute}. From now on the group completes when the store closes, at the
-     * latest. Never throws.
+     * Makes a group of futures for {@link #execute}. From now on the group completes when the store
+     * closes, at the latest. Never throws.
      *
-     * @param newest the head of a list that is linked by {@link Pending#next} and ends with the oldest
-     * @return null if there was no memory for a group; the futures are then complete
+     * @param newest the head of a list that is linked by {@link Pending#next} and ends with the
+     *     oldest
+     * @return null if there was no memory for a group; all its futures have then been completed
      */
     @Nullable
     Group group(Pending<?> newest, int count) {
@@ -81,7 +87,9 @@ final class Completions {
         }
     }
 
-    /** Completes a group, oldest first, in the executor; without one, in this thread. Never throws. */
+    /**
+     * Completes a group, oldest first, in the executor; without one, in this thread. Never throws.
+     */
     void execute(Group group) {
         Executor executor = chosen != null ? chosen : own;
         if (executor != null) {
@@ -98,14 +106,14 @@ final class Completions {
     private void complete(Pending<?> pending) {
         try {
             pending.release(commits.endingOf(pending), commits);
-        } catch (Throwable e) { // no memory or no stack: the other futures must complete all the same
+        } catch (Throwable e) { // no memory or no stack: the other futures must still complete
             pending.completeExceptionally(e);
         }
     }
 
     /**
-     * Completes every group. Returns when the store's own thread has run all callbacks, or after five seconds: a callback
-     * may be waiting for this thread, or may be ending the JVM.
+     * Completes every group. Returns when the store's own thread has run all callbacks, or after
+     * five seconds: a callback may be waiting for this thread, or may be ending the JVM.
      */
     void close() {
         ThreadPoolExecutor single = own;
@@ -134,7 +142,10 @@ final class Completions {
         }
     }
 
-    /** Futures to complete, oldest first. Several threads may run it at once: completing a future twice has no effect. */
+    /**
+     * Futures to complete, oldest first. Several threads may run it at once: completing a future
+     * twice has no effect.
+     */
     final class Group implements Runnable {
 
         private static final VarHandle LEFT;
@@ -148,8 +159,8 @@ final class Completions {
         }
 
         private final Pending<?>[] futures;
-        private int at; // the index of the next future to complete; a racing thread may read an older one
-        private volatile int left; // how many no longer count as in flight
+        private int at; // the index of the next future to complete; a racing thread may see a smaller one
+        private volatile int left; // the number of futures that no longer count as in flight
 
         private Group(Pending<?> newest, int count) {
             futures = new Pending<?>[count];
@@ -163,9 +174,10 @@ final class Completions {
         }
 
         /**
-         * Completes the remaining futures. A future stops counting as in flight before it completes, so a caller that has
-         * seen it complete is not refused because of it. The count changes for several futures at a time, because every
-         * add reads it, but for few enough to keep the bound meaningful.
+         * Completes the remaining futures. A future stops counting as in flight before it
+         * completes, so a caller that has seen it complete is not refused because of it. The count
+         * changes for several futures at a time, because every add reads it, but for few enough to
+         * keep the bound meaningful.
          */
         @Override
         public void run() {

@@ -12,13 +12,15 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@code count.txt}: the durable count of one counter as a line of text, for people and scripts. The file lags behind the
- * count by less than a second and is never ahead of it. A new version is written to another file, which is then renamed,
- * so a reader always sees a whole number. Where a rename is impossible (a full disk, a file that is a mount of its own),
- * the file is overwritten in place.
+ * Writes {@code count.txt}: the durable count of one counter as a line of text, for people and
+ * scripts. The file lags behind the count by less than a second and is never ahead of it. A new
+ * version is written to another file, which is then renamed, so a reader always sees a whole
+ * number. Where a rename is impossible (a full disk, a file that is a mount of its own), the file
+ * is overwritten in place.
  *
- * <p>The file is derived from the journal. It is read in two cases: without a journal, to import the count of an
- * application that kept only {@code count.txt}; and at every opening, to detect a file that is ahead of the journal.
+ * <p>The file is derived from the journal. It is read in two cases: without a journal, to import
+ * the count of an application that kept only {@code count.txt}; and at every opening, to detect a
+ * file that is ahead of the journal.
  *
  * <p>While writing fails, the retries back off to one a minute. Closing the store tries once more.
  */
@@ -30,10 +32,16 @@ final class CountFile implements Housekeeper.Task {
     /** The shortest time between two writes, and so about the longest lag. */
     private static final long INTERVAL_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
-    /** The longest time between two retries, and between two attempts to rename while only writing in place works. */
+    /**
+     * The longest time between two retries, and between two attempts to rename while only writing
+     * in place works.
+     */
     private static final long LONGEST_PAUSE_NANOS = TimeUnit.MINUTES.toNanos(1);
 
-    /** The longest text accepted as a number: 19 digits, and the white space that editors and shells leave. */
+    /**
+     * The longest text accepted as a number: 19 digits, plus white space left by editors and
+     * shells.
+     */
     private static final int MOST_BYTES = 1024;
 
     private final Storage storage;
@@ -42,7 +50,7 @@ final class CountFile implements Housekeeper.Task {
     private final Consumer<String> warnings;
     private final AtomicLong failures = new AtomicLong();
     private long written = -1;
-    private long notBefore; // by nanoTime
+    private long notBefore; // on the clock of nanoTime
     private long pause = INTERVAL_NANOS; // after the last attempt
     private boolean inPlace; // the last rename failed
     private long renameNotBefore;
@@ -73,7 +81,10 @@ final class CountFile implements Housekeeper.Task {
         return number;
     }
 
-    /** Returns the count in the file, or nothing if the file is missing or does not contain a number. */
+    /**
+     * Returns the count in the file, or nothing if the file is missing or does not contain a
+     * number.
+     */
     static OptionalLong peek(Storage storage) throws IOException {
         String text = text(storage);
         return text == null ? OptionalLong.empty() : number(text);
@@ -97,7 +108,10 @@ final class CountFile implements Housekeeper.Task {
         return valid ? OptionalLong.of(Long.parseLong(digits)) : OptionalLong.empty();
     }
 
-    /** Returns the text without the invisible characters around it: white space of any kind, a byte order mark. */
+    /**
+     * Returns the text without the invisible characters around it: white space of any kind, a byte
+     * order mark.
+     */
     private static String strip(String text) {
         int begin = 0;
         int end = text.length();
@@ -118,7 +132,7 @@ final class CountFile implements Housekeeper.Task {
         return Names.printable(stripped) + (text.length() > MOST_BYTES ? " in a file of more than 1,024 bytes" : "");
     }
 
-    /** Writes the file if the count has moved since. */
+    /** Writes the file if the count has changed since it was last written. */
     void write() {
         long current = count.getAsLong();
         if (current == written) {
@@ -138,8 +152,8 @@ final class CountFile implements Housekeeper.Task {
             pause = Math.min(2 * pause, LONGEST_PAUSE_NANOS);
             if (!warned) {
                 warned = true;
-                warn(storage.locate(FILE) + " cannot be written and falls behind the count: " + e
-                        + "; counting goes on, and writing the file is tried again");
+                warn(storage.locate(FILE) + " cannot be written and lags behind the count: " + e
+                        + "; counting goes on, and the write is retried");
             }
         }
     }

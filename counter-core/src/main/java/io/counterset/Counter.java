@@ -16,34 +16,38 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One durable, monotonic 64-bit total of a {@link CounterStore}. Thread-safe, and cheap to obtain again by name. The first
- * add creates the counter in the store and in its snapshots.
+ * One durable, monotonic 64-bit total of a {@link CounterStore}. Thread-safe, and cheap to look up
+ * again by name. The first add creates the counter; before that it is in no snapshot.
  *
- * <p>Every method that adds can fail in these ways. The count stays the same except where noted:
+ * <p>Every method that adds can fail in these ways. Nothing was added except where noted:
  *
  * <ul>
- *   <li>{@link IllegalArgumentException}: the amount is less than 1, or the key is not 1 to 255 bytes of UTF-8 without
- *       control characters
- *   <li>{@link TotalLimitException}: the total would pass {@link #MAX_TOTAL}
+ *   <li>{@link IllegalArgumentException}: the amount is less than 1, or the key is not 1 to 255
+ *       bytes of UTF-8 without control characters
+ *   <li>{@link TotalLimitException}: the total would exceed {@link #MAX_TOTAL}
  *   <li>{@link StoreFullException}: there is no room for a new counter or key
- *   <li>{@link StoreFailedException}: the disk failed earlier; {@link StoreClosedException}: the store is closed
- *   <li>{@link OutcomeUnknownException}: the disk failed while this add was being written; it may or may not survive a
- *       restart
+ *   <li>{@link StoreFailedException}: the disk failed earlier; {@link StoreClosedException}: the
+ *       store is closed
+ *   <li>{@link OutcomeUnknownException}: the disk failed while this add was being written; it may
+ *       or may not survive a restart
  * </ul>
  *
- * Methods with a key can also fail with a {@link KeyConflictException}, and the asynchronous ones with a
- * {@link StoreBusyException}. Asynchronous methods never throw: their future carries the failure.
+ * Methods with a key can also fail with a {@link KeyConflictException}, and the asynchronous ones
+ * with a {@link StoreBusyException}. Asynchronous methods never throw: their future carries the
+ * failure.
  */
 public final class Counter {
 
-    // applied is what has been added, durable is how much of it survives a crash. An add moves applied, which gives the
-    // total it produced. It is durable once durable has reached that total. Nothing else is remembered about an add, so
-    // each of many callers costs one atomic instruction. 56 bytes on a 64-bit JVM with compressed references.
+    // "applied" is the total of all adds so far; "durable" is how much of it survives a crash. An
+    // add advances "applied", which yields the total that it produced. The add is durable once
+    // "durable" has reached that total. Nothing else is stored per add, so an add costs one atomic
+    // instruction. A counter takes 56 bytes on a 64-bit JVM with compressed references.
 
     /**
-     * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An add that would exceed it is
-     * refused. It is half of the largest {@code long}, so no race between adds can make a total wrap. A larger total in a journal
-     * or a {@code count.txt} of an earlier version is read unchanged, and its counter refuses adds.
+     * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An
+     * add that would exceed it is refused. It is half of the largest {@code long}, so no race
+     * between adds can make a total wrap around. A larger total in a journal or {@code count.txt}
+     * of an earlier version is read unchanged, and its counter refuses adds.
      */
     public static final long MAX_TOTAL = 1L << 62;
 
@@ -60,7 +64,10 @@ public final class Counter {
         }
     }
 
-    /** Below this total, no number of threads that add up to {@link #SMALL} at once can pass {@link Counter#MAX_TOTAL}. */
+    /**
+     * Below this total, concurrent adds of up to {@link #SMALL} each cannot exceed {@link
+     * Counter#MAX_TOTAL}, however many threads there are.
+     */
     private static final long SAFE = 1L << 61;
 
     private static final long SMALL = 1L << 29;
@@ -71,12 +78,15 @@ public final class Counter {
 
     final String name;
 
-    /** Length of the name in UTF-8. */
+    /** Length of the name in bytes of UTF-8. */
     final short nameLength;
 
     private volatile byte mark;
 
-    /** The next marked counter. Written by the thread that set {@link #MARKING}, read by the committing thread. */
+    /**
+     * The next marked counter. Written by the thread that set {@link #MARKING} and read by the
+     * committing thread.
+     */
     @Nullable
     Counter nextMarked;
 
@@ -86,10 +96,13 @@ public final class Counter {
 
     private @Nullable CounterStore store; // set before the store hands this counter out
 
-    /** The counter that the store has under this name. Null while there is none; another object if that was registered first. */
+    /**
+     * The counter that the store keeps under this name. Null while it keeps none; another object if
+     * that one was registered first.
+     */
     private volatile @Nullable Counter registered;
 
-    /** Makes a counter for the store to keep. */
+    /** Creates a counter that the store keeps. */
     Counter(String name, int nameLength, long value) {
         this.name = name;
         this.nameLength = (short) nameLength;
@@ -98,7 +111,7 @@ public final class Counter {
         this.registered = this;
     }
 
-    /** Makes a counter that is in the store only after the first add to it. */
+    /** Creates a counter that the store keeps only from the first add on. */
     Counter(CounterStore store, String name, int nameLength) {
         this.name = name;
         this.nameLength = (short) nameLength;
@@ -111,8 +124,8 @@ public final class Counter {
     }
 
     /**
-     * Returns the durable total, which survives any crash. 0 if nothing was ever added. A single volatile read. Works on
-     * a failed or closed store too.
+     * Returns the durable total, which survives any crash; 0 if nothing was ever added. Does not
+     * block: a single volatile read. Also works on a failed or closed store.
      */
     public long value() {
         long value = durable;
@@ -137,11 +150,12 @@ public final class Counter {
     }
 
     /**
-     * Adds {@code amount} and returns the total this add produced; concurrent adds of 1 return every number exactly
-     * once. Under {@link Durability#SYNC} it returns once the total is durable, after one flush of the device that all
-     * concurrent callers share; under {@link Durability#periodic} at once. Blocks; an event loop calls
-     * {@link #addAsync(long)}. An interrupt does not end the wait, since the
-     * outcome would be unknown; the thread stays interrupted.
+     * Adds {@code amount} and returns the total that this add produced. Concurrent adds of 1 return
+     * each number exactly once. Under {@link Durability#SYNC} it blocks until the total is durable,
+     * which takes one flush of the device shared by all concurrent callers. Under {@link
+     * Durability#periodic} it returns immediately. From an event loop, call {@link #addAsync(long)}
+     * instead. An interrupt does not end the wait, because the outcome would be unknown; the
+     * thread's interrupt status is kept.
      *
      * @param amount 1 or more
      */
@@ -150,14 +164,15 @@ public final class Counter {
     }
 
     /**
-     * Adds {@code amount} unless an add with this key was applied before, inside the store's
-     * {@link CounterStore#idempotencyWindow() window}; then it adds nothing and returns the first one's result, marked
-     * as replayed. That holds across crashes, and for concurrent calls. Durability and blocking are those of
-     * {@link #add(long)}: a replay returns once the first add is durable. A store that has failed still answers replays
-     * of durable adds.
+     * Adds {@code amount}, unless the store remembers an add with this key ({@link
+     * CounterStore#idempotencyWindow()}). In that case it adds nothing and returns the result of
+     * the first add, marked as replayed. This holds across crashes and for concurrent calls. It
+     * blocks and becomes durable like {@link #add(long)}; a replay returns once the first add is
+     * durable. A failed store still answers replays of durable adds.
      *
      * @param amount 1 or more
-     * @param key chosen by the caller, unique in the store, 1 to 255 bytes of UTF-8 without control characters
+     * @param key chosen by the caller and unique in the store; 1 to 255 bytes of UTF-8 without
+     *     control characters
      * @throws KeyConflictException if the key was used with another counter or amount
      */
     public AddResult addOnce(long amount, String key) {
@@ -165,19 +180,23 @@ public final class Counter {
     }
 
     /**
-     * Like {@link #add(long)} without blocking: the future completes when {@code add} would have returned. Completing or
-     * cancelling it does not undo the add. Dependent actions run in a thread of the store (or in the
-     * {@link CounterStore.Builder#completionExecutor}), so they should be short and must not wait for another future of the
-     * same store; the methods ending in {@code Async} run them elsewhere.
+     * Like {@link #add(long)}, but does not block: the future completes when {@code add} would have
+     * returned. Completing or cancelling the future does not undo the add. Dependent actions run in
+     * a thread of the store or in the {@link CounterStore.Builder#completionExecutor}. Keep them
+     * short, and do not wait in them for another future of the same store; to run them elsewhere,
+     * attach them with a method whose name ends in {@code Async}.
      *
      * @param amount 1 or more
-     * @return the total; or a {@link StoreBusyException} when {@link CounterStore.Builder#maxPending} adds are in flight
+     * @return a future of the total; it fails with a {@link StoreBusyException} if {@link
+     *     CounterStore.Builder#maxPending} adds are in flight
      */
     public CompletableFuture<Long> addAsync(long amount) {
         return store().addAsync(this, amount);
     }
 
-    /** Like {@link #addOnce} without blocking, as {@link #addAsync(long)} is like {@link #add(long)}. */
+    /**
+     * Like {@link #addOnce}, but does not block; the future behaves as in {@link #addAsync(long)}.
+     */
     public CompletableFuture<AddResult> addOnceAsync(long amount, String key) {
         return store().addOnceAsync(this, amount, key);
     }
@@ -200,7 +219,7 @@ public final class Counter {
         return this;
     }
 
-    /** Returns the counter to add to, or null if the store has none of this name yet. */
+    /** Returns the counter that adds go to, or null if the store keeps none of this name yet. */
     @Nullable
     Counter registered() {
         return registered;
@@ -211,13 +230,16 @@ public final class Counter {
     }
 
     /**
-     * Adds {@code amount} and returns the total that this add produced. (Adding first, then checking and undoing an excess would
-     * save contending threads a transfer of the cache line, and was wrong: a commit could log what is undone later.)
+     * Adds {@code amount} and returns the total that this add produced. (Rejected: adding first,
+     * then undoing an excess. It saves contending threads a transfer of the cache line, but a
+     * commit could log a total that is undone later.)
      *
-     * <p>A small add to a small total is one instruction after a read of the total. A large add may come in between, so the
-     * small one may exceed the largest total, by less than 2<sup>61</sup>: it never wraps.
+     * <p>A small add to a small total takes one read and one atomic instruction. A large add can
+     * happen between the two, so the small add may exceed the largest total, by less than
+     * 2<sup>61</sup>; it never wraps around.
      *
-     * @throws TotalLimitException if the total would pass {@link Counter#MAX_TOTAL}; nothing was added
+     * @throws TotalLimitException if the total would exceed {@link Counter#MAX_TOTAL}; nothing was
+     *     added
      */
     long advance(long amount) {
         if (amount <= SMALL && applied < SAFE) {
@@ -242,20 +264,23 @@ public final class Counter {
         return durable;
     }
 
-    /** Sets the total read from a journal, before another thread can see the counter. */
+    /** Sets the total read from a journal. No other thread can see the counter yet. */
     void recovered(long value) {
         applied = value;
         durable = value;
     }
 
-    /** Only the committing thread calls this, once the device has {@code value}. */
+    /**
+     * Makes {@code value} the durable total. Called only by the committing thread, once {@code
+     * value} is on the device.
+     */
     void publish(long value) {
         durable = value;
     }
 
     /**
-     * Whether the caller has to hand this counter to the next commit. False means that another thread has completely handed
-     * it over, so the next commit to begin includes the caller's add.
+     * Whether the caller has to hand this counter to the next commit. If false, another thread has
+     * completed the hand-over, and the next commit to begin includes the caller's add.
      */
     boolean mark() {
         byte seen = mark;
@@ -266,11 +291,14 @@ public final class Counter {
             return true;
         }
         awaitLink();
-        // Linked, or taken by a commit that has yet to read the total.
+        // Linked, or taken by a commit that has not read the total yet.
         return false;
     }
 
-    /** Another thread may be between claiming the counter and linking it: two instructions, unless it was preempted there. */
+    /**
+     * Waits while another thread is between claiming the counter and linking it: two instructions,
+     * unless it was preempted there.
+     */
     private void awaitLink() {
         for (int spins = 0; mark == MARKING; spins++) {
             if (spins < 100) {
@@ -281,12 +309,15 @@ public final class Counter {
         }
     }
 
-    /** Ends what a true {@link #mark()} began, once the counter is linked. */
+    /** Completes the hand-over after {@link #mark()} returned true and the counter was linked. */
     void marked() {
         mark = MARKED;
     }
 
-    /** The committing thread takes the counter. Later adds hand it over again. Read {@link #applied} after this. */
+    /**
+     * Takes the counter for a commit; later adds hand it over again. Called only by the committing
+     * thread, before it reads {@link #applied}.
+     */
     void unmark() {
         awaitLink();
         mark = CLEAN;

@@ -37,8 +37,8 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * Thread-safe. An acknowledged add is there after {@code kill -9} and after a power cut, and is never applied twice;
- * {@code docs/durability.md} says what that rests on.
+ * Thread-safe. An acknowledged add survives {@code kill -9} and a power cut, and is never applied
+ * twice; {@code docs/durability.md} lists what this requires of the disk and the file system.
  *
  * <h2>How it works</h2>
  *
@@ -52,14 +52,15 @@ import org.jspecify.annotations.Nullable;
  *            publish the totals as durable, release the callers
  * </pre>
  *
- * A batch holds the <em>absolute</em> total of each counter touched since the last one, once, so bytes per flush do not
- * grow with the number of callers. A total is published only after the device has it, and callers are released only
- * by published totals. After any failure of the disk during a commit nothing is written again. {@link Ledger}, {@link Room},
- * {@link GroupCommit} and {@link Journal} keep the other invariants, each in its header.
+ * A batch holds the <em>absolute</em> total of each counter touched since the last batch, once, so
+ * the bytes per flush do not grow with the number of callers. A total is published only after it is
+ * on the device, and only a published total releases callers. After the disk fails during a commit,
+ * nothing is written any more. {@link Ledger}, {@link Room}, {@link GroupCommit} and {@link
+ * Journal} keep the other invariants and document them in their headers.
  */
 public final class CounterStore implements AutoCloseable {
 
-    /** How long a store may go on whose directory or lock is no longer its own. */
+    /** How long a store may keep counting after it has lost its directory or lock. */
     private static final long VERIFY_NANOS = Duration.ofMillis(500).toNanos();
 
     private final Storage storage;
@@ -81,7 +82,8 @@ public final class CounterStore implements AutoCloseable {
     private boolean released; // guarded by the ledger's lock
 
     /**
-     * Opens the store in {@code directory} with the defaults of {@link #builder}, creating it if there is none.
+     * Opens the store in {@code directory} with the defaults of {@link #builder}. Creates the store
+     * if there is none.
      *
      * @throws CounterStoreException as {@link Builder#open()}
      */
@@ -90,19 +92,22 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Reads what {@code directory} holds, without locking or changing anything: it may be in use, a copy, or damaged. Of
-     * a store in use it shows a state that the store had while it was read. Takes time and memory as opening does.
+     * Reads the content of {@code directory} without locking or changing anything. The store may be
+     * in use, a copy, or damaged. If it is in use, the result is a state that the store was in
+     * during the reading. Takes as much time and memory as opening the store.
      *
-     * @throws DirectoryUnusableException if there is no journal, or it cannot be read; the cause is a {@link
-     *     java.nio.file.NoSuchFileException} if there is none
-     * @throws ForeignFileException if the file of that name is not a journal
-     * @throws UnsupportedFormatException if it is of a newer version
+     * @throws DirectoryUnusableException if there is no journal, or it cannot be read; the cause is
+     *     a {@link java.nio.file.NoSuchFileException} if there is no journal
+     * @throws ForeignFileException if the file under the journal's name is not a journal
+     * @throws UnsupportedFormatException if a newer version wrote the journal
      */
     public static StoreInspection inspect(Path directory) {
         return StoreInspection.of(directory);
     }
 
-    /** Returns a builder for the store in {@code directory}, to set what differs from the defaults. */
+    /**
+     * Returns a builder for the store in {@code directory}, to change settings from their defaults.
+     */
     public static Builder builder(Path directory) {
         return new Builder(directory);
     }
@@ -131,7 +136,7 @@ public final class CounterStore implements AutoCloseable {
         List<Housekeeper.Task> tasks = new ArrayList<>();
         tasks.add(this::verify);
         tasks.add(() -> room.keep(commits));
-        if (countFile != null) { // which is left alone until what it follows is durable
+        if (countFile != null) { // the file is not written before the store has a journal
             tasks.add(() -> room.isWritable() ? countFile.run() : Housekeeper.Task.WHEN_WOKEN);
         }
         this.housekeeper = new Housekeeper(tasks);
@@ -143,7 +148,7 @@ public final class CounterStore implements AutoCloseable {
                 housekeeper.start();
                 started = true;
             } finally {
-                if (!started) { // there may be no more threads
+                if (!started) { // the process may have reached its limit of threads
                     commits.close();
                     housekeeper.stop();
                     room.close();
@@ -158,7 +163,10 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Sees that the directory and its lock are still this store's; if not, lets a commit find it, which fails. */
+    /**
+     * Checks that this store still holds its directory and its lock. If not, requests a commit,
+     * which finds the loss and fails.
+     */
     private long verify() {
         if (commits.isOpen()) {
             storage.verify();
@@ -174,11 +182,11 @@ public final class CounterStore implements AutoCloseable {
     // ---- reading ----
 
     /**
-     * Returns the counter of that name. It need not exist: the first add creates it, for good. A store holds at most 1,000,000.
-     * Does not block.
+     * Returns the counter with this name. It need not exist: the first add creates it permanently.
+     * A store holds at most 1,000,000 counters. Does not block.
      *
      * @param name 1 to 128 bytes of UTF-8 without control characters
-     * @throws IllegalArgumentException if the name is not that
+     * @throws IllegalArgumentException if the name is invalid
      */
     public Counter counter(String name) {
         int length = Names.require("a counter's name", name, Batch.MAX_NAME);
@@ -192,50 +200,60 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Returns the durable totals of all counters that were ever added to, by name: what the journal said at one moment.
-     * Every add in it survives any crash, and no add with a key is in it by half. Under {@link Durability#SYNC}, if it
-     * shows an add, it shows every add that had returned before that one began; under {@link Durability#periodic} that
-     * holds for each counter, but not between counters. Takes time and memory in proportion to the number of counters; adds wait only while the numbers are copied. Works on a failed
-     * or closed store too.
+     * Returns the durable totals of all counters that were ever added to, by name: the content of
+     * the journal at one moment. Every add in it survives any crash. An add with a key is in it
+     * only together with its key. Under {@link Durability#SYNC}, a snapshot that contains an add
+     * also contains every add that returned before that add began; under {@link
+     * Durability#periodic} this holds for each counter, but not between counters. Takes time and
+     * memory in proportion to the number of counters; adds wait only while the numbers are copied.
+     * Also works on a failed or closed store.
      *
-     * @return a map of the caller's own
+     * @return a new map, which the caller may change
      */
     public SortedMap<String, Long> snapshot() {
         return ledger.snapshot();
     }
 
-    /** Returns which store this is, and how often it has been opened. Constant while it is open. */
+    /**
+     * Returns the identity of this store and how often it has been opened. Constant while it is
+     * open.
+     */
     public StoreIdentity identity() {
         return identity;
     }
 
-    /** Returns when adds return. */
+    /** Returns the durability: when adds return. */
     public Durability durability() {
         return durability;
     }
 
-    /** Returns for how long idempotency keys are remembered. */
+    /** Returns how many idempotency keys are remembered, and for how long. */
     public IdempotencyWindow idempotencyWindow() {
         return window;
     }
 
     /**
-     * Returns whether adds are accepted: false once the store has failed or has begun to close, and for as long as a
-     * store that was opened on a full disk finds no room for its journal. Reads go on.
+     * Returns whether the store accepts adds. It does not once it has failed or has begun to close,
+     * nor while a store that was opened on a full disk has no room for its journal. Reads always
+     * work.
      */
     public boolean isAccepting() {
         return commits.isOpen() && room.isWritable();
     }
 
     /**
-     * Returns what made the store fail: a write or sync that the disk refused, or whatever else went wrong during a commit.
-     * Nothing was accepted since. Once the cause is fixed, reopening the directory continues from what the device has.
+     * Returns why the store failed: a failed write or sync, or any other failure of a commit. The
+     * store has accepted no adds since. After fixing the cause, reopen the directory: the store
+     * continues from what is on the device.
      */
     public Optional<Throwable> failure() {
         return Optional.ofNullable(commits.failure());
     }
 
-    /** Returns what the store has done since it was opened. Waits for a commit to take or publish, not for the device. */
+    /**
+     * Returns figures about the store since it was opened. May wait while a commit takes or
+     * publishes adds, but never for the device.
+     */
     public StoreStatistics statistics() {
         ledger.lock.lock();
         try {
@@ -315,14 +333,20 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Before anything is added: an add that then cannot wait would have happened, and not be known to be durable. */
+    /**
+     * Refuses an add whose thread may not wait. Checked before anything is added: afterwards, the
+     * add would have happened without anybody knowing whether it is durable.
+     */
     private void requireMayWait() {
         if (!commits.isPeriodic()) {
             commits.requireMayWait();
         }
     }
 
-    /** Returns the counter that the store keeps under that name, or refuses the add. From here on only an overflow can. */
+    /**
+     * Returns the counter that the store keeps under that name, or refuses the add. Once this has
+     * returned, only an overflow can refuse it.
+     */
     private Counter admit(Counter counter, long amount, boolean mayBlock) {
         requirePositive(amount);
         if (!commits.isOpen()) {
@@ -354,11 +378,13 @@ public final class CounterStore implements AutoCloseable {
         }
     }
 
-    /** Applies an add and remembers its key, or finds that both has been done. */
+    /** Applies an add and remembers its key, or finds that an earlier call has. */
     private Ledger.Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
         requirePositive(amount);
         int keyLength = Names.require("an idempotency key", key, Batch.MAX_KEY);
-        if (!room.isWritable()) { // a replay too: what was read may be a page cache's that the device never got
+        if (!room
+                .isWritable()) { // replays too: the content may have been read from a page cache that never reached the
+            // device
             throw room.refusal();
         }
         while (true) {
@@ -383,8 +409,8 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Waits until growing the journal has been attempted, or what has piled up is committed; or refuses the add of a
-     * caller that may not wait.
+     * Waits until growth of the journal has been attempted, or until the piled-up adds are
+     * committed. Refuses the add if the caller may not wait.
      */
     private void awaitRoom(long attempts, boolean mayBlock) {
         boolean growing = room.isGrowing();
@@ -398,7 +424,7 @@ public final class CounterStore implements AutoCloseable {
         }
         if (!mayBlock) {
             throw new StoreBusyException("the store in " + directory
-                    + " must write what it has before it takes this add; nothing was added, try again in a moment");
+                    + " must commit before it takes this add; nothing was added; retry in a moment");
         }
         if (growing) {
             room.awaitAttempt(attempts);
@@ -416,26 +442,27 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Returns once every add that returned before is on the device. Under {@link Durability#SYNC} it already is. Does nothing on
-     * a store that was closed: closing did it.
+     * Waits until every add that returned before this call is on the device. Under {@link
+     * Durability#SYNC} it already is. Has no effect on a closed store, because closing flushes.
      *
-     * @throws OutcomeUnknownException if the disk has failed, so that adds since the last commit may be lost
+     * @throws OutcomeUnknownException if the disk has failed, so that adds since the last commit
+     *     may be lost
      */
     public void flush() {
         commits.flush();
     }
 
-    /** For a store without threads: commits what was added, and completes what waits for it. */
+    /** For a store without threads: commits all adds and completes their futures. */
     void pump() {
         commits.pump();
     }
 
-    /** For a store without threads: does what the housekeeper would. */
+    /** For a store without threads: runs the housekeeper's tasks. */
     void keepHouse() {
         housekeeper.runTasks();
     }
 
-    /** The commit, and what a store does about it. */
+    /** Connects commits and their failure with the rest of the store. */
     private final class Step implements GroupCommit.Step {
 
         @Override
@@ -466,16 +493,17 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Writes a consistent copy of the store into another directory: what was durable at one moment, the idempotency keys
-     * included, under the same identity. Counting goes on; adds wait while the numbers are copied in memory. When this
-     * returns, the copy is on the device. Works on a failed or closed store too. Blocks; any thread may call.
+     * Writes a consistent copy of the store into another directory: everything durable at one
+     * moment, including the idempotency keys, under the same identity. Counting goes on; adds wait
+     * only while the numbers are copied in memory. When this returns, the copy is on the device.
+     * Also works on a failed or closed store. Blocks; any thread may call it.
      *
-     * <p>Open the copy only in place of this store: tools that compare stores take two stores of one
-     * identity for the same store.
+     * <p>Open the copy only in place of this store: peers and tools treat two stores with the same
+     * identity as one store.
      *
-     * @param target a directory without a store; created if need be
-     * @throws DirectoryUnusableException if there is a store already, or the directory cannot be written
-     * @throws StoreFullException if there is no room
+     * @param target a directory without a store; created if it does not exist
+     * @throws DirectoryUnusableException if the directory already has a store or cannot be written
+     * @throws StoreFullException if the disk has no room
      * @throws StoreLockedException if {@code target} is in use
      */
     public void backup(Path target) {
@@ -490,12 +518,15 @@ public final class CounterStore implements AutoCloseable {
     // ---- the end ----
 
     /**
-     * Commits all accepted adds, releases every waiting caller and unlocks the directory. Adds that begin after this are
-     * refused; reads go on. Idempotent; any thread may close.
+     * Commits all accepted adds, releases every waiting caller and unlocks the directory. Later
+     * adds are refused; reads still work. Idempotent; any thread may call it. Blocks until all
+     * accepted adds are committed.
      *
-     * @throws OutcomeUnknownException under {@link Durability#periodic}, if the disk failed, so that adds that returned
-     *     since the last commit may be lost; the store is closed all the same
-     * @throws UncheckedIOException if a file could not be closed; what was acknowledged is safe, and the store is closed
+     * @throws OutcomeUnknownException under {@link Durability#periodic}, if the disk failed, so
+     *     that adds that returned since the last commit may be lost; the store is closed
+     *     nevertheless
+     * @throws UncheckedIOException if a file could not be closed; acknowledged adds are safe, and
+     *     the store is closed
      */
     @Override
     public void close() {
@@ -518,7 +549,7 @@ public final class CounterStore implements AutoCloseable {
             ledger.lock.unlock();
         }
         if (commits.isPeriodic()) {
-            commits.flush(); // tells whether the last commit failed
+            commits.flush(); // throws if the last commit failed
         }
     }
 
@@ -532,9 +563,11 @@ public final class CounterStore implements AutoCloseable {
 
     /** What opening does when {@code count.txt} is ahead of the journal. */
     public enum CountFileAhead {
-        /** Refuses to open, with a {@link CounterStoreException.CountFileAheadException}. */
+        /** Fails with a {@link CounterStoreException.CountFileAheadException}. */
         REFUSE,
-        /** Goes on with the journal's total. The file follows it, so its larger number is gone. */
+        /**
+         * Keeps the journal's total. The file is then overwritten, so its larger number is lost.
+         */
         KEEP_JOURNAL,
         /** Raises the counter to the file's count. */
         TAKE_FILE
@@ -575,8 +608,9 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets for how long idempotency keys are remembered. Default: the newest 100,000 for up to 24 hours. A smaller
-         * window than before forgets what no longer fits.
+         * Sets how many idempotency keys are remembered, and for how long. Default: the newest
+         * 100,000 for up to 24 hours. If the window is smaller than before, keys that no longer fit
+         * are forgotten.
          */
         public Builder idempotencyWindow(IdempotencyWindow window) {
             this.window = requireNonNull(window, "window");
@@ -584,11 +618,12 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets how many asynchronous adds may be in flight before more are refused with a {@link StoreBusyException}.
-         * Default: 100,000, which take about 10 MB. Threads that call at the same moment may exceed it by one each.
+         * Sets how many asynchronous adds may be in flight; further ones are refused with a {@link
+         * StoreBusyException}. Default: 100,000, which take about 10 MB. Threads that call at the
+         * same moment may exceed the bound by one each.
          *
          * @param maxPending 1 or more
-         * @throws IllegalArgumentException if it is less
+         * @throws IllegalArgumentException if {@code maxPending} is less than 1
          */
         public Builder maxPending(int maxPending) {
             if (maxPending < 1) {
@@ -599,12 +634,14 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Refuses to open a store whose counters and idempotency keys take more memory than that, before they take it. Without
-         * this limit opening such a store ends in an {@link OutOfMemoryError}. The need is estimated: what the store keeps
-         * (about 150 bytes a counter), and the journal's full batch twice, which opening needs for a moment. Default: no limit.
+         * Limits the memory for counters and idempotency keys. Opening a store that needs more
+         * fails before the memory is allocated; without a limit it ends in an {@link
+         * OutOfMemoryError}. The need is an estimate: the content of the store (about 150 bytes per
+         * counter) plus twice the journal's full batch, which opening needs briefly. Default: no
+         * limit.
          *
          * @param bytes 1 or more
-         * @throws IllegalArgumentException if it is less
+         * @throws IllegalArgumentException if {@code bytes} is less than 1
          */
         public Builder maxHeap(long bytes) {
             if (bytes < 1) {
@@ -615,16 +652,18 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets what completes the futures of asynchronous adds, and so runs whatever was made to depend on them without an
-         * executor of its own. Default: a thread of the store.
+         * Sets the executor that completes the futures of asynchronous adds, and therefore runs
+         * those dependent actions that have no executor of their own. Default: a thread of the
+         * store.
          *
-         * <p>{@code Runnable::run} lets the thread that commits do it. That spares a hand-over between threads where every
-         * dependent action goes to an executor anyway, such as the event loop of its connection. A dependent action that runs in
-         * that thread holds up all commits, and cannot wait for this store: a blocking add, {@code flush} or {@code close}
-         * there throws {@link IllegalStateException}, and nothing was added.
+         * <p>With {@code Runnable::run} the committing thread completes the futures. That saves a
+         * hand-over between threads if every dependent action goes to another executor anyway, such
+         * as the event loop of its connection. A dependent action that runs in the committing
+         * thread delays all commits and cannot wait for this store: a blocking add, {@code flush}
+         * or {@code close} there throws {@link IllegalStateException}, and nothing is added.
          *
-         * <p>If the executor throws anything, the thread that commits completes the futures. {@link CounterStore#close} completes those
-         * that the executor has not come to.
+         * <p>If the executor throws, the committing thread completes the futures. {@link
+         * CounterStore#close} completes the futures that the executor has not completed.
          */
         public Builder completionExecutor(Executor executor) {
             this.completions = requireNonNull(executor, "executor");
@@ -632,10 +671,11 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets a listener for the failure of the store ({@link CounterStore#failure}), such as a logger. It is called once, after all
-         * callers that waited have been released, in a thread of the store that has nothing else to do any more. So it may
-         * take its time, close the store, or end the JVM. What it throws is added to the failure as suppressed. Default: none;
-         * callers learn of the failure by exceptions.
+         * Sets a listener for the failure of the store ({@link CounterStore#failure}), such as a
+         * logger. It is called once, after all waiting callers have been released, in a thread of
+         * the store that has no other work left. So it may block, close the store, or end the JVM.
+         * An exception that it throws is added to the failure as suppressed. Default: no listener;
+         * callers learn of the failure through exceptions.
          */
         public Builder onFailure(Consumer<Throwable> listener) {
             this.onFailure = requireNonNull(listener, "listener");
@@ -643,12 +683,13 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Keeps {@code count.txt} in the directory: the durable count of one counter as a line of text, less than a
-         * second behind and never ahead, for {@code cat}. If the directory has a {@code count.txt} and no journal when
-         * it is opened, the counter starts from the count found there. Default: no such file.
+         * Keeps a file {@code count.txt} in the directory: the durable count of one counter as a
+         * line of text. It lags by less than a second and is never ahead. If the directory has a
+         * {@code count.txt} but no journal when it is opened, the counter starts from the count in
+         * the file. Default: no such file.
          *
          * @param counterName 1 to 128 bytes of UTF-8 without control characters
-         * @throws IllegalArgumentException if the name is not that
+         * @throws IllegalArgumentException if the name is invalid
          */
         public Builder countFile(String counterName) {
             Names.require("a counter's name", counterName, Batch.MAX_NAME);
@@ -657,9 +698,10 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets what opening does when {@code count.txt} is ahead of the journal. It never is by itself, so the journal
-         * was lost, replaced or rolled back, or another counter was counted there before. Default: {@link
-         * CountFileAhead#REFUSE}. Without {@link #countFile} it means nothing.
+         * Sets what opening does when {@code count.txt} is ahead of the journal. Counterset never
+         * causes that: the journal was lost, replaced or rolled back, or the file was kept for
+         * another counter before. Default: {@link CountFileAhead#REFUSE}. Has no effect without
+         * {@link #countFile}.
          */
         public Builder countFileAhead(CountFileAhead choice) {
             this.countFileAhead = requireNonNull(choice, "choice");
@@ -667,9 +709,11 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Sets whom to tell, in a sentence, of what an operator should know though counting goes on: that {@code
-         * count.txt} cannot be written, once, and once more when it can again. It is called in a thread of the store, or
-         * in the one that opens or closes it. What it throws is ignored. Default: nobody.
+         * Sets a listener for warnings, such as a logger. Each warning is one sentence for
+         * operators about a problem that does not stop counting: when {@code count.txt} can no
+         * longer be written, and when it is written again. The listener is called in a thread of
+         * the store or in the thread that opens or closes it. Its exceptions are ignored. Default:
+         * no listener.
          */
         public Builder onWarning(Consumer<String> listener) {
             this.onWarning = requireNonNull(listener, "listener");
@@ -698,19 +742,22 @@ public final class CounterStore implements AutoCloseable {
         }
 
         /**
-         * Opens the store: creates the directory if need be, locks it, reads the journal, writes a new one and syncs it.
-         * That takes room for a second journal while it lasts, and time in proportion to the number of counters.
+         * Opens the store: creates the directory if it does not exist, locks it, reads the journal,
+         * writes a new one and syncs it. While this runs, the disk must have room for a second
+         * journal. Takes time in proportion to the number of counters.
          *
          * @throws StoreLockedException if this JVM or another process has the directory open
-         * @throws DirectoryUnusableException if it cannot be created, read or written
-         * @throws StoreFullException if there is no room for the new journal
-         * @throws CorruptJournalException if the journal is damaged elsewhere than in its last batch
-         * @throws ForeignFileException if the file of that name is not a journal
-         * @throws UnsupportedFormatException if it is of a newer version
-         * @throws HeapTooSmallException if its content takes more memory than {@link #maxHeap}
-         * @throws InvalidCountFileException if {@code count.txt} is to be imported and is not one number
-         * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link #countFileAhead} has no
-         *     choice between them
+         * @throws DirectoryUnusableException if the directory cannot be created, read or written
+         * @throws StoreFullException if a new store has no room for its journal (on a full disk, an
+         *     existing store opens for reading only)
+         * @throws CorruptJournalException if the journal is damaged anywhere but in its last batch
+         * @throws ForeignFileException if the file under the journal's name is not a journal
+         * @throws UnsupportedFormatException if a newer version wrote the journal
+         * @throws HeapTooSmallException if the content takes more memory than {@link #maxHeap}
+         * @throws InvalidCountFileException if {@code count.txt} must be imported but is not one
+         *     number
+         * @throws CountFileAheadException if {@code count.txt} is ahead of the journal, and {@link
+         *     #countFileAhead} is {@link CountFileAhead#REFUSE}
          */
         public CounterStore open() {
             Storage opened = storage == null ? DirectoryStorage.open(directory) : storage;
@@ -724,7 +771,7 @@ public final class CounterStore implements AutoCloseable {
                 if (opened.isOutOfSpace(e)) {
                     throw new StoreFullException(
                             directory + " has no room for a new journal: " + e.getMessage()
-                                    + "; what is there stays, open it again once some is freed",
+                                    + "; nothing was changed; free some space, then open the store again",
                             e);
                 }
                 throw DirectoryStorage.unusable(directory, e);
@@ -735,7 +782,7 @@ public final class CounterStore implements AutoCloseable {
                             opening.room.close();
                         }
                     } catch (IOException e) {
-                        // The failure to open is what the caller has to know.
+                        // The caller gets the failure to open, which matters more.
                     }
                 }
             }

@@ -5,10 +5,11 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Why a {@link CounterStore} could not be opened ({@link OpenException}) or an add was not acknowledged ({@link AddException}); a full
- * disk can be the reason of either ({@link StoreFullException}). Each failure is a nested class of its own; {@link #outcome()} says what
- * became of the add. Arguments outside the documented range are
- * {@link IllegalArgumentException}s; those never change anything.
+ * Why a {@link CounterStore} could not be opened ({@link OpenException}) or an add was not
+ * acknowledged ({@link AddException}). A full disk can cause either ({@link StoreFullException}).
+ * Each failure has its own nested class; {@link #outcome()} tells whether the add may have been
+ * applied. An argument outside its documented range throws an {@link IllegalArgumentException}
+ * instead and changes nothing.
  */
 public abstract sealed class CounterStoreException extends RuntimeException
         permits CounterStoreException.OpenException,
@@ -17,11 +18,14 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
     private static final long serialVersionUID = 1L;
 
-    /** What became of the add that failed. */
+    /** Whether a failed add may have been applied. */
     public enum Outcome {
         /** Nothing was added, now or after a restart. */
         NOT_APPLIED,
-        /** The add may or may not be there after a restart. Only an idempotency key makes a retry safe. */
+        /**
+         * The add may or may not be there after a restart. Only with an idempotency key is a retry
+         * safe.
+         */
         UNKNOWN
     }
 
@@ -29,14 +33,17 @@ public abstract sealed class CounterStoreException extends RuntimeException
         super(message, cause);
     }
 
-    /** Returns what became of the add; {@link Outcome#NOT_APPLIED} for everything that happens while opening. */
+    /**
+     * Returns whether the add may have been applied; {@link Outcome#NOT_APPLIED} for every failure
+     * to open.
+     */
     public Outcome outcome() {
         return Outcome.NOT_APPLIED;
     }
 
     // ---- when opening ----
 
-    /** Why a store could not be opened. Nothing was changed: the directory's content stays as it was. */
+    /** Why a store could not be opened. The content of the directory is unchanged. */
     public abstract static sealed class OpenException extends CounterStoreException {
         private static final long serialVersionUID = 1L;
 
@@ -55,13 +62,15 @@ public abstract sealed class CounterStoreException extends RuntimeException
                     thisJvm
                             ? directory + " is already open in this JVM; close that CounterStore first, or share it"
                             : directory + " is in use by another process"
-                                    + (holder.isEmpty() ? "" : " (process id " + holder + " where it runs)")
+                                    + (holder.isEmpty()
+                                            ? ""
+                                            : " (process id " + holder + " on its host or in its container)")
                                     + "; one directory serves one process at a time",
                     null);
             this.thisJvm = thisJvm;
         }
 
-        /** Returns whether the holder is this JVM; otherwise it is another process. */
+        /** Returns whether this JVM holds the lock; otherwise another process does. */
         public boolean heldByThisJvm() {
             return thisJvm;
         }
@@ -79,9 +88,9 @@ public abstract sealed class CounterStoreException extends RuntimeException
     }
 
     /**
-     * The journal is damaged where a crash alone cannot have damaged it, so acknowledged adds may be missing from it.
-     * The file is left as it is. Restore the volume from a backup, or move the file away to start from
-     * {@code count.txt}.
+     * The journal has damage that no crash can cause, so acknowledged adds may be missing. The file
+     * is unchanged. Restore the volume from a backup, or move the file away to start from {@code
+     * count.txt}.
      */
     public static final class CorruptJournalException extends OpenException {
         private static final long serialVersionUID = 1L;
@@ -94,7 +103,7 @@ public abstract sealed class CounterStoreException extends RuntimeException
             super(
                     String.format(
                             java.util.Locale.ROOT,
-                            "%s: damaged at byte %,d: expected %s, found %s; refusing to open, nothing was changed",
+                            "%s: damaged at byte %,d: expected %s, found %s; refusing to open; nothing was changed",
                             file,
                             offset,
                             expected,
@@ -116,12 +125,12 @@ public abstract sealed class CounterStoreException extends RuntimeException
             return offset;
         }
 
-        /** Returns what should have been there. */
+        /** Returns what was expected at the offset. */
         public String expected() {
             return expected;
         }
 
-        /** Returns what was there instead. */
+        /** Returns what was found instead. */
         public String found() {
             return found;
         }
@@ -134,12 +143,15 @@ public abstract sealed class CounterStoreException extends RuntimeException
         ForeignFileException(String file, String found) {
             super(
                     file + " is not a Counterset journal: it begins with " + found
-                            + "; nothing was changed, move the file away or choose another directory",
+                            + "; nothing was changed; move the file away or choose another directory",
                     null);
         }
     }
 
-    /** The journal holds more counters and idempotency keys than {@link CounterStore.Builder#maxHeap} bytes of memory. */
+    /**
+     * The journal's counters and idempotency keys need more memory than {@link
+     * CounterStore.Builder#maxHeap}.
+     */
     public static final class HeapTooSmallException extends OpenException {
         private static final long serialVersionUID = 1L;
 
@@ -147,8 +159,8 @@ public abstract sealed class CounterStoreException extends RuntimeException
             super(
                     String.format(
                             Locale.ROOT,
-                            "%s holds about %,d counters and %,d idempotency keys: opening takes some %,d MB of heap,"
-                                    + " and %,d MB are available; nothing was changed, give the process more memory",
+                            "%s holds about %,d counters and %,d idempotency keys: opening takes about %,d MB of heap,"
+                                    + " but %,d MB are available; nothing was changed; give the process more memory",
                             file,
                             counters,
                             keys,
@@ -165,12 +177,14 @@ public abstract sealed class CounterStoreException extends RuntimeException
         UnsupportedFormatException(String file, int found, int supported) {
             super(
                     file + " has format version " + found + ", this library reads up to " + supported
-                            + "; nothing was changed, use the newer version",
+                            + "; nothing was changed; use the newer version",
                     null);
         }
     }
 
-    /** A {@code count.txt} is to be imported, but does not hold one whole number from 0 to 2<sup>63</sup>-1. */
+    /**
+     * {@code count.txt} must be imported, but is not one whole number from 0 to 2<sup>63</sup>-1.
+     */
     public static final class InvalidCountFileException extends OpenException {
         private static final long serialVersionUID = 1L;
 
@@ -183,9 +197,10 @@ public abstract sealed class CounterStoreException extends RuntimeException
     }
 
     /**
-     * {@code count.txt} is ahead of the journal, which it never is by itself: the journal was lost, replaced or rolled
-     * back, the count of another application was put there, or the counted counter was another one. Nothing was changed.
-     * {@link CounterStore.Builder#countFileAhead} tells which of the two to take.
+     * {@code count.txt} is ahead of the journal. Counterset never causes that: the journal was
+     * lost, replaced or rolled back, or the file holds the count of another application or another
+     * counter. Nothing was changed. Choose one of the two with {@link
+     * CounterStore.Builder#countFileAhead}.
      */
     public static final class CountFileAheadException extends OpenException {
         private static final long serialVersionUID = 1L;
@@ -194,22 +209,22 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
         CountFileAheadException(String file, long count, String counter, long total) {
             super(
-                    file + " says " + count + ", but the journal beside it has " + total + " for the counter "
+                    file + " contains " + count + ", but the journal beside it has " + total + " for the counter "
                             + Names.printable(counter)
                             + ": the journal was lost, replaced or rolled back, or another counter was counted there."
-                            + " Nothing was changed. Put the right journal back, or choose the count of one of them with"
-                            + " countFileAhead, or COUNTER_COUNT_FILE_AHEAD of the service",
+                            + " Nothing was changed. Restore the right journal, or choose one of the two counts with"
+                            + " countFileAhead (in the service: COUNTER_COUNT_FILE_AHEAD)",
                     null);
             this.count = count;
             this.total = total;
         }
 
-        /** Returns the count that {@code count.txt} has. */
+        /** Returns the count in {@code count.txt}. */
         public long count() {
             return count;
         }
 
-        /** Returns the total that the journal has. */
+        /** Returns the counter's total in the journal. */
         public long total() {
             return total;
         }
@@ -217,7 +232,7 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
     // ---- when adding ----
 
-    /** Why an add was not acknowledged, or a flush did not succeed. */
+    /** Why an add was not acknowledged, or why a flush failed. */
     public abstract static sealed class AddException extends CounterStoreException {
         private static final long serialVersionUID = 1L;
 
@@ -227,8 +242,9 @@ public abstract sealed class CounterStoreException extends RuntimeException
     }
 
     /**
-     * The disk has no room for another counter or key (or, when opening, for a new journal). Nothing was added; what is
-     * there stays; counters that exist already go on counting, and this add succeeds once there is room.
+     * The disk has no room for another counter or key or, when opening, for a new journal. Nothing
+     * was added and nothing was lost. Existing counters still accept adds without a key; this add
+     * succeeds once there is room.
      */
     public static final class StoreFullException extends CounterStoreException {
         private static final long serialVersionUID = 1L;
@@ -238,7 +254,10 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** The store has as many counters as it may, 1,000,000. Nothing was added; only another store takes new ones. */
+    /**
+     * The store has reached its limit of 1,000,000 counters. Nothing was added. Create new counters
+     * in another store.
+     */
     public static final class TooManyCountersException extends AddException {
         private static final long serialVersionUID = 1L;
 
@@ -247,7 +266,10 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** As many adds are in flight as the store allows. Nothing was added; try again when some have completed. */
+    /**
+     * The store has reached its limit of adds in flight, or must commit before it takes this add.
+     * Nothing was added. Retry when some have completed.
+     */
     public static final class StoreBusyException extends AddException {
         private static final long serialVersionUID = 1L;
 
@@ -256,7 +278,9 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** The key was used before with another counter or amount, inside the window. Nothing was added. */
+    /**
+     * The key is remembered for an add to another counter or of another amount. Nothing was added.
+     */
     public static final class KeyConflictException extends AddException {
         private static final long serialVersionUID = 1L;
 
@@ -265,14 +289,16 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** The add would make the counter's total pass {@link Counter#MAX_TOTAL}. Nothing was added. */
+    /**
+     * The add would make the counter's total exceed {@link Counter#MAX_TOTAL}. Nothing was added.
+     */
     public static final class TotalLimitException extends AddException {
         private static final long serialVersionUID = 1L;
 
         TotalLimitException(String counter, long total, long amount) {
             super(
-                    "counter " + counter + " stands at " + total + "; adding " + amount
-                            + " would pass the largest total, " + Counter.MAX_TOTAL + "; nothing was added",
+                    "counter " + counter + " is at " + total + "; adding " + amount
+                            + " would exceed the largest total, " + Counter.MAX_TOTAL + "; nothing was added",
                     null);
         }
     }
@@ -286,7 +312,10 @@ public abstract sealed class CounterStoreException extends RuntimeException
         }
     }
 
-    /** The disk failed earlier, and the store has stopped for good. Nothing was added; reads go on. Open it again. */
+    /**
+     * A commit failed earlier, and the store accepts no more adds. Nothing was added. Reads still
+     * work. Reopen the store after fixing the cause.
+     */
     public static final class StoreFailedException extends AddException {
         private static final long serialVersionUID = 1L;
 
@@ -298,8 +327,9 @@ public abstract sealed class CounterStoreException extends RuntimeException
     }
 
     /**
-     * The disk failed while this add was on its way: after a restart it may be there or not. The store accepts no more
-     * adds; reads go on and show what was durable before.
+     * The disk failed while this add was being written: it may or may not be there after a restart.
+     * The store accepts no more adds. Reads still work and return what was durable before the
+     * failure.
      */
     public static final class OutcomeUnknownException extends AddException {
         private static final long serialVersionUID = 1L;

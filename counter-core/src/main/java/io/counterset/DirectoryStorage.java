@@ -34,40 +34,49 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A directory of the file system, locked for as long as it is open.
+ * A directory of the file system, locked while it is open.
  *
- * <p><b>Names belong to the locked directory.</b> The path is resolved once. On systems that support it, such as Linux,
- * files are created, renamed and deleted relative to an open descriptor of the directory, so another directory that
- * takes its place is never touched. {@link #verify} detects that the path leads elsewhere, that the lock file was
- * replaced, or that another process has locked it. From then on {@link #requireHeld} throws. A rename verifies first.
+ * <p><b>Names belong to the locked directory.</b> The path is resolved once. On systems that
+ * support it, such as Linux, files are created, renamed and deleted relative to an open descriptor
+ * of the directory. So if another directory takes its place, that one is never touched. {@link
+ * #verify} detects that the path leads elsewhere, that the lock file was replaced, or that another
+ * process has locked it; from then on {@link #requireHeld} throws. Every rename verifies first.
  *
- * <p><b>Links.</b> The directory may be reached through symbolic links. {@code counters.journal} and
- * {@code counters.lock} must not be links: opening would replace the first and leave its target behind, and a lock of the
- * second would not belong to this directory. {@code count.txt} may be a link while it is read. Creating a file replaces a
- * link of its name, wherever the link leads. A dangling link is refused: it does not count as a missing file.
+ * <p><b>Links.</b> The directory may be reached through symbolic links. {@code counters.journal}
+ * and {@code counters.lock} must not be links: opening would replace the first and not its target,
+ * and a lock on the second would not belong to this directory. {@code count.txt} may be a link when
+ * it is read. Creating a file replaces a link of the same name, wherever it leads. A dangling link
+ * is refused; it does not count as a missing file.
  *
- * <p>Files are {@link RandomAccessFile}s because a commit runs in a caller's thread: an interrupt closes a
- * {@link FileChannel} in the middle of a write, and leaves a {@code RandomAccessFile} alone. Mode {@code rwd} is
- * {@code O_DSYNC}: one system call writes and flushes.
+ * <p>Files are {@link RandomAccessFile}s because a commit runs in a caller's thread: an interrupt
+ * closes a {@link FileChannel} in the middle of a write, but does not affect a {@code
+ * RandomAccessFile}. Mode {@code rwd} is {@code O_DSYNC}: one system call writes and flushes.
  */
 final class DirectoryStorage implements Storage {
 
     static final String LOCK = "counters.lock";
 
-    /** For more bytes than this, plain writes and one flush at the end are faster than a flush per piece. */
+    /**
+     * Above this many bytes, plain writes with one flush at the end are faster than a flush per
+     * piece.
+     */
     private static final int PIECE = 1 << 20;
 
     /**
-     * A system property of this prefix and the directory's identity registers each directory that is open in this JVM,
-     * for all class loaders that have this class. It is checked before the lock file is opened, because closing a second
-     * descriptor of that file would silently release the POSIX lock of the first.
+     * A system property with this prefix and the directory's identity registers each directory that
+     * is open in this JVM, across all class loaders that have this class. It is checked before the
+     * lock file is opened, because closing a second descriptor of that file would silently release
+     * the POSIX lock of the first.
      */
     private static final String OPEN_HERE = "io.counterset.open:";
 
-    /** Lock files that other code of this JVM has locked; kept open for the reason above. */
+    /**
+     * Lock files that other code in this JVM has locked. Kept open, because closing one would
+     * release that lock.
+     */
     private static final List<RandomAccessFile> NEVER_CLOSED = new ArrayList<>();
 
-    /** A failure whose message is complete. */
+    /** A failure whose message needs no class name or other addition. */
     private static final class Refusal extends IOException {
         private static final long serialVersionUID = 1L;
 
@@ -76,23 +85,24 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    private final Path given; // as the caller named it: for messages, and to check where it leads
+    private final Path given; // the path as the caller gave it: for messages, and to check where it leads
     private final Path directory;
     private final String registered;
-    private final @Nullable Object identity; // null: the system has none
+    private final @Nullable Object identity; // null: the file system has none
     private final @Nullable SecureDirectoryStream<Path> names; // null: the system does not support it
     private final Lock lock;
     private volatile @Nullable String lost;
 
-    /** The lock file as this process has locked it: what it is, and what was written into it. */
+    /** The lock file as this process locked it: its identity and the content written to it. */
     private record Lock(RandomAccessFile file, @Nullable Object identity, String content) {}
 
     /**
-     * Creates the directory if need be, and locks it.
+     * Creates the directory if it does not exist, and locks it.
      *
-     * @throws StoreLockedException if this JVM or another process has it open; nothing was changed
+     * @throws StoreLockedException if this JVM or another process has the directory open; nothing
+     *     was changed
      * @throws StoreFullException if there is no room for the directory or its lock file
-     * @throws DirectoryUnusableException if it cannot be created, read or written
+     * @throws DirectoryUnusableException if the directory cannot be created, read or written
      */
     static DirectoryStorage open(Path given) {
         try {
@@ -131,7 +141,8 @@ final class DirectoryStorage implements Storage {
         try {
             descriptor = descriptor(real);
             this.names = descriptor;
-            this.identity = identity(real); // not before: on an overlay, the lock file may have made it another
+            this.identity =
+                    identity(real); // not earlier: on an overlay, creating the lock file may change the identity
             if (names != null
                     && !same(
                             identity, view(names, Path.of(".")).readAttributes().fileKey())) {
@@ -151,7 +162,10 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    /** Returns an open descriptor of the directory, or null where the system has none to name files by. */
+    /**
+     * Returns an open descriptor of the directory, or null where the system has no operations
+     * relative to one.
+     */
     @SuppressWarnings("StreamResourceLeak") // the caller closes it
     private static @Nullable SecureDirectoryStream<Path> descriptor(Path directory) throws IOException {
         DirectoryStream<Path> stream = Files.newDirectoryStream(directory);
@@ -174,7 +188,10 @@ final class DirectoryStorage implements Storage {
         return Files.readAttributes(path, BasicFileAttributes.class, options).fileKey();
     }
 
-    /** Creates the directory and its parents as needed, and syncs them, so that a power cut does not remove them. */
+    /**
+     * Creates the directory and its missing parents, and syncs them, so that a power cut does not
+     * remove them.
+     */
     private static void create(Path directory) throws IOException {
         if (Files.isDirectory(directory)) {
             return;
@@ -218,19 +235,22 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    /** Returns the exception for a directory that cannot be used, with a hint where the cause allows one. */
+    /**
+     * Returns the exception for a directory that cannot be used, with a hint where the cause allows
+     * one.
+     */
     static CounterStoreException unusable(Path directory, IOException cause) {
         String said = String.valueOf(cause.getMessage());
         if (isOutOfSpace(directory, cause)) {
             return new StoreFullException(
                     directory + " has no room for a store: " + said
-                            + "; nothing was added, open it again once some is freed",
+                            + "; nothing was added; free some space, then open the store again",
                     cause);
         }
         String hint = "";
         if (cause instanceof AccessDeniedException || said.contains("Permission denied")) {
             hint = "; this process, which runs as " + System.getProperty("user.name")
-                    + ", must be allowed to read and write the directory, and to read the files in it";
+                    + ", needs permission to read and write the directory and to read its files";
         } else if (said.contains("File too large")) {
             hint = "; a limit on the size of files is too small for a journal (ulimit -f, RLIMIT_FSIZE)";
         } else if (said.contains("Too many open files")) {
@@ -240,10 +260,12 @@ final class DirectoryStorage implements Storage {
                 directory, (cause instanceof Refusal ? said : String.valueOf(cause)) + hint, cause);
     }
 
-    /** Takes a lock of the operating system, which is released when the process ends, however it ends. */
+    /**
+     * Takes a lock of the operating system. However the process ends, the system then releases it.
+     */
     private static Lock lock(Path given, Path directory) throws IOException {
         Path path = directory.resolve(LOCK);
-        refuseLink(path, "since a lock belongs to a file");
+        refuseLink(path, "because a lock belongs to a file");
         boolean existed = Files.exists(path);
         RandomAccessFile file = new RandomAccessFile(path.toFile(), "rw");
         boolean locked = false;
@@ -255,13 +277,13 @@ final class DirectoryStorage implements Storage {
             FileLock lock = file.getChannel().tryLock();
             if (lock == null) {
                 byte[] holder = new byte[64];
-                int length = Math.max(0, file.read(holder)); // the holder may be writing it just now
+                int length = Math.max(0, file.read(holder)); // the holder may be writing it right now
                 String content = new String(holder, 0, length, StandardCharsets.US_ASCII).strip();
                 throw new StoreLockedException(given, false, content.split(" ", 2)[0]);
             }
             String content = ProcessHandle.current().pid() + " " + UUID.randomUUID() + "\n";
             file.write(content.getBytes(
-                    StandardCharsets.US_ASCII)); // over what was there, so that a full disk has room for it
+                    StandardCharsets.US_ASCII)); // over the former content, so that it works on a full disk
             file.setLength(content.length());
             Lock held = new Lock(file, identity(path), content);
             locked = true;
@@ -280,8 +302,9 @@ final class DirectoryStorage implements Storage {
     }
 
     /**
-     * Lets the group read and write the file if the group may write in the directory: another user of the group, such as
-     * a pod that runs under another user ID, can then open the store next.
+     * Lets the group read and write the file if the group may write to the directory. Then a
+     * process of another user in the group, such as a pod with another user ID, can open the store
+     * next.
      */
     private static void shareWithGroup(Path directory, Path file) throws IOException {
         PosixFileAttributeView view =
@@ -307,7 +330,8 @@ final class DirectoryStorage implements Storage {
         try {
             check();
         } catch (IOException e) {
-            // Either lost, which the next commit finds, or unreadable for the moment, and the next check retries.
+            // If the directory or lock is lost, the next commit finds it. If it was only
+            // unreadable, the next check retries.
         }
     }
 
@@ -323,14 +347,14 @@ final class DirectoryStorage implements Storage {
         requireHeld();
         try {
             if (!same(identity, identity(given))) {
-                lost = given + " is no longer the directory that this store has locked: another one took its place";
+                lost = given + " is no longer the directory that this store locked: another one took its place";
             } else if (!same(lock.identity, identity(directory.resolve(LOCK), LinkOption.NOFOLLOW_LINKS))) {
-                lost = directory.resolve(LOCK) + " is no longer the file that this store has locked";
+                lost = directory.resolve(LOCK) + " is no longer the file that this store locked";
             } else if (!lockHasOurContent()) {
-                lost = "another process has locked " + directory + ", though this store had not released it";
+                lost = "another process has locked " + directory + ", although this store has not released it";
             }
         } catch (NoSuchFileException e) {
-            lost = e.getFile() + " is gone, and with it the lock of this store";
+            lost = e.getFile() + " is gone, and so is the lock of this store";
         }
         requireHeld();
     }
@@ -365,7 +389,9 @@ final class DirectoryStorage implements Storage {
         }
     }
 
-    /** A missing file proves nothing if the directory itself is no longer in its place. */
+    /**
+     * Checks that the directory is still in its place; if it is not, a missing file proves nothing.
+     */
     private void requireHere() throws IOException {
         if (!same(identity, identity(directory))) {
             throw new Refusal("another directory took the place of " + directory);
@@ -376,12 +402,12 @@ final class DirectoryStorage implements Storage {
     public Region open(String name) throws IOException {
         Path path = path(name);
         if (name.equals(Journal.FILE)) {
-            refuseLink(path, "since opening the store replaces it");
+            refuseLink(path, "because opening the store replaces it");
         }
         return readOnly(path);
     }
 
-    /** Opens a file of any directory for reading. */
+    /** Opens a file in any directory for reading. */
     static Region readOnly(Path path) throws IOException {
         if (Files.isDirectory(path)) {
             throw new Refusal(path + " is a directory; it must be a file");
@@ -393,7 +419,7 @@ final class DirectoryStorage implements Storage {
     @Override
     public Region create(String name) throws IOException {
         Path path = path(name);
-        delete(name); // a file of that name may be reached by other names, too
+        delete(name); // a file of that name may have further names (hard links)
         Set<StandardOpenOption> options = Set.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
         if (names == null) {
             Files.newByteChannel(path, options).close();
@@ -429,7 +455,7 @@ final class DirectoryStorage implements Storage {
         try {
             names.deleteFile(Path.of(name));
         } catch (NoSuchFileException e) {
-            // As wanted.
+            // Already absent.
         }
     }
 
@@ -446,7 +472,7 @@ final class DirectoryStorage implements Storage {
     @Override
     public void syncNames() throws IOException {
         sync(directory);
-        requireHere(); // or another directory was synced
+        requireHere(); // otherwise another directory may have been synced
     }
 
     private static void sync(Path directory) throws IOException {
@@ -458,7 +484,7 @@ final class DirectoryStorage implements Storage {
                     channel.force(true);
                     return;
                 } catch (ClosedByInterruptException e) {
-                    interrupted = true; // not a failure of the disk; a new channel asks again
+                    interrupted = true; // not a failure of the disk; retried with a new channel
                 }
             }
         } finally {
@@ -485,9 +511,9 @@ final class DirectoryStorage implements Storage {
         }
         Class<?> kind = failure.getClass();
         if (!kind.equals(IOException.class) && !kind.equals(FileSystemException.class)) {
-            return false; // it has another cause, however full the disk is
+            return false; // it has another cause, even if the disk is full
         }
-        try { // the message may be in another language
+        try { // the message may be localised
             return Files.getFileStore(directory).getUsableSpace() < PIECE;
         } catch (IOException e) {
             return false;
@@ -513,7 +539,10 @@ final class DirectoryStorage implements Storage {
 
         private final RandomAccessFile file;
 
-        /** The same file in mode {@code rwd}. Opened together with the other, because the file's name may change. */
+        /**
+         * The same file in mode {@code rwd}. Both are opened at once, because the file's name may
+         * change later.
+         */
         private final RandomAccessFile durable;
 
         FileRegion(RandomAccessFile file, RandomAccessFile durable) {

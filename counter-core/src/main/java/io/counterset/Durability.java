@@ -5,10 +5,13 @@ import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
-/** When an add returns: once the device has it, or at once and on the device a little later. Immutable. */
+/**
+ * When an add returns: once it is on the device ({@link #SYNC}), or immediately, with the write to
+ * the device following within a period. Immutable.
+ */
 public final class Durability {
 
-    /** An add returns once the device has it: no crash and no power cut takes it back. */
+    /** An add returns once it is on the device. No crash or power cut loses it. */
     public static final Durability SYNC = new Durability(null);
 
     private final @Nullable Duration period;
@@ -18,12 +21,12 @@ public final class Durability {
     }
 
     /**
-     * Returns a durability under which an add returns at once, and is on the device within {@code period} and the time
-     * of one flush. A crash takes back at most the adds of that time, and of each counter always the latest ones.
-     * {@link CounterStore#flush()} waits for the device.
+     * Returns a durability under which an add returns immediately and is on the device within
+     * {@code period} plus the time of one flush. A crash loses at most the adds of that time: for
+     * each counter, the latest ones. {@link CounterStore#flush()} waits for the device.
      *
      * @param period 1 millisecond to 1 hour
-     * @throws IllegalArgumentException if it is shorter or longer
+     * @throws IllegalArgumentException if {@code period} is outside that range
      */
     public static Durability periodic(Duration period) {
         if (period.compareTo(Duration.ofMillis(1)) < 0 || period.compareTo(Duration.ofHours(1)) > 0) {
@@ -32,14 +35,14 @@ public final class Durability {
         return new Durability(period);
     }
 
-    /** Returns the period, or nothing for {@link #SYNC}. */
+    /** Returns the period; empty for {@link #SYNC}. */
     public Optional<Duration> period() {
         return Optional.ofNullable(period);
     }
 
-    /** Returns whether the other one is a durability of the same period, or both are {@link #SYNC}. */
+    /** Returns whether both are {@link #SYNC} or both have the same period. */
     @Override
-    @SuppressWarnings("exports") // users need not have the annotation
+    @SuppressWarnings("exports") // the annotation is optional at run time
     public boolean equals(@Nullable Object other) {
         return other instanceof Durability that && Objects.equals(period, that.period);
     }

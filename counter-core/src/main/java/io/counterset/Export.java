@@ -13,9 +13,11 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A store as lines of JSON, one flat object each, which other releases and other programs can read: the version of this
- * format and the store, each counter, each idempotency key in the order in which they were applied, and last the numbers
- * of both, so that a truncated file is detected. A release reads its own version and all earlier ones.
+ * Writes and reads a store as lines of JSON, one flat object each, for other releases and other
+ * programs. The first line has the version of this format and the identity of the store. Then
+ * follow all counters, and all idempotency keys in the order in which their adds were applied. The
+ * last line has the numbers of both, so a truncated file is detected. A release reads its own
+ * version and all earlier ones.
  *
  * <pre>
  * {"counterset":1,"store":"6f0c…","incarnation":4,"sequence":1234}
@@ -26,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Export {
 
-    /** What was read. */
+    /** The content of an export. */
     record Content(StoreIdentity identity, long sequence, List<Counter> counters, List<RememberedKeys.Entry> keys) {}
 
     /** A line that cannot be imported. */
@@ -79,9 +81,9 @@ final class Export {
     }
 
     /**
-     * Reads what {@link #write} has written.
+     * Reads the output of {@link #write}.
      *
-     * @throws FormatException if it is not that, or not whole
+     * @throws FormatException if the input is not such output, or is truncated
      */
     static Content read(BufferedReader in) throws IOException {
         Lines lines = new Lines(in);
@@ -89,7 +91,7 @@ final class Export {
         long version = first.get("counterset") instanceof Long number ? number : -1;
         if (version > VERSION) {
             throw lines.refusal("this export has version " + version
-                    + ", which a later release wrote; this release reads" + " versions up to " + VERSION
+                    + ", written by a later release; this release reads versions up to " + VERSION
                     + "; import it with that release or a later one; nothing was written");
         }
         if (version < 1) {
@@ -110,13 +112,13 @@ final class Export {
             if (line.containsKey("key")) {
                 RememberedKeys.Entry key = key(lines, line, counters);
                 if (keys.put(key.key(), key) != null) {
-                    throw lines.refusal("the key " + Names.printable(key.key()) + " is there twice");
+                    throw lines.refusal("the key " + Names.printable(key.key()) + " is listed twice");
                 }
             } else if (line.containsKey("counter")) {
                 String name = lines.text(line, "counter");
                 int length = lines.length("counter", name, Batch.MAX_NAME);
                 if (counters.put(name, new Counter(name, length, lines.number(line, "total", 1))) != null) {
-                    throw lines.refusal("the counter " + Names.printable(name) + " is there twice");
+                    throw lines.refusal("the counter " + Names.printable(name) + " is listed twice");
                 }
             } else {
                 long expectedCounters = lines.number(line, "counters", 0);
@@ -137,7 +139,7 @@ final class Export {
         String key = lines.text(line, "key");
         Counter counter = counters.get(lines.text(line, "counter"));
         if (counter == null) {
-            throw lines.refusal("expected a counter that is listed before");
+            throw lines.refusal("expected a counter from an earlier line");
         }
         long amount = lines.number(line, "amount", 1);
         long total = lines.number(line, "total", amount);
@@ -172,7 +174,7 @@ final class Export {
             number++;
             @Nullable String line = in.readLine();
             if (line == null) {
-                throw refusal("the end of the input, before the last line of an export; it was cut off");
+                throw refusal("the input ends before the last line of an export; it is truncated");
             }
             text = line;
             at = 0;

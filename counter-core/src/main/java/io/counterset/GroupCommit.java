@@ -14,46 +14,55 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Decides which thread commits and which threads wait. One commit at a time serves every add that was made before it began.
+ * Decides which thread commits and which threads wait. There is one commit at a time. It serves
+ * every add made before it began.
  *
- * <p><b>Quiet path.</b> A blocking caller that finds no leader and no arrivals leads: it commits in its own thread and
- * returns. No other thread is involved, so a lone caller runs at the device's speed.
+ * <p><b>Quiet path.</b> A blocking caller that finds no leader and no arrivals leads: it commits in
+ * its own thread and returns. No other thread is involved, so a lone caller runs at the device's
+ * speed.
  *
- * <p><b>Busy path.</b> Every other add puts a {@link Pending} on a stack of arrivals and waits for it. A leader takes all
- * arrivals, commits once, and releases them; while it writes, the next group gathers. Where all arrivals are blocked
- * callers, one of them leads, for one commit, and then wakes the newest arrival to lead the next one. Where one is a
- * future, the committer thread leads, for as long as there are futures.
+ * <p><b>Busy path.</b> Every other add puts a {@link Pending} on a stack of arrivals and waits for
+ * it. A leader takes all arrivals, commits once, and releases them; while it writes, the next group
+ * gathers. If all arrivals are blocked callers, one of them leads for one commit and then wakes the
+ * newest arrival to lead the next. If any arrival is a future, the committer thread leads for as
+ * long as there are futures.
  *
- * <p>So the leader changes with every commit of blocked callers, and of a large group it wakes only the first caller of
- * each {@link #CHAIN chain}. One thread that always led and woke everybody got only its fair share of a busy processor,
- * and each thread that it woke preempted it: with two busy loops on two processors, 64 callers had half the throughput.
+ * <p>So for blocked callers the leader changes with every commit, and in a large group it wakes
+ * only the first caller of each {@link #CHAIN chain}. (Rejected: one thread that always leads and
+ * wakes all callers. It gets only its fair share of a busy processor, and each thread that it wakes
+ * preempts it: with two busy loops on two processors, 64 callers had half the throughput.)
  *
- * <p><b>No arrival is left alone.</b> An arrival is visible before its owner looks for a leader, and leading ends before
- * the former leader looks for arrivals. So either the owner finds that it may lead or has to wake the committer, or the
- * former leader finds the arrival and wakes the next leader.
+ * <p><b>No arrival is missed.</b> An arrival is visible before its owner checks for a leader, and a
+ * leader stops leading before it checks for arrivals. So either the owner finds that it may lead or
+ * must wake the committer, or the former leader finds the arrival and wakes the next leader.
  *
- * <p><b>Foreign code</b> is the callbacks of futures, the executor that completes futures, and the listener of a failure. It
- * may block, throw or end the JVM, so it never runs in a thread that leads: {@link Completions}.
+ * <p><b>Foreign code</b> is the callbacks of futures, the executor that completes futures, and the
+ * failure listener. It may block, throw or end the JVM, so it never runs in a thread that leads
+ * ({@link Completions}).
  *
- * <p><b>Failure.</b> If a commit throws, the store has {@link #FAILED}. Nothing is written any more. Each caller that waits for
- * an add that is not durable gets an unknown outcome, and later adds are refused. The listener is called last.
+ * <p><b>Failure.</b> If a commit throws, the store is {@link #FAILED}. Nothing is written any more.
+ * Each caller waiting for an add that is not durable gets an unknown outcome, and later adds are
+ * refused. The listener is called last.
  *
- * <p><b>The end.</b> The thread that closes the store, or the committer if the store failed, takes all arrivals, commits them,
- * and never stops leading. A later arrival was never written. Its owner finds {@link #terminated} after the arrival, and
- * releases it as refused.
+ * <p><b>The end.</b> The closing thread, or the committer if the store failed, takes all arrivals,
+ * commits them, and never stops leading. A later arrival is never written: its owner sees {@link
+ * #terminated} and releases it as refused.
  */
 final class GroupCommit {
 
-    /** One commit: takes every add marked so far, returns once the device has them, and has published them. */
+    /** Commits: takes every add marked so far, writes them to the device and publishes them. */
     interface Step {
         /**
-         * Commits.
+         * Commits, and returns once all adds that it took are on the device and published.
          *
          * @param callers how many callers wait for it; their adds may already be durable
          */
         void commit(int callers) throws IOException;
 
-        /** Called once, after a commit threw this. No thread leads any more, and all callers have been released. */
+        /**
+         * Called once, after a commit threw {@code failure}. No thread leads any more, and all
+         * callers have been released.
+         */
         void failed(Throwable failure);
 
         /** Whether there is an add that no commit has taken. */
@@ -62,7 +71,7 @@ final class GroupCommit {
 
     static final int OPEN = 0;
     static final int FAILED = 1;
-    static final int CLOSED = 2; // or closing: adds are refused, while the accepted ones are committed
+    static final int CLOSED = 2; // or closing: adds are refused, and the accepted ones are committed
 
     private static final VarHandle ARRIVALS;
     private static final VarHandle LEADING;
@@ -85,13 +94,19 @@ final class GroupCommit {
         }
     }
 
-    /** How long the committer polls for an arrival before it parks: about the time of one or two wake-ups. */
+    /**
+     * How long the committer polls for an arrival before it parks: about the time of one or two
+     * wake-ups.
+     */
     private static final long SPIN_NANOS = 100_000;
 
-    /** The length of a chain of released callers, each of which wakes the next one. */
+    /** The length of a chain of released callers. Each caller wakes the next one. */
     private static final int CHAIN = 4;
 
-    /** The leader wakes this many callers by itself, if there are as many, before chains get longer than one caller. */
+    /**
+     * The number of callers that the leader wakes by itself before chains grow longer than one
+     * caller.
+     */
     private static final int HEADS = 16;
 
     private final Step step;
@@ -104,7 +119,7 @@ final class GroupCommit {
     private volatile int state = OPEN;
     private volatile @Nullable Throwable failure;
     private volatile boolean told; // the listener has been called
-    private volatile @Nullable Thread closer; // the first to close; to be woken when nobody leads
+    private volatile @Nullable Thread closer; // the first thread to close; woken when no thread leads
     private volatile boolean terminated;
     private final CountDownLatch ended = new CountDownLatch(1); // terminated, and all callers released
 
@@ -112,14 +127,14 @@ final class GroupCommit {
     private volatile boolean leading;
     private volatile int served; // blocked callers taken from the arrivals and not yet released
     private volatile int unreleased; // futures likewise
-    private boolean alone; // used by the committer: its last commit served one caller
-    private boolean soon; // used by the committer: its last wait was short
+    private boolean alone; // only for the committer: its last commit served one caller
+    private boolean soon; // only for the committer: its last wait was short
     // When a periodic commit is due.
-    private volatile boolean resting; // the committer has nothing to time
-    private volatile long begun; // when the last commit began; adds that it has not taken are later
-    private volatile long oldest; // the first add after that; an earlier time if that add has yet to set it
+    private volatile boolean resting; // the committer waits for no periodic commit
+    private volatile long begun; // when the last commit began; every add that it did not take is later
+    private volatile long oldest; // when the first add after that was made; an earlier time until that add has set it
 
-    private @Nullable Thread committer; // null: a store without threads, where callers do everything
+    private @Nullable Thread committer; // null: a store without threads, where callers do all the work
 
     GroupCommit(
             Step step,
@@ -141,7 +156,8 @@ final class GroupCommit {
     /**
      * Starts the threads. Without them, as in a simulation, {@link #pump} does their work.
      *
-     * @throws OutOfMemoryError if the process can have no more threads; none runs then
+     * @throws OutOfMemoryError if the process has reached its limit of threads; none is left
+     *     running
      */
     void start() {
         completions.start();
@@ -160,7 +176,7 @@ final class GroupCommit {
     }
 
     static Thread daemon(String name, Runnable task) {
-        Thread thread = new Thread(null, task, name, 0, false); // without the inheritable thread locals of its creator
+        Thread thread = new Thread(null, task, name, 0, false); // does not inherit thread locals
         thread.setDaemon(true);
         return thread;
     }
@@ -181,41 +197,48 @@ final class GroupCommit {
         return periodNanos > 0;
     }
 
-    /** Returns the exception for an add that has not begun. Call it only when the store is not open. */
+    /**
+     * Returns the exception for an add that has not begun. Call it only when the store is not open.
+     */
     CounterStoreException refusal() {
         return state == FAILED ? new StoreFailedException(directory, failure) : new StoreClosedException(directory);
     }
 
-    /** Returns the time that periods are measured by. */
+    /** Returns the time of the clock that measures periods. */
     long nanoTime() {
         return nanoTime.getAsLong();
     }
 
-    /** How many adds may be in flight. */
+    /** The largest number of adds in flight. */
     int maxPending() {
         return maxPending;
     }
 
-    /** How many adds are in flight at this moment. */
+    /** The number of adds in flight now. */
     int pending() {
         Pending<?> newest = arrivals;
         return served + unreleased + (newest == null ? 0 : newest.depth);
     }
 
-    /** Returns the refusal of an {@code addAsync} that would exceed the bound of adds in flight, or null. */
+    /**
+     * Returns the refusal of an {@code addAsync} that would exceed the bound of adds in flight, or
+     * null.
+     */
     @Nullable
     CounterStoreException backPressure() {
         return pending() < maxPending
                 ? null
                 : new StoreBusyException("the store in " + directory + " has " + maxPending
-                        + " adds in flight, as many as it may; nothing was added, try again when some have completed");
+                        + " adds in flight, which is the limit; nothing was added; retry when some have completed");
     }
 
     /**
-     * Waits until the add that brought {@code cell} to {@code total} is durable. The cell is marked already.
+     * Waits until the add that advanced {@code cell} to {@code total} is durable. The caller has
+     * already marked the cell.
      *
      * @throws OutcomeUnknownException if the disk fails meanwhile
-     * @throws StoreClosedException if the store closed before the add could be taken; nothing was added
+     * @throws StoreClosedException if the store closed before the add could be taken; nothing was
+     *     added
      */
     void await(Counter cell, long total) {
         if (arrivals == null && state == OPEN && LEADING.compareAndSet(this, false, true)) {
@@ -234,25 +257,26 @@ final class GroupCommit {
     }
 
     /**
-     * Ends an add of a periodic store that moved the total to {@code total} and then found the store no longer open. Returns if
-     * the last commit took the add, and throws like {@link #await} otherwise.
+     * Decides the outcome of an add to a periodic store that advanced the total to {@code total}
+     * and then found the store no longer open. Returns if the last commit took the add; otherwise
+     * throws like {@link #await}.
      */
     void settle(Counter cell, long total) {
         waitFor(new Pending.Caller(cell, total));
     }
 
     /**
-     * Refuses to wait in the committer thread, which runs callbacks if futures complete in a direct executor: it would wait for
-     * itself.
+     * Refuses to wait in the committer thread, which would wait for itself. That thread runs
+     * callbacks if the executor for completions runs tasks in the submitting thread.
      */
     void requireMayWait() {
         if (Thread.currentThread().equals(committer) && !terminated) {
-            throw new IllegalStateException("this is the thread that commits, which cannot wait for a commit; "
-                    + "let another one do what depends on a future; nothing was added");
+            throw new IllegalStateException("the committing thread cannot wait for a commit; nothing was added; "
+                    + "run the action that depends on the future in another thread");
         }
     }
 
-    /** Returns once everything added before is durable. */
+    /** Waits until every add made before this call is durable. */
     void flush() {
         waitFor(new Pending.Caller(null, 0));
     }
@@ -278,7 +302,7 @@ final class GroupCommit {
         if (terminated) {
             complete(release(takeArrivals())); // nobody else will
         } else if (!leading && pending.futures == 1 && !(pending instanceof Pending.Caller)) {
-            LockSupport.unpark(committer); // for the first future; blocked callers lead themselves
+            LockSupport.unpark(committer); // for the first future only; blocked callers lead by themselves
         }
     }
 
@@ -288,7 +312,7 @@ final class GroupCommit {
     }
 
     /**
-     * A periodic store has something to commit where it had nothing.
+     * Tells a periodic store that had nothing to commit that it now has.
      *
      * @param nanos {@link #nanoTime} before the add was handed to the next commit
      */
@@ -330,14 +354,16 @@ final class GroupCommit {
             LockSupport.unpark(closer);
         }
         if (periodNanos > 0) {
-            LockSupport.unpark(committer); // a commit may have become due meanwhile
+            LockSupport.unpark(committer); // a periodic commit may have become due
         }
     }
 
     /**
-     * Leads one commit of all arrivals in the thread of one of them, if all are blocked callers and no other thread leads.
+     * Leads one commit of all arrivals in the thread of one of them, if all are blocked callers and
+     * no other thread leads.
      *
-     * @return whether it led; if not, the caller may park: another thread leads, has released the caller, or will wake it
+     * @return whether this thread led; if not, the caller may park: another thread leads, has
+     *     released the caller, or will wake it
      */
     boolean lead() {
         Pending<?> newest = arrivals;
@@ -376,7 +402,7 @@ final class GroupCommit {
     private void runCommitter() {
         try {
             commitLoop();
-        } catch (Throwable e) { // not to be expected outside of a commit
+        } catch (Throwable e) { // not expected outside a commit
             fail(e);
         }
         finish();
@@ -403,7 +429,9 @@ final class GroupCommit {
         }
     }
 
-    /** Calls the listener of a failure, once. This may never return: the listener may end the JVM. */
+    /**
+     * Calls the listener of a failure, once. This may never return: the listener may end the JVM.
+     */
     private void tellFailure() {
         Throwable cause = failure();
         if (cause != null && !told && TOLD.compareAndSet(this, false, true)) {
@@ -411,17 +439,18 @@ final class GroupCommit {
         }
     }
 
-    /** Whether arrivals wait that only the committer serves. */
+    /** Whether there are arrivals that only the committer serves. */
     private boolean hasFutures() {
         Pending<?> newest = arrivals;
         return newest != null && newest.futures > 0;
     }
 
     /**
-     * Waits for a future, or for anything else that wakes this thread. After a group of one, and if the last wait was short,
-     * it polls for a while before it parks (spin, then park: Karlin et al., Empirical Studies of Competitive Spinning,
-     * 1991): a closed-loop client is back sooner than a parked thread wakes, and waking a thread costs processor time
-     * too. After a larger group the callers have a better use for the processor.
+     * Waits for a future, or for anything else that wakes this thread. After a group of one whose
+     * wait was short, it polls before it parks (spin, then park: Karlin et al., Empirical Studies
+     * of Competitive Spinning, 1991). A closed-loop client sends its next add sooner than a parked
+     * thread wakes, and waking a thread costs processor time too. After a larger group, the callers
+     * make better use of the processor.
      */
     @SuppressWarnings("ThreadPriorityCheck") // yielding only saves processor time; the loop is correct without it
     private void awaitFuture() {
@@ -437,9 +466,10 @@ final class GroupCommit {
     }
 
     /**
-     * Waits until the next periodic commit is due and returns true, or returns false if there is nothing to commit. A commit is
-     * due a period after the oldest add that no commit has taken. An add that has yet to set its time counts as old as the
-     * last commit: the commit is then early rather than late.
+     * Waits until the next periodic commit is due and returns true; returns false if there is
+     * nothing to commit. A commit is due one period after the oldest add that no commit has taken.
+     * Until that add has set its time, the time of the last commit stands in for it, so the commit
+     * is early rather than late.
      */
     private boolean isDue() {
         if (periodNanos == 0) {
@@ -464,7 +494,7 @@ final class GroupCommit {
     /**
      * Serves all arrivals with one commit. The calling thread leads. Never throws.
      *
-     * @return futures for the caller to {@link #complete} when it no longer leads, or null
+     * @return futures that the caller must {@link #complete} once it no longer leads, or null
      */
     private Completions.@Nullable Group round() {
         Pending<?> group = takeArrivals();
@@ -491,8 +521,9 @@ final class GroupCommit {
     }
 
     /**
-     * Releases the blocked callers of a group, given newest first, in chains of which it wakes the oldest caller. All waits
-     * end before any thread is woken: if this thread stops there for lack of stack, the callers find out by themselves.
+     * Releases the blocked callers of a group, given newest first, in chains, and wakes the oldest
+     * caller of each chain. All waits end before any thread is woken: if this thread runs out of
+     * stack in between, the callers notice their release by themselves.
      *
      * @return the futures of the group, or null if it has none
      */
@@ -506,9 +537,9 @@ final class GroupCommit {
         Thread current = Thread.currentThread();
         Pending<?> newestFuture = null;
         Pending<?> lastFuture = null;
-        Pending.Caller newer = null; // of the chain that is being made
+        Pending.Caller newer = null; // of the chain under construction
         int length = 0;
-        Pending<?> oldest = null; // of the chains that are complete, linked
+        Pending<?> oldest = null; // of the complete chains, which are linked
         for (Pending<?> p = newestFirst; p != null; ) {
             Pending<?> next = p.next;
             p.next = null;
@@ -550,12 +581,14 @@ final class GroupCommit {
         }
     }
 
-    /** Subtracts futures from those in flight. */
+    /** Subtracts completed futures from the number in flight. */
     void left(int count) {
         UNRELEASED.getAndAdd(this, -count);
     }
 
-    /** Returns how a wait ends after the commit that was to serve it, or if no commit will. */
+    /**
+     * Returns how a wait ends: after the commit that should have served it, or when no commit will.
+     */
     Pending.Ending endingOf(Pending<?> pending) {
         Counter cell = pending.cell;
         if (cell == null ? state != FAILED : cell.durable() >= pending.total) {
@@ -573,8 +606,9 @@ final class GroupCommit {
     // ---- the end ----
 
     /**
-     * Commits all accepted adds and accepts no more. Returns when all callers have been released and all futures are complete.
-     * Callbacks that take long may still run. Any number of threads may close, including the one that completes futures.
+     * Commits all accepted adds and accepts no more. Returns when all callers have been released
+     * and all futures are complete; slow callbacks may still be running. Any number of threads may
+     * close, including the thread that completes futures.
      */
     void close() {
         requireMayWait();
@@ -593,8 +627,8 @@ final class GroupCommit {
     }
 
     /**
-     * Ends committing for good, unless it has ended. Either the committer or the closing thread does so, whichever leads first,
-     * so closing never waits for callbacks that the committer runs.
+     * Ends committing permanently, unless it has ended. The committer or the closing thread does
+     * this, whichever leads first, so closing never waits for callbacks that the committer runs.
      */
     private void finish() {
         boolean interrupted = false;
@@ -604,7 +638,7 @@ final class GroupCommit {
                 if (state != FAILED && (arrivals != null || step.isDirty())) {
                     futures = round();
                 }
-                terminated = true; // a caller that arrives after the next line sees this, and releases itself
+                terminated = true; // a caller that arrives after the next line sees this and releases itself
                 Completions.Group tooLate = release(takeArrivals());
                 ended.countDown();
                 LockSupport.unpark(committer);
@@ -636,7 +670,9 @@ final class GroupCommit {
         }
     }
 
-    /** Does one round of the committer's work in the calling thread, for a store without threads. */
+    /**
+     * Does one round of the committer's work in the calling thread, for a store without threads.
+     */
     void pump() {
         if (LEADING.compareAndSet(this, false, true)) {
             Completions.Group futures;

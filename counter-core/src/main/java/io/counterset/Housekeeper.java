@@ -6,9 +6,9 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Runs the background work of a store in one thread: each {@link Task} when it is due. A task that throws runs again a
- * second later and never ends the thread. The first of consecutive failures goes to the thread's handler of uncaught
- * exceptions, which prints it by default.
+ * Runs the background work of a store in one thread: each {@link Task} when it is due. A task that
+ * throws runs again one second later and never ends the thread. The first of consecutive failures
+ * goes to the thread's uncaught-exception handler, which prints it by default.
  */
 final class Housekeeper {
 
@@ -28,7 +28,7 @@ final class Housekeeper {
 
     private static final long AFTER_A_THROW = TimeUnit.SECONDS.toNanos(1);
 
-    /** A thread that runs its tasks again within this time need not be woken. */
+    /** A thread that will run its tasks again within this time need not be woken. */
     private static final long SOON = TimeUnit.MILLISECONDS.toNanos(100);
 
     private final List<Task> tasks;
@@ -44,7 +44,10 @@ final class Housekeeper {
         this.failing = new boolean[tasks.size()];
     }
 
-    /** Starts the thread. A store without threads, as in a simulation, calls {@link #runTasks} instead. */
+    /**
+     * Starts the thread. A store without threads, as in a simulation, calls {@link #runTasks}
+     * instead.
+     */
     void start() {
         Thread started = new Thread(this::run, "counterset-housekeeper");
         started.setDaemon(true);
@@ -52,7 +55,10 @@ final class Housekeeper {
         started.start();
     }
 
-    /** Says that there may be work. Cheap enough for the commit path: it wakes the thread only from a long rest. */
+    /**
+     * Announces that there may be work. Cheap enough for the commit path: it wakes the thread only
+     * from a long rest.
+     */
     void wake() {
         if (!woken) {
             woken = true;
@@ -62,7 +68,10 @@ final class Housekeeper {
         }
     }
 
-    /** Says that a caller waits for work. Returns at once; without a thread, once the work is done. */
+    /**
+     * Announces that a caller is waiting for work to be done. Returns immediately; without a
+     * thread, after running the tasks.
+     */
     void urge() {
         Thread running = thread;
         if (running == null) {
@@ -90,7 +99,7 @@ final class Housekeeper {
         }
     }
 
-    /** Runs every task once, and returns in how many nanoseconds the first is due again. */
+    /** Runs every task once, and returns the nanoseconds until the first is due again. */
     long runTasks() {
         long next = Task.WHEN_WOKEN;
         for (int i = 0; i < failing.length; i++) {
@@ -117,7 +126,7 @@ final class Housekeeper {
         }
     }
 
-    /** Ends the thread. Returns once no task runs any more, except when a task itself calls this. */
+    /** Ends the thread. Waits until no task is running, unless a task itself calls this. */
     void stop() {
         stopping = true;
         Thread running = thread;

@@ -3,26 +3,29 @@ package io.counterset;
 import java.time.Duration;
 
 /**
- * For how long a retry with the same idempotency key is recognised: as long as the key is among the newest
- * {@code maxKeys} and not older than {@code maxAge}. Which keys are newest goes by the order in which their adds were
- * applied, not by a clock. A remembered key takes about 200 bytes of heap and, in the journal, its own length and 29
- * bytes more.
+ * How long a store recognises a retry with the same idempotency key: as long as the key is among
+ * the newest {@code maxKeys} and no older than {@code maxAge}. Keys are ordered by when their adds
+ * were applied, not by a clock. A remembered key takes about 200 bytes of heap and, in the journal,
+ * its own length plus 29 bytes.
  *
- * @param maxKeys how many keys are remembered, 1 to 1,000,000
- * @param maxAge how old a remembered key may be, 1 second to 3,650 days
+ * @param maxKeys the largest number of remembered keys, 1 to 1,000,000
+ * @param maxAge the largest age of a remembered key, 1 second to 3,650 days
  */
 public record IdempotencyWindow(int maxKeys, Duration maxAge) {
 
-    /** Holds what {@link CounterStore.Builder#idempotencyWindow} documents as the default: 100,000 keys, 24 hours. */
+    /**
+     * The default that {@link CounterStore.Builder#idempotencyWindow} documents: 100,000 keys, 24
+     * hours.
+     */
     static final IdempotencyWindow DEFAULT = new IdempotencyWindow(100_000, Duration.ofHours(24));
 
-    /** Drops no key that a journal can have. */
+    /** The largest window, so that reading a journal keeps every key in it. */
     static final IdempotencyWindow LARGEST = new IdempotencyWindow(1_000_000, Duration.ofDays(3650));
 
     /**
      * Checks the bounds.
      *
-     * @throws IllegalArgumentException if one of them is out of range
+     * @throws IllegalArgumentException if either bound is out of range
      */
     public IdempotencyWindow {
         if (maxKeys < 1 || maxKeys > 1_000_000) {

@@ -25,8 +25,8 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The file of batches: a header block, then two halves of equal size, all of it zero-filled and synced before it gets
- * its name. Format version 1; integers are little-endian.
+ * The file of batches: a header block, then two halves of equal size. The file is filled with zeros
+ * and synced before it gets its name. Format version 1; integers are little-endian.
  *
  * <pre>
  *   0              8         12       16           24           40            48          56      60       4096
@@ -39,22 +39,30 @@ import org.jspecify.annotations.Nullable;
  *   +------------------------------------------------------------------------------------------------------+
  * </pre>
  *
- * <b>Invariants.</b> (1) At any moment one half begins with an intact full batch from which the sequence runs without a
- * gap to the last acknowledged batch: the half in use is never overwritten, and the other one only when a full batch,
- * which needs nothing before it, starts there. (2) A block that holds part of an acknowledged batch is not written again
- * until a later full batch is on the device: batches are padded to whole blocks, so tearing a write harms only that
- * write. (3) One batch is under way at a time; after a failed write or sync there is never another. So (4) of all
- * batches only the last can be torn; an intact batch beyond a broken one, or the beginning of one that is not the very
- * next, proves damage, not a crash.
+ * <b>Invariants.</b>
  *
- * <p><b>Reading</b> takes the half whose first batch is newer, follows its sequence to the first batch that is not
- * intact or not exactly the next, and then looks at every block of the file for such a proof: none, and the rest is what
- * a crash tore or an older lap left; any, and the file is refused.
+ * <ol>
+ *   <li>At any moment, one half begins with an intact full batch. From there the sequence runs
+ *       without a gap to the last acknowledged batch. The half in use is never overwritten. The
+ *       other half is overwritten only from a full batch on, which needs nothing before it.
+ *   <li>A block with part of an acknowledged batch is not written again until a later full batch is
+ *       on the device. Batches are padded to whole blocks, so a torn write damages only itself.
+ *   <li>One batch is written at a time. After a failed write or sync, no batch is written.
+ *   <li>So only the last batch can be torn. An intact batch after a broken one, or the beginning of
+ *       a batch that is not exactly the next, proves damage rather than a crash.
+ * </ol>
  *
- * <p><b>Opening always writes a new file</b> under another name and renames it once it is on the device. That makes
- * creation, growth, recovery from a torn tail, and recovery from a page cache that shows what the device never got the
- * same few lines. Rejected: going on in the recovered file (after a failed flush its cached content looks good but may
- * not be on the device), and rewriting only the other half (the same, when the header or the chain is in the cache).
+ * <p><b>Reading</b> takes the half whose first batch is newer and follows its sequence to the first
+ * batch that is not intact or not exactly the next. Then it checks every block of the file for a
+ * proof of damage. If there is none, the rest is a batch torn by a crash or left over from earlier
+ * use of the space. If there is one, the file is refused.
+ *
+ * <p><b>Opening always writes a new file</b> under another name and renames it once it is on the
+ * device. The same few lines then serve creation, growth, recovery from a torn tail, and recovery
+ * from a page cache whose content never reached the device. Rejected: continuing in the recovered
+ * file, because after a failed flush its cached content looks intact but may not be on the device.
+ * Rejected for the same reason: rewriting only the other half, because the header or the chain may
+ * be only in the cache.
  *
  * <p>Used by one thread at a time.
  */
@@ -64,17 +72,20 @@ final class Journal implements Closeable {
     static final String NEW_FILE = "counters.journal.new";
     static final int VERSION = 1;
 
-    /** Room for 1,024 commits of one block between switches, and a zero-fill of 8 MiB at every open. */
+    /** Room for 1,024 one-block commits between switches. Opening fills 8 MiB with zeros. */
     static final long MIN_HALF = 4L << 20;
 
     private static final int BLOCK = Batch.BLOCK;
 
-    /** A byte above 127, a line break of either kind and an end of file: whatever mangles files shows at once. */
+    /**
+     * Contains a byte above 127, both kinds of line break and an end-of-file character, so that a
+     * transfer that alters such bytes is detected.
+     */
     private static final long MAGIC = 0x0a1a0d54455343_89L;
 
     private static final int PIECE = 1 << 20;
 
-    /** Bytes of heap that a counter and a key take besides the text of their names. */
+    /** Bytes of heap that a counter and a key take in addition to the text of their names. */
     private static final int COUNTER_HEAP = 125;
 
     private static final int KEY_HEAP = 120;
@@ -88,11 +99,11 @@ final class Journal implements Closeable {
     private final long half;
 
     private volatile long sequence; // of the last batch
-    private boolean second; // which half is in use
-    private long position; // where the next batch goes; the end of the half before the first
+    private boolean second; // whether the second half is in use
+    private long position; // where the next batch goes; initially the end of the half
     private byte[] buffer = new byte[BLOCK];
 
-    /** What a journal says. */
+    /** The content of a journal. */
     record Contents(
             StoreIdentity identity,
             long sequence,
@@ -107,7 +118,7 @@ final class Journal implements Closeable {
         this.id = id;
         this.half = half;
         this.sequence = sequence;
-        this.second = true; // so that the first batch, a full one, goes to the first half
+        this.second = true; // so the first batch, a full one, goes to the first half
         this.position = start(true) + half;
     }
 
@@ -118,11 +129,12 @@ final class Journal implements Closeable {
     // ---- writing ----
 
     /**
-     * Fills a new file and syncs it. It has no batch and not yet its name: {@link #append} a full batch, then
-     * {@link #activate}. On failure the new file is gone, and whatever has the journal's name is untouched.
+     * Creates a file full of zeros and syncs it. It has neither a batch nor its final name: {@link
+     * #append} a full batch, then {@link #activate}. On failure the new file is deleted, and the
+     * file under the journal's name is untouched.
      *
-     * @param half bytes of a half, a multiple of 4,096
-     * @param sequence of the last batch before this file, 0 if there is none
+     * @param half the bytes of a half, a multiple of 4,096
+     * @param sequence the sequence number of the last batch before this file; 0 if there is none
      */
     static Journal prepare(Storage storage, StoreIdentity identity, long half, long sequence) throws IOException {
         Storage.Region region = storage.create(NEW_FILE);
@@ -167,20 +179,22 @@ final class Journal implements Closeable {
         return (int) crc.getValue();
     }
 
-    /** Whether a batch of this size has room in the half in use. If not, a full batch is due. */
+    /** Whether a batch of this size fits into the half in use. If not, a full batch is due. */
     boolean fits(long paddedLength) {
         return position + paddedLength <= start(second) + half;
     }
 
-    /** Bytes of a half: a full batch may be as large. */
+    /** The bytes of a half, which is also the largest size of a full batch. */
     long half() {
         return half;
     }
 
     /**
-     * Writes the next batch; when this returns, the device has it. A full batch goes to the head of the other half.
+     * Writes the next batch and waits until it is on the device. A full batch goes to the head of
+     * the other half.
      *
-     * @throws IOException if that failed: the batch may be there or not, and nothing may be written after it
+     * @throws IOException if writing failed: the batch may or may not be there, and nothing may be
+     *     written after it
      */
     void append(Batch batch) throws IOException {
         long length = batch.paddedLength();
@@ -205,9 +219,9 @@ final class Journal implements Closeable {
     }
 
     /**
-     * Writes a journal with this content, where there is none, and syncs it.
+     * Writes and syncs a journal with this content, in a directory that has none.
      *
-     * @throws FileAlreadyExistsException if there is one; nothing was changed
+     * @throws FileAlreadyExistsException if there is a journal; nothing was changed
      */
     static void write(
             Storage storage,
@@ -235,7 +249,7 @@ final class Journal implements Closeable {
         }
     }
 
-    /** Gives the file its name, for good. From here on it is the journal. */
+    /** Gives the file its final name, durably. From here on it is the journal. */
     void activate() throws IOException {
         storage.replace(NEW_FILE, FILE);
         storage.syncNames();
@@ -245,12 +259,12 @@ final class Journal implements Closeable {
         return sequence;
     }
 
-    /** Bytes of the whole file. */
+    /** The bytes of the whole file. */
     long size() {
         return size(half);
     }
 
-    /** Bytes of a file with such halves. */
+    /** The bytes of a file with halves of this size. */
     static long size(long half) {
         return BLOCK + 2 * half;
     }
@@ -263,20 +277,20 @@ final class Journal implements Closeable {
     // ---- reading ----
 
     /**
-     * Reads the journal, changing nothing.
+     * Reads the journal without changing it.
      *
-     * @throws ForeignFileException if it is not one
-     * @throws UnsupportedFormatException if it is of a newer version
-     * @throws CorruptJournalException if it is damaged elsewhere than in its last batch
+     * @throws ForeignFileException if the file is not a journal
+     * @throws UnsupportedFormatException if a newer version wrote it
+     * @throws CorruptJournalException if it is damaged anywhere but in its last batch
      */
     static Contents read(Storage storage, IdempotencyWindow window) throws IOException {
         return read(storage, window, Long.MAX_VALUE);
     }
 
     /**
-     * As above, with at most about {@code maxHeap} bytes of memory.
+     * Reads the journal with at most about {@code maxHeap} bytes of memory.
      *
-     * @throws HeapTooSmallException if that does not hold the content
+     * @throws HeapTooSmallException if the content needs more
      */
     static Contents read(Storage storage, IdempotencyWindow window, long maxHeap) throws IOException {
         try (Storage.Region region = storage.open(FILE)) {
@@ -286,7 +300,10 @@ final class Journal implements Closeable {
         }
     }
 
-    /** Reads all of a file's intact batches, changing nothing. Each is a state that the store was in. */
+    /**
+     * Reads all intact batches of a file without changing it. Each total in them is one that its
+     * counter had.
+     */
     static Salvage salvage(Storage storage) throws IOException {
         try (Storage.Region region = storage.open(FILE)) {
             return new Reader(storage.locate(FILE), region).salvage();
@@ -294,11 +311,11 @@ final class Journal implements Closeable {
     }
 
     /**
-     * What is intact of a damaged journal.
+     * The intact part of a damaged journal.
      *
-     * @param contents the largest totals found
-     * @param identityKnown whether the header is intact; otherwise the identity is a new one
-     * @param damaged the damaged parts, one a line
+     * @param contents the largest total found for each counter
+     * @param identityKnown whether the header is intact; if not, the identity is a new one
+     * @param damaged one line for each damaged part
      */
     record Salvage(Contents contents, boolean identityKnown, List<String> damaged) {}
 
@@ -307,13 +324,13 @@ final class Journal implements Closeable {
         private final Storage.Region region;
         private long id;
         private long half;
-        private boolean second; // which half is followed
+        private boolean second; // whether the sequence is in the second half
         private long at; // where the next batch would be
         private long sequence; // of the last batch
         private long maxHeap = Long.MAX_VALUE;
-        private int counters; // that were read
+        private int counters; // read so far
         private int keys;
-        private long text; // bytes of theirs in a full batch
+        private long text; // the bytes of these counters and keys in a full batch
 
         Reader(String file, Storage.Region region) {
             this.file = file;
@@ -338,7 +355,7 @@ final class Journal implements Closeable {
             return new Contents(identity, sequence, contents.cells(), contents.keys(), discarded, BLOCK + 2 * half);
         }
 
-        /** Applies the batch and those that follow it in its half. */
+        /** Applies the batch and the batches that follow it in its half. */
         private void follow(byte @Nullable [] batch, Contents contents) throws IOException {
             long end = BLOCK + (second ? 2 * half : half);
             while (batch != null) {
@@ -356,7 +373,10 @@ final class Journal implements Closeable {
             }
         }
 
-        /** Applies what a store that has the file open has written since the sequence was followed, up to that batch. */
+        /**
+         * Applies batches that a store in use has written since the sequence was read. Returns
+         * whether that reached batch {@code wanted}.
+         */
         private boolean reaches(long wanted, Contents contents) throws IOException {
             byte[] next = at < BLOCK + (second ? 2 * half : half) ? readBatch(at, false) : null;
             if (next == null) {
@@ -390,7 +410,7 @@ final class Journal implements Closeable {
                 throw corrupt(present, "a header of 4,096 bytes", "the end of the file");
             }
             if ((int) INT.get(b, 12) != headerChecksum(b)) {
-                throw corrupt(0, "a header whose checksum holds", "one whose checksum does not");
+                throw corrupt(0, "a header with a valid checksum", "an invalid checksum");
             }
             int version = (int) INT.get(b, 8);
             if (version > VERSION) {
@@ -419,8 +439,9 @@ final class Journal implements Closeable {
         }
 
         /**
-         * Returns the intact full batch at the head of a half, or null. If it cannot be read, it must be older than the
-         * other half's, since only then nothing depends on it.
+         * Returns the intact full batch at the head of a half, or null. Null also if the batch
+         * cannot be read but is older than the full batch of the other half, because then nothing
+         * depends on it.
          */
         private byte @Nullable [] readHead(long position, long ofOther) throws IOException {
             try {
@@ -442,7 +463,10 @@ final class Journal implements Closeable {
             }
         }
 
-        /** Returns the intact batch that begins at {@code position}, or null. Only the head of a half may be full. */
+        /**
+         * Returns the intact batch that begins at {@code position}, or null. Only the batch at the
+         * head of a half may be full.
+         */
         private byte @Nullable [] readBatch(long position, boolean full) throws IOException {
             long room = BLOCK + (position < BLOCK + half ? half : 2 * half) - position;
             byte[] block = new byte[BLOCK];
@@ -462,10 +486,13 @@ final class Journal implements Closeable {
             return Batch.checksumHolds(block) ? block : null;
         }
 
-        /** Before the batch and what it holds take memory: the counters and keys, and for a moment their full batch twice. */
+        /**
+         * Checks the memory that a batch needs before it is allocated: its counters and keys and,
+         * briefly, twice their full batch.
+         */
         private void requireHeap(byte[] batch) {
             int length = Batch.length(batch, 0);
-            // Not yet known to be intact, so no more than fit the batch.
+            // The batch may be damaged, so no number may exceed what fits into the batch.
             long allCounters = counters + (long) Math.min(Math.max(Batch.counters(batch), 0), length / 10);
             long allKeys = keys + (long) Math.min(Math.max(Batch.keys(batch), 0), length / 30);
             long bytes = allCounters * COUNTER_HEAP + allKeys * KEY_HEAP + 2 * text + 3L * length;
@@ -475,10 +502,10 @@ final class Journal implements Closeable {
         }
 
         /**
-         * Makes sure that the sequence ends where it seems to, or where a store that has the file open has brought it
-         * meanwhile.
+         * Checks that the sequence really ends where it seems to end. If a store has the file open,
+         * first follows the batches that it has written in the meantime.
          *
-         * @return 1 if there is a torn batch there, else 0
+         * @return 1 if the sequence ends in a torn batch, otherwise 0
          */
         private int scanBeyond(Contents contents) throws IOException {
             int torn = 0;
@@ -501,7 +528,7 @@ final class Journal implements Closeable {
                         throw corrupt(
                                 breakAt,
                                 "batch " + (sequence + 1),
-                                "none that is intact, though batch " + Batch.sequence(piece, i) + " at byte "
+                                "no intact batch, although batch " + Batch.sequence(piece, i) + " at byte "
                                         + String.format(Locale.ROOT, "%,d", position)
                                         + (intact ? " is" : " was begun after it"));
                     }
@@ -511,7 +538,10 @@ final class Journal implements Closeable {
             return torn;
         }
 
-        /** Fills {@code piece}; a block that cannot be read is left out, since no batch depends on it. */
+        /**
+         * Fills {@code piece}. A block that cannot be read is replaced by zeros, because no batch
+         * depends on it.
+         */
         private void readOrSkip(long at, byte[] piece, int length) {
             try {
                 region.read(at, piece, 0, length);
@@ -534,7 +564,7 @@ final class Journal implements Closeable {
             }
         }
 
-        /** Reads what is intact, whatever is not. */
+        /** Reads all intact parts, whatever else is damaged. */
         Salvage salvage() throws IOException {
             @Nullable StoreIdentity identity;
             try {
@@ -570,7 +600,7 @@ final class Journal implements Closeable {
                     new RememberedKeys(IdempotencyWindow.LARGEST),
                     0,
                     size);
-            long before = -1; // from the newest full batch on, none may be missing
+            long before = -1; // a gap is reported only if it comes after the newest full batch
             for (Map.Entry<Long, Long> batch : intact.entrySet()) {
                 try {
                     Batch.apply(read(batch.getValue()), contents, file, batch.getValue());
@@ -581,7 +611,7 @@ final class Journal implements Closeable {
                     gaps.clear();
                 } else if (batch.getKey() != before + 1) {
                     gaps.add("batches " + (before + 1) + " to " + (batch.getKey() - 1)
-                            + " are missing; what they added is included where a later batch has the same counter");
+                            + " are missing; their adds are included where a later batch lists the same counter");
                 }
                 before = batch.getKey();
             }
@@ -623,11 +653,11 @@ final class Journal implements Closeable {
         }
     }
 
-    /** Part of the file cannot be read. */
+    /** A part of the file cannot be read. */
     private static final class UnreadableException extends IOException {
         private static final long serialVersionUID = 1L;
 
-        /** The sequence of the batch of which the beginning could be read, or -1. */
+        /** The sequence number of the batch, if its beginning could be read; otherwise -1. */
         private final long claimed;
 
         UnreadableException(String file, long position, int length, long claimed, IOException cause) {

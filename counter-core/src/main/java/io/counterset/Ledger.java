@@ -20,25 +20,31 @@ import java.util.function.ObjLongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the store has counted: the totals, the counters marked since the last commit, and the idempotency keys.
+ * Holds what the store has counted: the totals, the counters marked since the last commit, and the
+ * idempotency keys.
  *
- * <p>An add without a key moves its total and marks its counter without a lock. Everything else happens under
- * {@link #lock}, so that registering a counter, remembering a key, taking a batch and publishing one are each a single
- * step for everybody else. That gives the invariants:
+ * <p>An add without a key advances its total and marks its counter without a lock. Everything else
+ * happens under {@link #lock}, so registering a counter, remembering a key, taking a batch and
+ * publishing one are each atomic. This gives the invariants:
  *
  * <ul>
- *   <li>A counter is marked after its total moved, and unmarked before its total is read: no add falls between.
- *   <li>An add with a key moves the total and remembers the key under the lock under which a commit takes both, so a
- *       logged total never includes an add whose key is not in the same batch or before it (G3).
+ *   <li>A counter is marked after its total has advanced, and unmarked before its total is read, so
+ *       no add is missed.
+ *   <li>An add with a key advances the total and remembers the key under the same lock under which
+ *       a commit takes both. So a logged total never includes an add whose key is not in the same
+ *       batch or an earlier one (G3).
  *   <li>All totals of a batch are published in one step, so a snapshot is a consistent cut (G4).
  * </ul>
  */
 final class Ledger {
 
-    /** The most counters a store holds. */
+    /** The largest number of counters in a store. */
     static final int MAX_COUNTERS = 1_000_000;
 
-    /** So many new keys make a periodic store commit before its time; or as many as may be in flight, if that is less. */
+    /**
+     * The number of new keys that makes a periodic store commit early; or the largest number of
+     * adds in flight, if that is smaller.
+     */
     private static final int MOST_NEW_KEYS = 10_000;
 
     private static final VarHandle MARKED;
@@ -51,10 +57,10 @@ final class Ledger {
         }
     }
 
-    /** An add with a key: what is remembered of it, and whether this call or an earlier one applied it. */
+    /** An add with a key: its remembered entry, and whether an earlier call applied it. */
     record Keyed(RememberedKeys.Entry entry, boolean replayed) {}
 
-    /** What has become durable since some moment. */
+    /** The counters and keys that have become durable since some moment. */
     record Changes(Set<Counter> cells, List<RememberedKeys.Entry> keys) {
         Changes() {
             this(new LinkedHashSet<>(), new ArrayList<>());
@@ -70,8 +76,8 @@ final class Ledger {
     // Guarded by the lock.
     private final RememberedKeys keys;
     private List<RememberedKeys.Entry> newKeys = new ArrayList<>();
-    private long counterBytes; // of all counters, in a full batch
-    private @Nullable Changes changes; // since a journal that is to be larger was filled
+    private long counterBytes; // the bytes of all counters in a full batch
+    private @Nullable Changes changes; // since a larger journal was filled
     private long replays;
     private long earlyEvictions;
 
@@ -92,10 +98,11 @@ final class Ledger {
     }
 
     /**
-     * Returns the counter of that name that the store keeps: this one if there is none yet and there is room for one.
+     * Returns the counter that the store keeps under the name of {@code counter}. If there is none
+     * and there is room, the store keeps {@code counter}.
      *
-     * @return null if the caller has to wait for the journal to grow; nothing was changed
-     * @throws StoreFullException if there is no room, nor going to be any soon
+     * @return null if the caller must wait for the journal to grow; nothing was changed
+     * @throws StoreFullException if there is no room, and growing the journal has just failed
      */
     @Nullable
     Counter register(Counter counter, Room room, GroupCommit commits) {
@@ -103,13 +110,13 @@ final class Ledger {
         try {
             Counter cell = cells.get(counter.name);
             if (cell == null) {
-                if (!commits.isOpen()) { // it may have closed while this caller waited for room
+                if (!commits.isOpen()) { // the store may have closed while this caller waited for room
                     throw commits.refusal();
                 }
                 if (cells.size() == MAX_COUNTERS) {
                     throw new TooManyCountersException(String.format(
                             Locale.ROOT,
-                            "the store in %s has %,d counters, as many as it may; %s was not created",
+                            "the store in %s has %,d counters, which is the limit; %s was not created",
                             directory,
                             MAX_COUNTERS,
                             counter.name));
@@ -130,12 +137,13 @@ final class Ledger {
     }
 
     /**
-     * Applies an add and remembers its key, or finds that both has been done.
+     * Applies an add and remembers its key, or finds that an earlier call has.
      *
-     * @return null if the caller has to {@link #register} the counter, or to wait for a commit, which grows the journal or takes
-     *     the keys that have piled up under a stalled disk; nothing was changed
-     * @throws KeyConflictException if the key was used for another add
-     * @throws StoreFullException if there is no room, nor going to be any soon
+     * @return null if the caller must {@link #register} the counter, or must wait for a commit,
+     *     which grows the journal or takes the keys that have piled up during a stall of the disk;
+     *     nothing was changed
+     * @throws KeyConflictException if the key is remembered for a different add
+     * @throws StoreFullException if there is no room, and growing the journal has just failed
      */
     @Nullable
     Keyed remember(Counter counter, long amount, String key, int keyLength, Room room, GroupCommit commits) {
@@ -163,7 +171,7 @@ final class Ledger {
             }
             newKeys.add(entry);
             if (commits.isPeriodic() && newKeys.size() == Math.min(MOST_NEW_KEYS, commits.maxPending())) {
-                commits.nudge(); // or they would pile up until the period is over
+                commits.nudge(); // otherwise keys would pile up until the end of the period
             }
             mark(cell, commits);
             return new Keyed(entry, false);
@@ -175,12 +183,12 @@ final class Ledger {
     private static void requireSame(RememberedKeys.Entry known, Counter counter, long amount) {
         if (!known.cell().name.equals(counter.name) || known.amount() != amount) {
             throw new KeyConflictException("the key " + known.key() + " was used to add " + known.amount() + " to "
-                    + known.cell().name + ", and now comes with " + amount + " for " + counter.name
+                    + known.cell().name + " and cannot be used to add " + amount + " to " + counter.name
                     + "; nothing was added");
         }
     }
 
-    /** Hands the cell to the next commit. Its total has moved already. */
+    /** Hands the cell to the next commit. Its total has already advanced. */
     void mark(Counter cell, GroupCommit commits) {
         if (cell.mark()) {
             Counter before;
@@ -199,19 +207,22 @@ final class Ledger {
         }
     }
 
-    /** What a full batch of all counters and keys takes. Under the lock. */
+    /** Returns the bytes of a full batch of all counters and keys. The caller holds the lock. */
     long fullBatchBytes() {
         return Batch.HEADER + counterBytes + keys.bytes();
     }
 
     // ---- committing: one thread at a time ----
 
-    /** Whether something has been added that no commit has taken. */
+    /** Whether there is an add that no commit has taken. */
     boolean isDirty() {
         return marked != null;
     }
 
-    /** Takes into {@code batch} what was marked; or everything, if {@code journal} has room for a full batch only. */
+    /**
+     * Takes the marked counters and the new keys into {@code batch}; or everything, if {@code
+     * journal} has room only for a full batch.
+     */
     void take(Batch batch, Journal journal) {
         lock.lock();
         try {
@@ -247,7 +258,7 @@ final class Ledger {
         }
     }
 
-    /** Shows the totals of a batch that the device has. Under the lock. */
+    /** Publishes the totals of a batch that is on the device. The caller holds the lock. */
     void publish(Batch batch) {
         batch.publish(changes);
     }
@@ -255,9 +266,9 @@ final class Ledger {
     // ---- filling another journal ----
 
     /**
-     * Takes everything that is durable into {@code batch}, and notes from here on what becomes durable after it. The
-     * totals are read one after the other while commits go on, so the batch alone may be no moment of the history; it
-     * is one together with the changes since.
+     * Takes everything that is durable into {@code batch}, and from now on records what becomes
+     * durable later. The totals are read one after another while commits go on, so the batch alone
+     * may not be a state that the store was in. Together with the recorded changes it is.
      */
     void noteChanges(Batch batch) {
         batch.clear(true);
@@ -279,7 +290,7 @@ final class Ledger {
         }
     }
 
-    /** How many counters and keys have changed. */
+    /** Returns how many counters and keys have changed. */
     int changes() {
         lock.lock();
         try {
@@ -290,7 +301,7 @@ final class Ledger {
         }
     }
 
-    /** Takes into {@code batch} what has changed, and notes what changes from here on. */
+    /** Takes the recorded changes into {@code batch} and starts a new record. */
     void takeChanges(Batch batch) {
         batch.clear(false);
         lock.lock();
@@ -308,7 +319,7 @@ final class Ledger {
         }
     }
 
-    /** Ends noting what changes. */
+    /** Stops recording changes. */
     void forgetChanges() {
         lock.lock();
         try {
@@ -334,7 +345,10 @@ final class Ledger {
         return snapshot;
     }
 
-    /** The durable totals of all counters as of one moment. Made under the lock, which is held only while numbers are copied. */
+    /**
+     * The durable totals of all counters as of one moment. Created under the lock, which is held
+     * only while the numbers are copied.
+     */
     private final class Totals {
 
         private final Counter[] all = cells.values().toArray(new Counter[0]);
@@ -356,10 +370,10 @@ final class Ledger {
         }
     }
 
-    /** A copy of what is durable, as of one moment, that shares nothing with the ledger. */
+    /** A copy of everything durable as of one moment. Shares nothing with the ledger. */
     record Copy(List<Counter> counters, List<RememberedKeys.Entry> keys) {}
 
-    /** Copies what is durable, as of one moment. Adds wait while the numbers are copied. */
+    /** Copies everything durable as of one moment. Adds wait while the numbers are copied. */
     Copy copy() {
         Totals totals;
         List<RememberedKeys.Entry> durableKeys;
@@ -384,22 +398,22 @@ final class Ledger {
         return new Copy(List.copyOf(copies.values()), entries);
     }
 
-    /** How many counters there are. */
+    /** Returns the number of counters. */
     int counters() {
         return cells.size();
     }
 
-    /** How many keys are inside the window. Under the lock. */
+    /** Returns the number of remembered keys. The caller holds the lock. */
     int rememberedKeys() {
         return keys.size();
     }
 
-    /** How many adds were recognised as applied before. Under the lock. */
+    /** Returns the number of replays. The caller holds the lock. */
     long replays() {
         return replays;
     }
 
-    /** How many keys were evicted before they expired. Under the lock. */
+    /** Returns how many keys were evicted before they expired. The caller holds the lock. */
     long earlyEvictions() {
         return earlyEvictions;
     }

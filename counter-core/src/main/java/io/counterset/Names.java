@@ -4,12 +4,18 @@ import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Objects;
 
-/** What a counter's name or an idempotency key may be: some bytes of UTF-8, no control characters. */
+/**
+ * Checks and prints counter names and idempotency keys. Both are UTF-8 of a limited length without
+ * control characters.
+ */
 final class Names {
 
     private Names() {}
 
-    /** Returns the length in UTF-8, or -1 if the text is empty, longer than {@code most}, or has a forbidden character. */
+    /**
+     * Returns the length in bytes of UTF-8, or -1 if the text is empty, is longer than {@code
+     * most}, or contains a forbidden character.
+     */
     static int utf8Length(String text, int most) {
         int length = 0;
         for (int i = 0; i < text.length() && length <= most; i++) {
@@ -28,13 +34,13 @@ final class Names {
                 length += 4;
                 i++;
             } else {
-                return -1; // half a character: UTF-8 has no bytes for it
+                return -1; // an unpaired surrogate has no encoding in UTF-8
             }
         }
         return length >= 1 && length <= most ? length : -1;
     }
 
-    /** Returns the length in UTF-8 of a valid text. */
+    /** Returns the length of a valid text in bytes of UTF-8. */
     static int require(String what, String text, int most) {
         Objects.requireNonNull(text, what);
         int length = utf8Length(text, most);
@@ -50,7 +56,7 @@ final class Names {
         return length;
     }
 
-    /** Returns the text in quotes, shortened, with an escape for each character that nobody could see. */
+    /** Returns the text in quotes, cut to 40 characters, with invisible characters escaped. */
     static String printable(String text) {
         StringBuilder shown = new StringBuilder("\"");
         text.codePoints().limit(40).forEach(c -> {
@@ -64,7 +70,10 @@ final class Names {
                 .toString();
     }
 
-    /** Whether this is white space of any kind, a byte order mark, or another character without a shape of its own. */
+    /**
+     * Whether this character is invisible: white space, a control or format character, a byte order
+     * mark.
+     */
     static boolean isInvisible(int c) {
         return switch (Character.getType(c)) {
             case Character.CONTROL,

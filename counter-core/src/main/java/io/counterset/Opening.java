@@ -6,9 +6,10 @@ import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * Opens what a directory holds: reads its journal, or imports {@code count.txt}, or begins with nothing; then writes
- * all of it to a new journal, under the next incarnation. If the disk has no room for that, the store opens for reading
- * ({@link Room}). On failure nothing is left open but the storage, and the directory says what it said before.
+ * Opens the store in a directory. Reads its journal, or imports {@code count.txt}, or starts empty;
+ * then writes the content to a new journal under the next incarnation. If the disk has no room for
+ * a new journal, the store opens for reading only ({@link Room}). If opening fails, the caller has
+ * to close only the storage, and the content of the directory is unchanged.
  */
 final class Opening {
 
@@ -36,7 +37,9 @@ final class Opening {
         room.open(contents.bytes(), contents.sequence());
     }
 
-    /** Returns what the directory holds: a journal, or a count to import, or nothing yet. */
+    /**
+     * Returns the content of the journal; without a journal, the count to import or no counters.
+     */
     private Journal.Contents load(CounterStore.Builder settings) throws IOException {
         if (storage.exists(Journal.FILE)) {
             Journal.Contents contents = Journal.read(storage, settings.window, settings.maxHeap);
@@ -57,7 +60,10 @@ final class Opening {
                 new StoreIdentity(UUID.randomUUID(), 0), 0, cells, new RememberedKeys(settings.window), 0, 0);
     }
 
-    /** The journal is never behind {@code count.txt} by itself: if it is, somebody has to choose. */
+    /**
+     * Resolves a {@code count.txt} that is ahead of the journal. Counterset never causes that, so
+     * the user has to choose which of the two is right.
+     */
     private void reconcile(CounterStore.Builder settings, Journal.Contents contents, String counted)
             throws IOException {
         Counter cell = contents.cells().get(counted);

@@ -7,8 +7,9 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An add that waits until it is durable or, without a cell, until everything added before is. It is an element of the stack of
- * arrivals, then of the group that one commit serves, and is released once.
+ * An add that waits until it is durable or, without a cell, until all earlier adds are. It is an
+ * element first of the stack of arrivals, then of the group that one commit serves. It is released
+ * once.
  */
 abstract class Pending<T> extends CompletableFuture<T> {
 
@@ -24,14 +25,17 @@ abstract class Pending<T> extends CompletableFuture<T> {
     final @Nullable Counter cell;
     final long total;
 
-    /** The arrival before this one, or the next one to release. Null once released, so that a future keeps no other alive. */
+    /**
+     * The arrival before this one, or the next one to release. Null once released, so that a future
+     * keeps no other one reachable.
+     */
     @Nullable
     Pending<?> next;
 
-    /** How many there are from here on in the stack of arrivals. */
+    /** The number of elements from here on in the stack of arrivals. */
     int depth;
 
-    /** How many of these are futures; the others are blocked callers. */
+    /** The number of futures among these; the others are blocked callers. */
     int futures;
 
     Pending(@Nullable Counter cell, long total) {
@@ -41,7 +45,7 @@ abstract class Pending<T> extends CompletableFuture<T> {
 
     abstract T result();
 
-    /** Ends the wait. Runs code of callers if this is a future that somebody depends on. */
+    /** Ends the wait. If this is a future with dependent actions, this runs them. */
     void release(Ending ending, GroupCommit commits) {
         if (ending == Ending.DURABLE) {
             complete(result());
@@ -78,12 +82,15 @@ abstract class Pending<T> extends CompletableFuture<T> {
     }
 
     /**
-     * A thread that waits. Releasing it allocates nothing and cannot fail. Released callers form chains: each wakes its
-     * follower when it goes on, so that the wake-ups of a group are not all left to one thread.
+     * A waiting thread. Releasing it allocates nothing and cannot fail. Released callers form
+     * chains: each wakes its follower as soon as it runs, so no thread has to wake a whole group.
      */
     static final class Caller extends Pending<Long> {
 
-        /** The longest time that a released caller waits for another one to wake it, should that one be stuck. */
+        /**
+         * The longest time that a released caller stays parked if the caller that should wake it is
+         * stuck.
+         */
         private static final long LONGEST_PARK_NANOS = 1_000_000_000;
 
         final Thread thread = Thread.currentThread();
@@ -105,15 +112,19 @@ abstract class Pending<T> extends CompletableFuture<T> {
             LockSupport.unpark(thread);
         }
 
-        /** Ends the wait without waking the thread. That is left to another caller of the chain, or to {@link #release}. */
+        /**
+         * Ends the wait without waking the thread. Another caller of the chain wakes it, or {@link
+         * #release}.
+         */
         void end(Ending ending, @Nullable Caller follower) {
             this.follower = follower;
             this.ending = ending;
         }
 
         /**
-         * Waits until released, and leads commits meanwhile when no other thread does. An interrupt does not end the wait,
-         * since the outcome of the add would be unknown; it is kept for the caller.
+         * Waits until released, and leads a commit whenever no other thread does. An interrupt does
+         * not end the wait, because the outcome of the add would be unknown; the interrupt status
+         * is kept.
          *
          * @throws OutcomeUnknownException if a commit failed
          * @throws StoreClosedException if the store closed first

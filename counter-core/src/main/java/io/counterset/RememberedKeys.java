@@ -9,13 +9,14 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The idempotency keys inside the window, in the order in which they were applied. A key expires when it is older than
- * the window's age. A key is evicted, and so forgotten early, when the window is full and a newer key needs its place.
+ * The idempotency keys inside the window, in the order in which they were applied. A key expires
+ * when it is older than the window's age. A key is evicted before that if the window is full and a
+ * newer key needs its place.
  *
- * <p><b>The clock</b> for ages runs only while the store is open. It starts at the time of the newest key or, without
- * keys, at the system's time. A step of the system's clock, in either direction, therefore neither forgets a key nor
- * keeps one indefinitely. The time while the store was closed is unknown and does not count: keys are kept for longer
- * rather than forgotten too early.
+ * <p><b>The clock</b> for ages runs only while the store is open. It starts at the time of the
+ * newest key or, without keys, at the system time. So a step of the system clock in either
+ * direction neither drops a key nor keeps one indefinitely. The time while the store was closed is
+ * unknown and does not count: keys are kept too long rather than forgotten too early.
  *
  * <p>Not thread-safe: guarded by the ledger's lock.
  */
@@ -37,7 +38,7 @@ final class RememberedKeys {
     /**
      * Starts the clock.
      *
-     * @param currentMillis the system's time, from which the clock starts if there is no key
+     * @param currentMillis the system time, at which the clock starts if there is no key
      * @param nanoTime the clock that measures elapsed time
      */
     void start(long currentMillis, LongSupplier nanoTime) {
@@ -68,7 +69,7 @@ final class RememberedKeys {
     }
 
     /**
-     * Remembers an entry as the newest. It replaces an older entry of the same key.
+     * Remembers an entry as the newest. It replaces an older entry with the same key.
      *
      * @return whether another key was evicted before it expired
      */
@@ -88,7 +89,10 @@ final class RememberedKeys {
         return evicts;
     }
 
-    /** Returns the bytes by which a new key of that length enlarges a full batch; it may evict another key. */
+    /**
+     * Returns by how many bytes a new key of that length enlarges a full batch. The key may evict
+     * another one.
+     */
     long growth(int keyLength) {
         long added = Batch.keyLength(keyLength);
         return entries.size() < window.maxKeys()

@@ -10,44 +10,57 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The journal in use, and the room in it.
+ * Manages the journal in use and the room in it.
  *
- * <p><b>Admission.</b> A new counter or key is admitted only while a full batch with it fills at most three quarters of
- * a half. So a commit never finds the journal too small, and between two full batches there is always room for
- * ordinary ones: steady counting costs about the same however full the journal is (G8).
+ * <p><b>Admission.</b> A new counter or key is admitted only if a full batch with it fills at most
+ * three quarters of a half. So a commit never finds the journal too small, and there is always room
+ * for ordinary batches between two full ones: steady counting costs about the same however full the
+ * journal is (G8).
  *
- * <p><b>Growth</b> is the housekeeper's, off the commit path. When a full batch would fill five eighths of a half, it
- * writes a larger journal under another name while commits go on in the present one: a full batch of what is durable,
- * then batches of what has become durable since, until few counters are left. The next commit adds these and gives the
- * file its name ({@link #takeOver}). Until then the present journal is untouched, so a failed attempt has no effect but
- * that the journal has not grown: adds that need room are refused, all others go on, and growth is retried.
+ * <p><b>Growth</b> runs in the housekeeper, off the commit path. When a full batch would fill five
+ * eighths of a half, the housekeeper writes a larger journal under another name, while commits go
+ * on in the present one. It writes a full batch of everything durable, then batches of what has
+ * become durable since, until few counters are left. The next commit adds these and renames the
+ * file ({@link #takeOver}). Until then the present journal is untouched. If an attempt fails, adds
+ * that need room are refused, all others go on, and growth is retried.
  *
- * <p><b>The next opening</b> writes a second journal before it deletes the present one. Growth leaves room for that.
+ * <p><b>The next opening</b> writes a second journal before it deletes the present one. Growth
+ * leaves enough free space for that.
  *
- * <p><b>Read-only.</b> If a store is opened without room for a new journal, no journal is in use: the store answers reads
- * and refuses adds, and the housekeeper retries.
+ * <p><b>Read-only.</b> If a store is opened without room for a new journal, it has no journal in
+ * use. It serves reads and refuses adds, and the housekeeper retries.
  */
 final class Room {
 
-    /** The size of a new half, as a multiple of a full batch. More would slow opening down, less would make growth more frequent. */
+    /**
+     * The size of a new half, as a multiple of a full batch. A larger one slows opening down; a
+     * smaller one makes growth more frequent.
+     */
     private static final long SPARE = 2;
 
-    /** The smallest half, where the disk has no room for a usual one. */
+    /** The smallest half, for a disk without room for a normal one. */
     private static final long LEAST_HALF = 64 << 10;
 
-    /** Bytes left free for the blocks of a directory, of {@code count.txt} and of the file system itself. */
+    /** Bytes left free for the directory, {@code count.txt} and the file system's own blocks. */
     private static final long SLACK = 64 << 10;
 
-    /** How often free space is checked while there is no room. */
+    /** The interval between checks of the free space while there is no room. */
     private static final long RETRY_NANOS = Duration.ofSeconds(1).toNanos();
 
-    /** The longest backoff after a journal could not be written although there seemed to be room. */
+    /**
+     * The longest backoff after a journal could not be written although there seemed to be room.
+     */
     private static final long LONGEST_RETRY_NANOS = Duration.ofMinutes(1).toNanos();
 
-    /** The number of changed counters and keys that the commit which takes a larger journal into use may have to write. */
+    /**
+     * The number of changed counters and keys that may be left for the commit that switches to a
+     * larger journal.
+     */
     private static final int FEW = 256;
 
-    /** Rounds of catching up with commits, before a commit has to write the rest. */
+    /**
+     * The largest number of rounds of catching up with commits before a commit must write the rest.
+     */
     private static final int ROUNDS = 16;
 
     /** Why there is no room, and when to check again. */
@@ -61,16 +74,17 @@ final class Room {
     private final long minHalf;
     private final Ledger ledger;
     private final Condition attempted;
-    private final Batch batch = new Batch(); // the housekeeper's; with a successor, the committing thread's
+    private final Batch batch =
+            new Batch(); // used by the housekeeper; while there is a successor, by the committing thread
 
-    private volatile @Nullable Journal successor; // filled; lacks only the changes since then
+    private volatile @Nullable Journal successor; // a filled journal that lacks only the changes since then
     private volatile boolean wanted;
     private volatile @Nullable Shortage shortage;
 
     // Guarded by the ledger's lock; only the committing thread changes the journal.
     private volatile @Nullable Journal journal;
     private @Nullable Journal retired; // replaced and still open
-    private long foundBytes; // size of the journal that was found, while none is in use
+    private long foundBytes; // size of the journal found when opening, while none is in use
     private volatile long attempts;
     private volatile boolean ended;
     private long growths;
@@ -105,10 +119,10 @@ final class Room {
     }
 
     /**
-     * Whether a full batch may reach that many bytes. Requests growth if room gets tight ({@link #isGrowing}). Under the
-     * ledger's lock.
+     * Whether a full batch may grow to that many bytes. Requests growth if room gets tight ({@link
+     * #isGrowing}). The caller holds the ledger's lock.
      *
-     * @return false if the caller should wait until growth has been attempted
+     * @return false if the caller must wait until growth has been attempted
      * @throws StoreFullException if there is no room, and the next attempt to grow is not due yet
      */
     boolean admits(long fullBatchBytes) {
@@ -139,21 +153,24 @@ final class Room {
                 (isWritable() ? "there is no room for a larger journal in " : "there is no room for a new journal in ")
                         + directory + ": "
                         + (current == null ? "it is being written" : current.why)
-                        + "; nothing was added, what is there stays, and the add succeeds once there is room",
+                        + "; nothing was added; the add succeeds once there is room",
                 current == null ? null : current.cause);
     }
 
-    /** Whether growing is about to be attempted. */
+    /** Whether growth is about to be attempted. */
     boolean isGrowing() {
         return wanted && !isShort();
     }
 
-    /** How often growing has been attempted: what to give to {@link #awaitAttempt}. */
+    /** Returns how often growth has been attempted, for {@link #awaitAttempt}. */
     long attempts() {
         return attempts;
     }
 
-    /** Returns once growing has been attempted since {@code seen}, or the store has ended. An interrupt is kept. */
+    /**
+     * Waits until growth has been attempted since {@link #attempts} returned {@code seen}, or the
+     * store has ended. Keeps the interrupt status.
+     */
     void awaitAttempt(long seen) {
         ledger.lock.lock();
         try {
@@ -168,14 +185,14 @@ final class Room {
     // ---- opening ----
 
     /**
-     * Writes the first journal and takes it into use.
+     * Writes the first journal and starts to use it.
      *
-     * @param found bytes of the journal that was read, 0 if there was none. If there was one and there is no room for
-     *     another, the store opens for reading only
+     * @param found the size of the journal that was read; 0 if there was none. If there was one but
+     *     there is no room for another, the store opens for reading only
      */
     void open(long found, long sequence) throws IOException {
         foundBytes = found;
-        if (storage.exists(Journal.NEW_FILE)) { // what a crash left there may be what fills the disk
+        if (storage.exists(Journal.NEW_FILE)) { // left over from a crash; it may be what fills the disk
             storage.delete(Journal.NEW_FILE);
         }
         long needed = ledger.fullBatchBytes();
@@ -219,7 +236,7 @@ final class Room {
 
     // ---- growing, in the housekeeper's thread ----
 
-    /** Makes a larger journal if one is wanted; a {@link Housekeeper.Task}. */
+    /** Grows the journal if growth was requested; a {@link Housekeeper.Task}. */
     long keep(GroupCommit commits) {
         Shortage current = shortage;
         if (!wanted || ended) {
@@ -267,7 +284,7 @@ final class Room {
         long free = free();
         long half = halfFor(needed, free, current == null ? foundBytes : current.size());
         if (half < 0 && current == null && free >= Journal.size(leastHalf(needed))) {
-            half = leastHalf(needed); // rather counting without room for the next opening than not counting
+            half = leastHalf(needed); // counting without room for the next opening is better than not counting
         }
         if (half <= present + present / 8) {
             shortage = new Shortage(
@@ -275,7 +292,7 @@ final class Room {
                     RETRY_NANOS,
                     String.format(
                             Locale.ROOT,
-                            "%,d bytes are free, of %,d for it and for one more at the next opening",
+                            "%,d bytes are free, but this journal and the one for the next opening need %,d",
                             free,
                             2 * Journal.size(leastHalf(Math.max(needed, present)))),
                     null);
@@ -283,12 +300,12 @@ final class Room {
         }
         successor = fill(half, current == null ? 0 : current.sequence());
         try {
-            commits.flush(); // the commit takes it over
+            commits.flush(); // this commit switches to the new journal
         } catch (OutcomeUnknownException e) {
             // The store has failed.
         }
         Journal left = successor;
-        if (left != null) { // the store has failed or closed
+        if (left != null) { // the store has failed or is closed
             successor = null;
             left.close();
         }
@@ -310,8 +327,9 @@ final class Room {
     }
 
     /**
-     * Returns the size of a half of a new journal, or -1 if there is no room. There must be room for the new journal
-     * beside the present one and, once the present one is deleted, for another of the new size at the next opening.
+     * Returns the size of a half of a new journal, or -1 if there is no room. There must be room
+     * for the new journal beside the present one. Once the present one is deleted, there must be
+     * room for another of the new size at the next opening.
      */
     private long halfFor(long fullBatchBytes, long free, long present) {
         long roomy = roomyHalf(fullBatchBytes);
@@ -327,7 +345,10 @@ final class Room {
         return storage.freeSpace();
     }
 
-    /** Returns a new journal that has everything that is durable now, or a little later. It has no name yet. */
+    /**
+     * Returns a new journal with everything that is durable now or a little later. The file does
+     * not have its final name yet.
+     */
     private Journal fill(long half, long sequence) throws IOException {
         Journal filled = Journal.prepare(storage, identity, half, sequence);
         try {
@@ -369,9 +390,9 @@ final class Room {
         }
         if (old != null) {
             try {
-                old.close(); // which frees its blocks, and may take a while
+                old.close(); // frees the blocks of the file, which may take a while
             } catch (IOException e) {
-                // Its successor has all of its content.
+                // Harmless: its successor has all its content.
             }
         }
     }
@@ -379,10 +400,11 @@ final class Room {
     // ---- taking over, in the committing thread ----
 
     /**
-     * Takes a larger journal into use if there is one. Runs before anything is taken for a commit, so everything durable
-     * is in the present journal and afterwards in the larger one too.
+     * Switches to a larger journal if there is one. Runs before a commit takes any adds. At that
+     * moment everything durable is in the present journal; afterwards it is in the larger one too.
      *
-     * @throws IOException if it is unknown which of the two journals has the name; nothing may be written any more
+     * @throws IOException if it is unknown which of the two journals has the name; then nothing may
+     *     be written any more
      */
     void takeOver() throws IOException {
         Journal next = successor;
@@ -433,8 +455,9 @@ final class Room {
     }
 
     /**
-     * Writes the changes since the journal was filled, and writes them twice: a damaged last batch of a journal passes for
-     * a torn one, and must not lose adds that were acknowledged long ago.
+     * Writes the changes since the journal was filled, twice. The last batch of a journal can be
+     * damaged without detection, because it then looks torn. Written twice, adds that were
+     * acknowledged long ago are never only in the last batch.
      */
     private void catchUp(Journal next) throws IOException {
         ledger.takeChanges(batch);
@@ -451,7 +474,7 @@ final class Room {
 
     // ---- the end ----
 
-    /** Releases the callers that wait for room. Idempotent. */
+    /** Releases all callers that wait for room. Idempotent. */
     void end() {
         ledger.lock.lock();
         try {
@@ -462,7 +485,7 @@ final class Room {
         }
     }
 
-    /** Closes the files. Call it when nothing commits and no task runs any more. */
+    /** Closes the files. Call it only when no commit and no task is running any more. */
     void close() throws IOException {
         closeRetired();
         Journal current = journal;
@@ -471,7 +494,10 @@ final class Room {
         }
     }
 
-    /** How often a larger journal took the place of the present one. Under the ledger's lock. */
+    /**
+     * Returns how often a larger journal has replaced the one in use. The caller holds the ledger's
+     * lock.
+     */
     long growths() {
         return growths;
     }

@@ -4,21 +4,22 @@ import java.io.Closeable;
 import java.io.IOException;
 
 /**
- * The seam between the engine and a disk: one directory of files, with every promise the engine relies on written
- * down and every one it must not rely on left out. {@link DirectoryStorage} is the real one; tests put a simulated
- * disk here that loses, tears and reorders whatever was not synced, and fails on demand.
+ * The seam between the engine and a disk: one directory of files. It documents every promise that
+ * the engine relies on, and no others. {@link DirectoryStorage} implements it for real directories.
+ * Tests use a simulated disk that loses, tears and reorders writes that were not synced, and fails
+ * on demand.
  *
- * <p>Writing and naming are made durable separately: {@link Region#sync} covers bytes, {@link #syncNames} covers
- * {@link #create}, {@link #replace} and {@link #delete}. A failure of any of them leaves the state of what it covered
- * unknown; the engine never repeats a failed write or sync.
+ * <p>Writing and naming are made durable separately: {@link Region#sync} covers bytes, {@link
+ * #syncNames} covers {@link #create}, {@link #replace} and {@link #delete}. If one of these fails,
+ * the state of what it covers is unknown; the engine never retries a failed write or sync.
  *
- * <p>Two threads at most use it at once: the one that commits, and the housekeeper, which writes {@code count.txt} and
- * prepares a larger journal under names and in files that the other does not use at that time. A {@link Region} is used
- * by one thread at a time.
+ * <p>At most two threads use it at once: the committing thread and the housekeeper. The housekeeper
+ * writes {@code count.txt} and prepares a larger journal, under names and in files that the
+ * committing thread does not use at that time. A {@link Region} is used by one thread at a time.
  */
 interface Storage extends Closeable {
 
-    /** Where {@code name} is, for messages. */
+    /** Returns the path of {@code name}, for messages. */
     String locate(String name);
 
     boolean exists(String name) throws IOException;
@@ -26,44 +27,51 @@ interface Storage extends Closeable {
     /** Opens an existing file for reading. It need not be writable. */
     Region open(String name) throws IOException;
 
-    /** Creates an empty file, in place of any of that name: one that has other names, too, keeps its content there. */
+    /**
+     * Creates an empty file and replaces any file of that name. If the old file has further names
+     * (hard links), it keeps its content under those.
+     */
     Region create(String name) throws IOException;
 
     /**
-     * Gives an existing file this content, in place: where there is no room, or no right, for a second file. Promises
-     * nothing about a crash, nor that a reader sees the old content or the new. Needs no room if the file is not to grow
-     * by blocks.
+     * Overwrites an existing file in place, for when there is no room or no permission for a second
+     * file. Promises nothing about a crash, and a concurrent reader may see a mixture of old and
+     * new content. Needs free space only if the file grows by whole blocks.
      */
     void overwrite(String name, byte[] content) throws IOException;
 
     void delete(String name) throws IOException;
 
-    /** Atomically gives the file {@code from} the name {@code to}; at any moment, {@code to} is the old file or the new. */
+    /**
+     * Atomically renames {@code from} to {@code to}. At any moment, {@code to} is either the old
+     * file or the new one.
+     */
     void replace(String from, String to) throws IOException;
 
-    /** Returns once earlier changes of names are on the device. */
+    /** Waits until all earlier creations, renames and deletions are on the device. */
     void syncNames() throws IOException;
 
     /**
-     * Checks that the directory is still the one that was opened, that its lock is the same, and that nobody else has
-     * it. If not, {@link #requireHeld} throws from here on. Off the commit path: it asks the file system.
+     * Checks that the path still leads to the directory that was opened, that its lock file is the
+     * same, and that no other process holds the lock. If not, {@link #requireHeld} throws from now
+     * on. Reads the file system, so it is not for the commit path.
      */
     void verify();
 
     /**
-     * Returns if no {@link #verify} has found the directory or its lock lost. Costs next to nothing.
+     * Checks that no {@link #verify} has found the directory or its lock lost. One volatile read.
      *
-     * @throws IOException if one has: nothing may be written any more
+     * @throws IOException if the directory or its lock is lost: nothing may be written any more
      */
     void requireHeld() throws IOException;
 
     /**
-     * Returns how many bytes can be written for sure, or seem to; {@link Long#MAX_VALUE} if that is not known. Others may
-     * take them meanwhile.
+     * Returns an estimate of the free bytes; {@link Long#MAX_VALUE} if unknown. Other processes may
+     * use them at any time.
      */
     long freeSpace() throws IOException;
 
-    /** Whether this failure means that there was no room, so that freeing some would help. */
+    /** Whether this failure means that the disk was full, so that freeing space helps. */
     boolean isOutOfSpace(IOException failure);
 
     /** One open file. */
@@ -71,16 +79,21 @@ interface Storage extends Closeable {
 
         long size() throws IOException;
 
-        /** Fills {@code target[offset, offset + length)}; the caller stays within {@link #size()}. */
+        /**
+         * Fills {@code target[offset, offset + length)}. The caller must stay within {@link
+         * #size()}.
+         */
         void read(long position, byte[] target, int offset, int length) throws IOException;
 
-        /** Writes without promising anything about a crash: any subset of the 4 KiB blocks may survive one. */
+        /**
+         * Writes without durability: after a crash, any subset of the 4 KiB blocks may be there.
+         */
         void write(long position, byte[] source, int offset, int length) throws IOException;
 
-        /** Returns once everything written is on the device. */
+        /** Waits until everything written is on the device. */
         void sync() throws IOException;
 
-        /** Writes these bytes and returns once they, at least, are on the device. */
+        /** Writes these bytes and waits until at least they are on the device. */
         void commit(long position, byte[] source, int offset, int length) throws IOException;
     }
 }

@@ -3,11 +3,12 @@ package io.counterset;
 import java.util.UUID;
 
 /**
- * Which store this is, over its whole life. A reader that remembers an identity and a count can tell what happened in
- * between: the same id and a higher incarnation is a restart, another id is another store in its place, and the same id
- * with a lower count or incarnation is an old copy of it.
+ * Identifies a store over its whole life. A reader that remembers an identity and a count can tell
+ * what has happened since. The same id with a higher incarnation means a restart. Another id means
+ * that another store took its place. The same id with a lower count or incarnation means that an
+ * old copy of the store was restored.
  *
- * @param id random, drawn when the directory is first used
- * @param incarnation how many times the store has been opened, this time included
+ * @param id random, chosen when the store is created
+ * @param incarnation how many times the store has been opened, including this time
  */
 public record StoreIdentity(UUID id, long incarnation) {}

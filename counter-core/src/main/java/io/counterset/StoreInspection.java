@@ -15,13 +15,16 @@ import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a directory of counters holds, read without locking or changing it: one that is in use, a copy, or a damaged
- * one. Immutable. Of a damaged journal it has what is intact: for each counter the largest total that was found, which
- * is one that the counter had.
+ * The content of a store's directory, read without locking or changing it. The store may be in use,
+ * a copy, or damaged. For a damaged journal this is the intact part: for each counter the largest
+ * total found, which is a total that the counter had. Immutable.
  */
 public final class StoreInspection {
 
-    /** How often a journal is read that seems damaged: a store that has it open may have written meanwhile. */
+    /**
+     * How often a journal that seems damaged is read again: a store that has it open may have
+     * written to it during the reading.
+     */
     private static final int ATTEMPTS = 20;
 
     final Journal.Contents contents;
@@ -66,7 +69,7 @@ public final class StoreInspection {
                     return new StoreInspection(file, bytes, contents, null, List.of(), true);
                 } catch (CorruptJournalException e) {
                     if (damage != null && Objects.equals(e.getMessage(), damage.getMessage())) {
-                        break; // nobody writes there
+                        break; // the damage is stable, so no store is writing
                     }
                     damage = e;
                 }
@@ -89,12 +92,15 @@ public final class StoreInspection {
         return fileBytes;
     }
 
-    /** Returns which store it is; nothing if that part of the journal is damaged. */
+    /** Returns the identity of the store; empty if the journal's header is damaged. */
     public Optional<StoreIdentity> identity() {
         return identityKnown ? Optional.of(contents.identity()) : Optional.empty();
     }
 
-    /** Returns the sequence number of the last batch: how many commits the store has made, its openings included. */
+    /**
+     * Returns the sequence number of the last batch: the number of commits of the store, where each
+     * opening also counts as one or more.
+     */
     public long sequence() {
         return contents.sequence();
     }
@@ -104,30 +110,32 @@ public final class StoreInspection {
         return Collections.unmodifiableSortedMap(counters);
     }
 
-    /** Returns how many idempotency keys the journal has, expired ones included. */
+    /** Returns the number of idempotency keys in the journal, including expired ones. */
     public int keys() {
         return contents.keys().size();
     }
 
     /**
-     * Returns whether a batch was begun and is not complete: a crash has torn it, or a store is writing it just now.
-     * Nothing acknowledged is missing.
+     * Returns whether the last batch is incomplete: a crash tore it, or a store is writing it right
+     * now. No acknowledged add is missing.
      */
     public boolean isTorn() {
         return contents.discardedBatches() > 0;
     }
 
-    /** Returns where the journal is damaged, as opening it would report it; nothing if it is intact. */
+    /** Returns the damage that opening the journal would report; empty if the journal is intact. */
     public Optional<CorruptJournalException> damage() {
         return Optional.ofNullable(damage);
     }
 
-    /** Returns the damaged parts of a journal, one a line. */
+    /** Returns one line for each damaged part of the journal. */
     public List<String> damaged() {
         return damaged;
     }
 
-    /** A directory to be read from: no lock, no descriptor of the lock file, nothing to write with. */
+    /**
+     * A read-only directory: takes no lock, opens no descriptor of the lock file, and cannot write.
+     */
     private record View(Path directory) implements Storage {
 
         @Override

@@ -5,8 +5,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a store has done since it was opened, as of one moment. All numbers but {@link #pending}, {@link #counters} and
- * {@link #rememberedKeys} only grow. Immutable.
+ * Figures about a store since it was opened, taken at one moment. All except {@link #pending},
+ * {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
  */
 public final class StoreStatistics {
 
@@ -28,7 +28,7 @@ public final class StoreStatistics {
     private final int pending;
     private final long countFileFailures;
 
-    /** Reads the figures. Under the ledger's lock. */
+    /** Reads the figures. The caller holds the ledger's lock. */
     StoreStatistics(
             Commit commit,
             Ledger ledger,
@@ -56,45 +56,49 @@ public final class StoreStatistics {
         this.countFileFailures = countFile == null ? 0 : countFile.failures();
     }
 
-    /** Returns how many batches reached the device, one flush each. */
+    /** Returns the number of commits, each of which wrote and flushed one batch. */
     public long commits() {
         return commits;
     }
 
-    /** Returns how many callers those commits served. Divided by {@link #commits}, it is the average group. */
+    /**
+     * Returns how many callers the commits served. Divided by {@link #commits}, it is the average
+     * size of a group.
+     */
     public long callers() {
         return callers;
     }
 
-    /** Returns the bytes of those batches, padding included. */
+    /** Returns the bytes of all batches, including padding. */
     public long bytesWritten() {
         return bytesWritten;
     }
 
-    /** Returns the total time the device took for them. */
+    /** Returns the total time that the device took to write and flush the batches. */
     public Duration flushTime() {
         return flushTime;
     }
 
     /**
-     * Returns how many commits took up to 2<sup>i</sup> microseconds and more than half of that, by i. The last entry takes all longer
-     * ones too.
+     * Returns a histogram of flush times. Entry i counts the flushes that took at most
+     * 2<sup>i</sup> microseconds, but more than the bound of the entry before. The last entry also
+     * counts all longer ones.
      */
     public List<Long> flushTimes() {
         return flushTimes;
     }
 
-    /** Returns how often the journal went on in its other half. */
+    /** Returns how often the journal switched to its other half. */
     public long switches() {
         return switches;
     }
 
-    /** Returns how often the journal was replaced by a larger one. */
+    /** Returns how often a larger journal replaced the one in use. */
     public long growths() {
         return growths;
     }
 
-    /** Returns the longest time of a single commit, switches and growth included. */
+    /** Returns the longest time of a single commit, including switches and growth. */
     public Duration longestStall() {
         return longestStall;
     }
@@ -104,27 +108,29 @@ public final class StoreStatistics {
         return recoveryTime;
     }
 
-    /** Returns how many commits failed: 0, or 1 and the store has accepted nothing since. */
+    /** Returns how many commits failed: 0, or 1, after which the store accepts no more adds. */
     public int commitFailures() {
         return commitFailures;
     }
 
-    /** Returns how many batches were found torn when opening, 0 or 1. Their adds were never acknowledged. */
+    /**
+     * Returns how many torn batches opening discarded, 0 or 1. Their adds were never acknowledged.
+     */
     public int discardedBatches() {
         return discardedBatches;
     }
 
-    /** Returns how many counters there are, one whose first add was refused included. */
+    /** Returns the number of counters, including one whose first add was refused. */
     public long counters() {
         return counters;
     }
 
-    /** Returns how many idempotency keys are inside the window. */
+    /** Returns the number of remembered idempotency keys. */
     public int rememberedKeys() {
         return rememberedKeys;
     }
 
-    /** Returns how many adds were recognised by their key as applied before. */
+    /** Returns how many adds were replays: their key was remembered, so nothing was added. */
     public long replays() {
         return replays;
     }
@@ -134,7 +140,7 @@ public final class StoreStatistics {
         return earlyEvictions;
     }
 
-    /** Returns how many callers wait now. */
+    /** Returns how many adds are in flight. */
     public int pending() {
         return pending;
     }
@@ -144,7 +150,7 @@ public final class StoreStatistics {
         return countFileFailures;
     }
 
-    /** Returns all of it as text, for people. */
+    /** Returns all figures as text, for people. */
     @Override
     public String toString() {
         return "StoreStatistics["

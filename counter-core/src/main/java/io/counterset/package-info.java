@@ -1,4 +1,4 @@
-/** Durable counters: adds that are on disk when they return. */
+/** Durable counters: an add is on disk when it returns. */
 @NullMarked
 package io.counterset;
 

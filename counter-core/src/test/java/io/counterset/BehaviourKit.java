@@ -1069,7 +1069,8 @@ abstract class BehaviourKit {
         CounterStoreException.CountFileAheadException ahead = (CounterStoreException.CountFileAheadException)
                 catchThrowable(() -> open(builder().countFile("visits")));
         assertThat(ahead)
-                .hasMessageContainingAll("count.txt says 1000", "has 7", "\"visits\"", "Nothing was changed", "choose");
+                .hasMessageContainingAll(
+                        "count.txt contains 1000", "has 7", "\"visits\"", "Nothing was changed", "choose");
         assertThat(ahead.count()).isEqualTo(1000);
         assertThat(ahead.total()).isEqualTo(7);
         assertThat(countText()).isEqualTo("1000\n");
@@ -1232,7 +1233,7 @@ abstract class BehaviourKit {
             } while (!last.isCompletedExceptionally() && accepted < 100 * maxPending);
             assertThat(causeOf(last))
                     .isInstanceOf(StoreBusyException.class)
-                    .hasMessageContainingAll("nothing was added", "try again");
+                    .hasMessageContainingAll("nothing was added", "retry");
             await().until(() -> gate.waiting() == 1);
             assertThat(accepted).isBetween(maxPending, 2 * maxPending + 1);
             int refused = accepted;

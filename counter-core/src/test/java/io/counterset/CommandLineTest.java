@@ -159,7 +159,7 @@ class CommandLineTest {
         assertThat(content(store())).isEqualTo(before);
         Run refused = run(exported.out(), "import", store());
         assertThat(refused.status()).isEqualTo(CommandLine.FAILED);
-        assertThat(refused.err()).contains("has a store already");
+        assertThat(refused.err()).contains("already has a store");
         assertThat(content(store()).get(Journal.FILE)).isEqualTo(before.get(Journal.FILE));
     }
 
@@ -169,7 +169,7 @@ class CommandLineTest {
         damage(4, 44); // in the last batch, which then looks as a crash would leave it
         Run inspected = run("", "inspect", store());
         assertThat(inspected.status()).isZero();
-        assertThat(inspected.out()).contains("is torn", "nothing acknowledged is missing", "40  visits");
+        assertThat(inspected.out()).contains("is torn", "no acknowledged add is missing", "40  visits");
         assertThat(run("", "verify", store(), "--json").out()).contains("\"state\":\"torn\"");
         Run exported = run("", "export", store());
         assertThat(exported.status()).isZero();
@@ -195,7 +195,7 @@ class CommandLineTest {
         Run exported = run("", "export", store());
         assertThat(exported.status()).isEqualTo(CommandLine.DAMAGED);
         assertThat(exported.out()).isEmpty();
-        assertThat(exported.err()).contains("nothing was exported, salvage it first");
+        assertThat(exported.err()).contains("nothing was exported; salvage the store first");
         Run saved = run("", "salvage", store(), fresh("saved"));
         assertThat(saved.status()).isEqualTo(CommandLine.DAMAGED);
         assertThat(saved.out())
@@ -219,9 +219,9 @@ class CommandLineTest {
         damage(0, 100);
         Run inspected = run("", "inspect", store());
         assertThat(inspected.status()).isEqualTo(CommandLine.DAMAGED);
-        assertThat(inspected.out()).contains("unknown, the header is damaged", "42  visits");
+        assertThat(inspected.out()).contains("unknown; the header is damaged", "42  visits");
         Run saved = run("", "salvage", store(), fresh("saved"));
-        assertThat(saved.out()).contains("the new store has an identity of its own");
+        assertThat(saved.out()).contains("the new store has a new identity");
         try (CounterStore store = CounterStore.open(fresh("saved"))) {
             assertThat(store.snapshot()).isEqualTo(FILLED);
             assertThat(store.identity().id()).isNotEqualTo(identity.id());
@@ -263,7 +263,7 @@ class CommandLineTest {
         }) {
             Run refused = run("", (Object[]) wrong);
             assertThat(refused.status()).isEqualTo(CommandLine.WRONG_USAGE);
-            assertThat(refused.err()).contains("Status: 0 done");
+            assertThat(refused.err()).contains("Exit status: 0 done");
         }
         assertThat(run("", "--help").status()).isZero();
     }

@@ -91,7 +91,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             }
             assertThatThrownBy(() -> store.counter("one more").increment())
                     .isInstanceOf(TooManyCountersException.class)
-                    .hasMessageContaining("1,000,000 counters, as many as it may; one more was not created");
+                    .hasMessageContaining("1,000,000 counters, which is the limit; one more was not created");
             assertThat(store.counter("c7").increment()).isEqualTo(9);
         }
         try (CounterStore store = builder.open()) {
@@ -406,7 +406,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             store.counter("c").increment();
             Path next = Files.createSymbolicLink(temporary.resolve("next"), other);
             Files.move(next, link, StandardCopyOption.ATOMIC_MOVE);
-            failsSoon(store, "no longer the directory that this store has locked");
+            failsSoon(store, "no longer the directory that this store locked");
         }
         assertThat(other.resolve(Journal.FILE)).hasBinaryContent(journal);
         assertThat(other.resolve(CountFile.FILE)).doesNotExist();
@@ -467,7 +467,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             Path lock = directory().resolve(DirectoryStorage.LOCK);
             Files.move(lock, directory().resolve("old"));
             Files.createFile(lock);
-            failsSoon(store, "no longer the file that this store has locked");
+            failsSoon(store, "no longer the file that this store locked");
         }
     }
 

@@ -77,7 +77,7 @@ class RoomTest {
         assertThatThrownBy(builder.maxHeap(1_500_000)::open)
                 .isInstanceOf(HeapTooSmallException.class)
                 .hasMessageContaining("holds about 5,000 counters and 0 idempotency keys")
-                .hasMessageContaining("3 MB of heap, and 1 MB are available; nothing was changed");
+                .hasMessageContaining("3 MB of heap, but 1 MB are available; nothing was changed");
         try (CounterStore store =
                 builder.storage(disk.mount()).maxHeap(3_000_000).open()) {
             assertThat(store.snapshot()).isEqualTo(expected);

@@ -86,7 +86,7 @@ class StartIT {
                     Map.of(),
                     "data is in use by another process (process id "
                             + first.process().pid()
-                            + " where it runs); one directory serves one process at a time");
+                            + " on its host or in its container); one directory serves one process at a time");
             assertThat(first.send("POST", "/count", "Accept", "text/plain").body())
                     .isEqualTo("2\n");
         }
