@@ -1,6 +1,8 @@
 package io.counterset.bench;
 
+import java.nio.file.Files;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -46,7 +48,21 @@ final class Increments {
             }
         }
         compare(lanes, settings, targets);
+        if (settings.picture() != null) {
+            Files.writeString(settings.picture(), picture(lanes, settings));
+        }
         return report(lanes, settings);
+    }
+
+    private static String picture(List<Lane> lanes, Settings settings) {
+        int threads = settings.threads().contains(64) ? 64 : Collections.max(settings.threads());
+        Picture picture = new Picture(
+                "Durable increments a second",
+                threads + (threads == 1 ? " caller waits" : " callers wait")
+                        + " until each increment is on the device; more is better",
+                Entrant.COUNTERSET.title());
+        lanes.forEach(lane -> picture.add(lane.title, lane.at(threads).median()));
+        return picture.toString();
     }
 
     /** The thread factory of virtual threads, on a JVM that has them. */

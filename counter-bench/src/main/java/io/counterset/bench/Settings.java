@@ -10,6 +10,7 @@ import java.util.Locale;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What to measure, and for how long.
@@ -19,6 +20,7 @@ import java.util.stream.Stream;
  * @param rounds how often each is repeated, in turn with the others
  * @param threads how many callers, one after the other
  * @param busy how many other threads keep the processors busy while increments are measured
+ * @param picture the SVG file to write the increments to as a bar chart, or null
  */
 record Settings(
         Path directory,
@@ -27,7 +29,8 @@ record Settings(
         List<Integer> threads,
         int busy,
         Set<Entrant> entrants,
-        Set<SideBySide.Part> parts) {
+        Set<SideBySide.Part> parts,
+        @Nullable Path picture) {
 
     static final String USAGE = """
             usage: java -jar counter-bench.jar [options]
@@ -38,6 +41,8 @@ record Settings(
               --busy N          busy loops beside the increments, as many as processors for a contended machine (default: 0)
               --entrants E,...  of %s (default: all)
               --parts P,...     of %s (default: all)
+              --picture FILE    also draws the increments as SVG, for 64 threads or else the most measured
+              --help            prints this
             """.formatted(names(Entrant.class), names(SideBySide.Part.class));
 
     static Settings parse(String... arguments) {
@@ -48,6 +53,7 @@ record Settings(
         int busy = 0;
         Set<Entrant> entrants = EnumSet.allOf(Entrant.class);
         Set<SideBySide.Part> parts = EnumSet.allOf(SideBySide.Part.class);
+        Path picture = null;
         Iterator<String> rest = List.of(arguments).iterator();
         while (rest.hasNext()) {
             String option = rest.next();
@@ -66,6 +72,7 @@ record Settings(
                 case "--busy" -> busy = Integer.parseInt(value);
                 case "--entrants" -> entrants = set(Entrant.class, value);
                 case "--parts" -> parts = set(SideBySide.Part.class, value);
+                case "--picture" -> picture = Path.of(value);
                 default -> throw new IllegalArgumentException("no such option: " + option);
             }
         }
@@ -80,7 +87,8 @@ record Settings(
                 threads,
                 busy,
                 entrants,
-                parts);
+                parts,
+                picture);
     }
 
     Duration warmUp() {

@@ -2,6 +2,7 @@ package io.counterset.bench;
 
 import java.nio.file.Files;
 import java.security.CodeSource;
+import java.util.List;
 import java.util.Objects;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -34,6 +35,10 @@ public final class SideBySide {
     private SideBySide() {}
 
     public static void main(String[] arguments) throws Exception {
+        if (List.of(arguments).contains("--help")) {
+            System.out.print(Settings.USAGE);
+            return;
+        }
         Settings settings;
         try {
             settings = Settings.parse(arguments);

@@ -5,8 +5,10 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 
 import java.nio.file.Path;
 import java.util.stream.Stream;
+import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.w3c.dom.NodeList;
 
 /** That the runner measures and reports; what it measures in a moment says nothing. */
 class SideBySideTest {
@@ -31,6 +33,19 @@ class SideBySideTest {
                 .containsPattern(
                         "durable increment, 1 thread \\| bare write \\+ fdatasync \\| ≥ 1\\.00 × \\| [0-9.]+ ×")
                 .contains("durable increment, 64 threads | – | – | – | not measured");
+    }
+
+    @Test
+    void drawsIncrementsAsSvg() throws Exception {
+        Path picture = directory.resolve("increments.svg");
+        Increments.measure(
+                brief("--entrants", "bare_write,counterset", "--picture", picture.toString()), new Targets());
+        NodeList bars = DocumentBuilderFactory.newInstance()
+                .newDocumentBuilder()
+                .parse(picture.toFile())
+                .getElementsByTagName("rect");
+        assertThat(bars.getLength()).isGreaterThanOrEqualTo(2);
+        assertThat(picture).content().contains(">counter-core</text>", "2 callers wait");
     }
 
     @Test
