@@ -10,12 +10,13 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.JJJ_Result;
 
 /**
- * Two adds and a commit meet at one counter. Whatever the commit that runs meanwhile takes, the next one takes the rest: no add
- * is left unmarked with its total not taken. The three numbers: what the two adds returned, and what the last commit took.
+ * Two adds and a commit race at one counter. The next commit takes whatever the racing commit did
+ * not take: no add stays unmarked without its total being taken. The three numbers are the totals
+ * returned by the two adds and the total taken by the last commit.
  */
 @JCStressTest
-@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds, each with a total of its own")
-@Outcome(expect = Expect.FORBIDDEN, desc = "an add was lost, or a total returned twice")
+@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds counted, each with a different total")
+@Outcome(expect = Expect.FORBIDDEN, desc = "an add was lost, or a total was returned twice")
 @State
 public class CellHandOver {
 

@@ -10,13 +10,14 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.JJJ_Result;
 
 /**
- * Two callers, one of whom closes: each caller is released, with its add committed or refused as never written, and after
- * the end nobody commits any more. The numbers: each caller's total or 0 if refused, and what was committed.
+ * Two callers, one of which closes. Each caller is released with its add committed, or refused
+ * because it was never written; after the end no thread commits. The numbers are the total of each
+ * caller, 0 if refused, and the committed total.
  */
 @JCStressTest
-@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both were committed")
-@Outcome(id = "0, 1, 1", expect = Expect.ACCEPTABLE, desc = "the first came too late")
-@Outcome(expect = Expect.FORBIDDEN, desc = "a caller was told what is not so")
+@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds were committed")
+@Outcome(id = "0, 1, 1", expect = Expect.ACCEPTABLE, desc = "the first caller came too late")
+@Outcome(expect = Expect.FORBIDDEN, desc = "a caller got a wrong answer")
 @State
 public class CommitHandOver implements GroupCommit.Step {
 

@@ -41,10 +41,13 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What a store does, whatever its disk: one run over a real directory, one over the simulated disk. */
+/**
+ * The behaviour of a store on any disk: run once on a real directory and once on the simulated
+ * disk.
+ */
 abstract class BehaviourKit {
 
-    /** The same directory at every call. */
+    /** Returns a storage of the same directory at every call. */
     abstract Storage storage();
 
     abstract CounterStore.Builder builder();
@@ -64,7 +67,7 @@ abstract class BehaviourKit {
         threads.shutdownNow();
     }
 
-    /** Opens it on the directory that {@link #storage} returns. */
+    /** Opens a store on the directory that {@link #storage} returns. */
     abstract CounterStore open(CounterStore.Builder builder);
 
     CounterStore open() {
@@ -125,7 +128,7 @@ abstract class BehaviourKit {
                 Thread.currentThread().interrupt();
             }
             if (failing) {
-                throw new IOException("Input/output error (made up)");
+                throw new IOException("Input/output error (injected)");
             }
         }
 
@@ -230,7 +233,7 @@ abstract class BehaviourKit {
     // ---- counting ----
 
     @Test
-    void countsAndIsThereAgain() {
+    void countsSurviveReopening() {
         try (CounterStore store = open()) {
             Counter visits = store.counter("visits");
             assertThat(visits.name()).isEqualTo("visits");
@@ -252,7 +255,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void keepsItsIdentityAndCountsItsLives() {
+    void keepsItsIdAndCountsItsOpenings() {
         StoreIdentity first;
         try (CounterStore store = open()) {
             first = store.identity();
@@ -267,7 +270,7 @@ abstract class BehaviourKit {
     abstract String builderPath();
 
     @Test
-    void aSnapshotIsSortedAndTheCallersOwn() {
+    void aSnapshotIsSortedAndBelongsToTheCaller() {
         try (CounterStore store = open()) {
             for (String name : List.of("b", "c", "a")) {
                 store.counter(name).add(name.charAt(0));
@@ -279,7 +282,7 @@ abstract class BehaviourKit {
         }
     }
 
-    // ---- what may be asked for ----
+    // ---- arguments and settings ----
 
     @ParameterizedTest
     @ValueSource(strings = {"", "a\nb", "\u0000", "\u007f", "\u0085", "\ud800", "a\udc00", "\ud800a"})
@@ -334,7 +337,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void refusesAddsThatWouldPassTheLargestTotal() {
+    void refusesAddsThatWouldExceedTheLargestTotal() {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
             counter.add(Counter.MAX_TOTAL - 1);
@@ -374,7 +377,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void refusesNullWhereASettingIsMade() {
+    void settersRefuseNull() {
         CounterStore.Builder builder = builder();
         assertThatThrownBy(() -> CounterStore.builder(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.durability(none())).isInstanceOf(NullPointerException.class);
@@ -384,14 +387,14 @@ abstract class BehaviourKit {
         assertThatThrownBy(() -> builder.completionExecutor(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.onFailure(none())).isInstanceOf(NullPointerException.class);
         assertThatThrownBy(() -> builder.countFile(none())).isInstanceOf(NullPointerException.class);
-        try (CounterStore store = open(builder)) { // with the defaults, which no attempt has changed
+        try (CounterStore store = open(builder)) { // with the defaults, which no refused value has changed
             assertThat(store.durability()).isEqualTo(Durability.SYNC);
             assertThat(store.counter("c").increment()).isEqualTo(1);
             assertThat(store.identity().incarnation()).isEqualTo(1);
         }
     }
 
-    @SuppressWarnings({"NullAway", "TypeParameterUnusedInFormals"}) // as a caller that is not null-checked may
+    @SuppressWarnings({"NullAway", "TypeParameterUnusedInFormals"}) // as a caller without null checks may do
     private static <T> T none() {
         return null;
     }
@@ -425,7 +428,7 @@ abstract class BehaviourKit {
     // ---- keys ----
 
     @Test
-    void aKeyAddsOnceAndAnswersAlike() {
+    void aKeyAddsOnceAndReplaysItsResult() {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
             assertThat(counter.addOnce(5, "k")).isEqualTo(new AddResult(5, false));
@@ -444,7 +447,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void aKeyIsRefusedToAnotherAdd() {
+    void aKeyIsRefusedForAnotherAdd() {
         try (CounterStore store = open()) {
             store.counter("c").addOnce(5, "k");
             Counter other = store.counter("other");
@@ -475,7 +478,7 @@ abstract class BehaviourKit {
             assertThat(counter.addOnce(1, "k3").replayed()).isTrue();
             assertThat(counter.addOnce(1, "k2").replayed()).isTrue();
             assertThat(counter.addOnce(1, "k1")).as("forgotten").isEqualTo(new AddResult(4, false));
-            assertThat(counter.addOnce(1, "k2")).as("had to go for it").isEqualTo(new AddResult(5, false));
+            assertThat(counter.addOnce(1, "k2")).as("evicted by k1").isEqualTo(new AddResult(5, false));
         }
         try (CounterStore store = open(narrow)) {
             assertThat(store.counter("c").addOnce(1, "k1").replayed()).isTrue();
@@ -490,7 +493,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void theWindowIsBoundedByTheTimeThatTheStoreIsOpenWhateverTheClockShows() {
+    void theWindowIsBoundedByTheTimeTheStoreIsOpenNotByTheSystemClock() {
         AtomicLong millis = new AtomicLong(1_000_000);
         AtomicLong nanos = new AtomicLong();
         CounterStore.Builder builder = builder()
@@ -505,7 +508,7 @@ abstract class BehaviourKit {
                     .isTrue();
             nanos.addAndGet(10_000_000_000L);
             assertThat(counter.addOnce(1, "k").replayed())
-                    .as("exactly as old as may be")
+                    .as("exactly at the age limit")
                     .isTrue();
             millis.set(0);
             nanos.addAndGet(1_000_000);
@@ -520,14 +523,14 @@ abstract class BehaviourKit {
             millis.set(1_000_000);
             nanos.addAndGet(10_001_000_000L);
             assertThat(store.counter("c").addOnce(1, "k").replayed())
-                    .as("the age bound holds on")
+                    .as("the age limit still holds")
                     .isFalse();
             assertThat(store.statistics().rememberedKeys()).isEqualTo(1);
         }
     }
 
     @Test
-    void concurrentDuplicatesJoinTheFirst() throws Exception {
+    void concurrentDuplicatesWaitForTheFirst() throws Exception {
         Gate gate = new Gate(storage());
         try (CounterStore store = builder().storage(gate).open()) {
             Counter counter = store.counter("c");
@@ -551,7 +554,7 @@ abstract class BehaviourKit {
     // ---- waiting ----
 
     @Test
-    void whoeverArrivesDuringACommitSharesTheNext() throws Exception {
+    void addsThatArriveDuringACommitShareTheNextOne() throws Exception {
         Gate gate = new Gate(storage());
         try (CounterStore store = builder().storage(gate).open()) {
             Counter counter = store.counter("c");
@@ -604,7 +607,7 @@ abstract class BehaviourKit {
                         .hasMessageContainingAll("3 adds in flight", "nothing was added");
                 assertThat(((CounterStoreException) refused).outcome()).isEqualTo(Outcome.NOT_APPLIED);
             }
-            Future<Long> blocking = threads.submit(counter::increment); // who can wait, waits
+            Future<Long> blocking = threads.submit(counter::increment); // a blocking caller waits
             gate.letGo();
             assertThat(within(leader)).isEqualTo(2);
             for (CompletableFuture<Long> future : taken) {
@@ -617,7 +620,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void whoHasSeenAnAddCompleteIsNotRefusedForItsSake() throws Exception {
+    void aCompletedAddNoLongerCountsAsInFlight() throws Exception {
         try (CounterStore store = open(builder().maxPending(1))) {
             Counter counter = store.counter("c");
             CompletableFuture<Long> second = counter.addAsync(1).thenCompose(first -> counter.addAsync(1));
@@ -626,7 +629,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void aPeriodicStoreReturnsAtOnceAndIsDurableSoonAfter() {
+    void aPeriodicAddReturnsImmediatelyAndIsDurableSoonAfter() {
         Durability often = Durability.periodic(Duration.ofMillis(20));
         try (CounterStore store = open(builder().durability(often))) {
             assertThat(store.durability()).isEqualTo(often);
@@ -644,9 +647,7 @@ abstract class BehaviourKit {
         try (CounterStore store = open(builder().durability(Durability.periodic(Duration.ofHours(1))))) {
             Counter counter = store.counter("c");
             counter.add(7);
-            assertThat(counter.value())
-                    .as("no crash can take back what it shows")
-                    .isZero();
+            assertThat(counter.value()).as("shows only what no crash can lose").isZero();
             assertThat(store.snapshot()).isEmpty();
             store.flush();
             assertThat(counter.value()).isEqualTo(7);
@@ -659,7 +660,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void anInterruptDoesNoHarmAndIsKept() {
+    void anInterruptIsHarmlessAndKept() {
         for (int round = 1; round <= 2; round++) {
             Thread.currentThread().interrupt();
             CounterStore store = open(builder().countFile("c"));
@@ -714,7 +715,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void cancellingAFutureDoesNotTakeBackTheAdd() throws Exception {
+    void cancellingAFutureDoesNotUndoTheAdd() throws Exception {
         Gate gate = new Gate(storage());
         try (CounterStore store = builder().storage(gate).open()) {
             Counter counter = store.counter("c");
@@ -735,7 +736,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void whatDependsOnAFutureMayAddCloseAndThrow() throws Exception {
+    void dependentActionsMayAddCloseAndThrow() throws Exception {
         CounterStore store = open();
         Counter counter = store.counter("c");
         CompletableFuture<Long> adds = counter.addAsync(1).thenApply(total -> counter.add(1));
@@ -745,7 +746,7 @@ abstract class BehaviourKit {
         assertThat(within(adds)).isBetween(2L, 3L);
         assertThat(causeOf(throwing)).hasMessage("the caller's");
         CompletableFuture<Void> closing = counter.addAsync(1).thenAccept(total -> {
-            Thread.currentThread().interrupt(); // the store's thread stands it
+            Thread.currentThread().interrupt(); // must not harm the store's thread
             store.close();
         });
         within(closing);
@@ -755,7 +756,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void aDirectExecutorLetsTheCommittingThreadComplete() throws Exception {
+    void withADirectExecutorTheCommittingThreadCompletesFutures() throws Exception {
         Gate gate = new Gate(storage());
         try (CounterStore store =
                 builder().completionExecutor(Runnable::run).storage(gate).open()) {
@@ -786,7 +787,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void noFutureIsLeftWhenTheChosenExecutorRejects() throws Exception {
+    void everyFutureCompletesWhenTheExecutorRejects() throws Exception {
         Executor closed = task -> {
             throw new RejectedExecutionException("closed");
         };
@@ -796,7 +797,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void manyThreadsOfTheLightKindCount() throws Exception {
+    void virtualThreadsCount() throws Exception {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
             ExecutorService many = virtualThreads();
@@ -818,7 +819,7 @@ abstract class BehaviourKit {
         }
     }
 
-    /** Virtual threads where the JVM has them (21 and up), else as many platform threads as come together. */
+    /** Virtual threads if the JVM has them (21 and up), otherwise 200 platform threads. */
     private static ExecutorService virtualThreads() throws ReflectiveOperationException {
         if (Runtime.version().feature() < 21) {
             return Executors.newFixedThreadPool(200);
@@ -863,7 +864,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void closeWaitsForWhatWasAccepted() throws Exception {
+    void closeWaitsForAcceptedAdds() throws Exception {
         Gate gate = new Gate(storage());
         CounterStore store = builder().storage(gate).open();
         Counter counter = store.counter("c");
@@ -897,7 +898,7 @@ abstract class BehaviourKit {
                 .storage(gate)
                 .onFailure(failure -> {
                     told.add(failure);
-                    throw new IllegalStateException("the listener's, which stops nothing");
+                    throw new IllegalStateException("thrown by the listener");
                 })
                 .open();
         Counter counter = store.counter("c");
@@ -939,7 +940,7 @@ abstract class BehaviourKit {
         assertThat(counter.value()).isEqualTo(5);
         assertThat(store.snapshot()).isEqualTo(Map.of("c", 5L));
         assertThat(counter.addOnce(5, "before"))
-                .as("what is durable is still answered")
+                .as("replays of durable adds still work")
                 .isEqualTo(new AddResult(5, true));
         assertThatThrownBy(() -> counter.addOnce(1, "during")).isInstanceOf(OutcomeUnknownException.class);
         store.close();
@@ -950,7 +951,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void aPeriodicStoreTellsOfAFailureWhenItIsFlushedOrClosed() {
+    void flushAndCloseOfAPeriodicStoreReportAFailure() {
         Gate gate = new Gate(storage());
         CounterStore store = builder()
                 .storage(gate)
@@ -1001,7 +1002,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void countTextFollowsTheCountAndIsNeverAhead() throws Exception {
+    void countFileFollowsTheCountAndIsNeverAhead() throws Exception {
         try (CounterStore store = open(builder().countFile("visits"))) {
             assertThat(countText()).isEqualTo("0\n");
             Counter visits = store.counter("visits");
@@ -1020,7 +1021,7 @@ abstract class BehaviourKit {
                 visits.increment();
                 store.counter("other").increment();
             }
-            // Within a second, it is said; a busy machine may take a little longer.
+            // Documented as less than a second; a busy machine may take longer.
             await().atMost(Duration.ofSeconds(5)).until(() -> "200\n".equals(countText()));
             visits.increment();
             await().atMost(Duration.ofSeconds(5)).until(() -> "201\n".equals(countText()));
@@ -1028,7 +1029,7 @@ abstract class BehaviourKit {
             assertThat(within(reader)).isPositive();
             visits.increment();
         }
-        assertThat(countText()).as("the last one is written when closing").isEqualTo("202\n");
+        assertThat(countText()).as("the last count is written when closing").isEqualTo("202\n");
     }
 
     @ParameterizedTest
@@ -1054,7 +1055,7 @@ abstract class BehaviourKit {
         put(CountFile.FILE, "41\n".getBytes(StandardCharsets.UTF_8));
         try (CounterStore store = open(builder().countFile("visits"))) {
             assertThat(store.counter("visits").value())
-                    .as("the journal has it now")
+                    .as("the journal has the count now")
                     .isEqualTo(43);
         }
         assertThat(countText()).isEqualTo("43\n");
@@ -1091,13 +1092,13 @@ abstract class BehaviourKit {
         put(CountFile.FILE, "not a number".getBytes(StandardCharsets.UTF_8));
         try (CounterStore store = open(builder().countFile("visits"))) {
             assertThat(store.counter("visits").value())
-                    .as("a torn file says nothing")
+                    .as("a torn file is ignored")
                     .isEqualTo(1001);
         }
     }
 
     @Test
-    void importsTheBoundsOfACount() {
+    void importsACountOfZero() {
         put(CountFile.FILE, "0".getBytes(StandardCharsets.UTF_8));
         try (CounterStore store = open(builder().countFile("visits"))) {
             assertThat(store.snapshot()).isEmpty();
@@ -1128,7 +1129,7 @@ abstract class BehaviourKit {
                 "٤٢",
                 "4\u200b2"
             })
-    void refusesWhatIsNotACountAndTouchesNothing(String text) {
+    void refusesAnInvalidCountFileAndChangesNothing(String text) {
         byte[] content = text.getBytes(StandardCharsets.UTF_8);
         put(CountFile.FILE, content);
         assertThatThrownBy(() -> open(builder().countFile("visits")))
@@ -1142,20 +1143,20 @@ abstract class BehaviourKit {
         assertThat(file(Journal.FILE)).isNull();
         try (CounterStore store = open()) {
             assertThat(store.snapshot())
-                    .as("without the setting, the file is nobody's business")
+                    .as("without the setting, the file is ignored")
                     .isEmpty();
         }
         assertThat(file(CountFile.FILE)).isEqualTo(content);
     }
 
     @Test
-    void refusesACountFileTooLong() {
+    void refusesACountFileThatIsTooLong() {
         put(CountFile.FILE, "1".concat(" ".repeat(2000)).getBytes(StandardCharsets.UTF_8));
         assertThatThrownBy(() -> open(builder().countFile("visits"))).isInstanceOf(InvalidCountFileException.class);
     }
 
     @Test
-    void messagesShowWhatNobodyCouldSee() {
+    void messagesEscapeInvisibleCharacters() {
         try (CounterStore store = open()) {
             assertThatThrownBy(() -> store.counter("\ufeffa\u00a0b c\u200b\n"))
                     .hasMessageContaining("but is \"\\ufeffa\\u00a0b c\\u200b\\u000a\"");
@@ -1163,12 +1164,12 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void messagesShowWhatNobodyCouldSeeInACountFile() {
+    void messagesEscapeInvisibleCharactersOfACountFile() {
         put(CountFile.FILE, "4\u200b2".getBytes(StandardCharsets.UTF_8));
         assertThatThrownBy(() -> open(builder().countFile("visits"))).hasMessageContaining("found \"4\\u200b2\"");
     }
 
-    // ---- what is no journal ----
+    // ---- foreign and damaged journals ----
 
     @Test
     void refusesAForeignFileAndLeavesIt() {
@@ -1183,14 +1184,14 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void refusesADamagedJournalAndSaysWhere() {
+    void refusesADamagedJournalAndReportsTheOffset() {
         try (CounterStore store = open(builder().minHalf(5 * 4096))) {
             for (int i = 0; i < 3; i++) {
                 store.counter("c").increment();
             }
         }
         byte[] content = java.util.Objects.requireNonNull(file(Journal.FILE));
-        content[2 * 4096 + 100]++; // past the data of batch 2: padding, which says nothing
+        content[2 * 4096 + 100]++; // past the data of batch 2: padding, which is ignored
         put(Journal.FILE, content.clone());
         try (CounterStore store = open(builder().minHalf(5 * 4096))) {
             assertThat(store.counter("c").value()).isEqualTo(3);
@@ -1198,7 +1199,7 @@ abstract class BehaviourKit {
             store.counter("c").add(2);
         }
         content = java.util.Objects.requireNonNull(file(Journal.FILE));
-        content[2 * 4096 + 44]++; // in the name in batch 2 of this file, after which a third one follows
+        content[2 * 4096 + 44]++; // in the name in batch 2 of this file, which a third batch follows
         put(Journal.FILE, content.clone());
         CounterStoreException.CorruptJournalException damaged =
                 (CounterStoreException.CorruptJournalException) catchThrowable(this::open);
@@ -1248,9 +1249,9 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void anAddJustAfterAPeriodicCommitBeganIsNotMadeToWaitForLongerThanThePeriod() throws Exception {
+    void anAddDuringAPeriodicCommitIsCommittedWithinThePeriod() throws Exception {
         Gate gate = new Gate(storage());
-        AtomicLong nanos = new AtomicLong(Long.MAX_VALUE - 1000); // the clock may be anywhere, and wrap
+        AtomicLong nanos = new AtomicLong(Long.MAX_VALUE - 1000); // the clock may have any value and may wrap around
         long hour = Duration.ofHours(1).toNanos();
         try (CounterStore store = builder()
                 .durability(Durability.periodic(Duration.ofHours(1)))
@@ -1263,9 +1264,9 @@ abstract class BehaviourKit {
                 counter.increment();
                 store.flush();
             });
-            await().until(() -> gate.waiting() == 1); // the commit has taken what there was
+            await().until(() -> gate.waiting() == 1); // the commit has taken the first add
             counter.increment();
-            nanos.addAndGet(hour); // while the device is at it
+            nanos.addAndGet(hour); // while the device is writing
             gate.letGo();
             within(flush);
             await().atMost(Duration.ofSeconds(60)).until(() -> counter.value() == 2);

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** Another JVM with a store: what it prints is what it has been told by it. */
+/** Another JVM that opens a store and prints the outcome. */
 final class ChildJvm implements AutoCloseable {
 
     private final Process process;
@@ -29,7 +29,7 @@ final class ChildJvm implements AutoCloseable {
         return start(command(main, arguments));
     }
 
-    /** Starts it where the shell has run {@code limits}, such as {@code ulimit -f 1024}. */
+    /** Starts the JVM in a shell that has run {@code limits}, such as {@code ulimit -f 1024}. */
     static ChildJvm startLimited(String limits, Path directory) throws IOException {
         List<String> command = new ArrayList<>(List.of("sh", "-c", limits + " && exec \"$@\"", "sh"));
         command.addAll(command(Holder.class, directory.toString()));
@@ -64,7 +64,7 @@ final class ChildJvm implements AutoCloseable {
         return process.pid();
     }
 
-    /** Waits for the process to end by itself. */
+    /** Waits until the process ends by itself, and returns its exit status. */
     int exitValue(int withinSeconds) {
         return process.onExit()
                 .orTimeout(withinSeconds, TimeUnit.SECONDS)
@@ -72,9 +72,12 @@ final class ChildJvm implements AutoCloseable {
                 .exitValue();
     }
 
-    /** SIGKILL: no handler, no buffer written, nothing. What it had printed can still be read. */
+    /**
+     * Sends SIGKILL: no handler runs and no buffer is flushed. Lines already printed can still be
+     * read.
+     */
     void kill() {
-        process.toHandle().destroyForcibly(); // the process itself would close the pipe besides
+        process.toHandle().destroyForcibly(); // Process.destroyForcibly would also close the pipe
         process.onExit().orTimeout(30, TimeUnit.SECONDS).join();
     }
 
@@ -88,7 +91,7 @@ final class ChildJvm implements AutoCloseable {
         public static void main(String[] directory) throws InterruptedException {
             try (CounterStore store = CounterStore.open(Path.of(directory[0]))) {
                 System.out.println("opened " + store.counter("c").value());
-                Thread.currentThread().join(); // for ever
+                Thread.currentThread().join(); // until killed
             } catch (CounterStoreException e) {
                 System.out.println("refused: " + e.getMessage());
             }

@@ -22,7 +22,10 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Each command on a store in use, a copy, a torn, a damaged and an empty directory; and {@link CounterStore#backup}. */
+/**
+ * Each command on a store in use, a copy, a torn store, a damaged store and an empty directory; and
+ * {@link CounterStore#backup}.
+ */
 class CommandLineTest {
 
     private static final int BLOCK = 4096;
@@ -51,7 +54,7 @@ class CommandLineTest {
         return temporary.resolve(name);
     }
 
-    /** Three commits after the first batch: in the blocks 2, 3 and 4 of the file. */
+    /** A store with three commits after the first batch, in blocks 2, 3 and 4 of the file. */
     private CounterStore filled() {
         CounterStore store = CounterStore.open(store());
         store.counter("visits").add(40);
@@ -90,7 +93,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aStoreInUseIsReadAndNotDisturbed() {
+    void aStoreInUseIsReadWithoutDisturbance() {
         try (CounterStore store = filled()) {
             Run inspected = run("", "inspect", store());
             assertThat(inspected.status()).isZero();
@@ -118,7 +121,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aStoreUnderLoadIsNeverTakenForADamagedOne() throws Exception {
+    void aStoreUnderLoadIsNeverReportedAsDamaged() throws Exception {
         try (CounterStore store = filled()) {
             Counter visits = store.counter("visits");
             AtomicBoolean done = new AtomicBoolean();
@@ -132,7 +135,7 @@ class CommandLineTest {
                 for (int i = 0; i < 50; i++) {
                     long before = visits.value();
                     StoreInspection inspection = CounterStore.inspect(store());
-                    long after = visits.value() + 1; // it may be on the device and not yet published
+                    long after = visits.value() + 1; // an add may be on the device but not yet published
                     assertThat(inspection.damage()).isEmpty();
                     assertThat(inspection.counters().get("visits")).isBetween(before, after);
                 }
@@ -153,7 +156,7 @@ class CommandLineTest {
         Run exported = run("", "export", store());
         assertThat(run(exported.out(), "import", fresh("imported")).status()).isZero();
         assertThat(run("", "export", fresh("imported")).out())
-                .as("nothing is lost on the way")
+                .as("nothing is lost")
                 .isEqualTo(exported.out().replaceFirst("\"sequence\":\\d+", "\"sequence\":5"));
         isImported(fresh("imported"));
         assertThat(content(store())).isEqualTo(before);
@@ -166,7 +169,7 @@ class CommandLineTest {
     @Test
     void aTornStoreIsReadUpToTheTear() throws IOException {
         filled().close();
-        damage(4, 44); // in the last batch, which then looks as a crash would leave it
+        damage(4, 44); // in the last batch, which then looks torn by a crash
         Run inspected = run("", "inspect", store());
         assertThat(inspected.status()).isZero();
         assertThat(inspected.out()).contains("is torn", "no acknowledged add is missing", "40  visits");
@@ -181,7 +184,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aDamagedStoreIsNamedAndSalvagedIntoANewDirectory() throws IOException {
+    void aDamagedStoreIsReportedAndSalvaged() throws IOException {
         filled().close();
         damage(3, 44); // in the batch of the other counter; the last one is intact
         Map<String, Integer> before = content(store());
@@ -211,7 +214,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aStoreWithoutAHeaderIsSalvagedUnderAnotherIdentity() throws IOException {
+    void aStoreWithADamagedHeaderIsSalvagedUnderANewIdentity() throws IOException {
         StoreIdentity identity;
         try (CounterStore store = filled()) {
             identity = store.identity();
@@ -269,7 +272,7 @@ class CommandLineTest {
     }
 
     @Test
-    void refusesAnExportThatIsNotWhole() {
+    void refusesATruncatedOrInvalidExport() {
         filled().close();
         String exported = run("", "export", store()).out();
         String[] lines = exported.split("(?<=\n)", -1);
@@ -299,7 +302,7 @@ class CommandLineTest {
         }
         assertThat(run(golden, "import", fresh("imported")).status()).isZero();
         assertThat(run("", "export", fresh("imported")).out())
-                .isEqualTo(golden.replace("\"sequence\":1234", "\"sequence\":1235")); // one batch more
+                .isEqualTo(golden.replace("\"sequence\":1234", "\"sequence\":1235")); // importing writes one batch
         try (CounterStore imported = CounterStore.open(fresh("imported"))) {
             assertThat(imported.counter("visits").addOnce(2, "order-7").replayed())
                     .isTrue();
@@ -328,7 +331,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aProcessEndsWithTheStatus() throws Exception {
+    void theExitStatusIsThatOfTheCommand() throws Exception {
         filled().close();
         try (ChildJvm child = ChildJvm.start(CommandLine.class, "verify", store().toString())) {
             assertThat(child.line()).endsWith("is intact");
@@ -342,7 +345,7 @@ class CommandLineTest {
     }
 
     @Test
-    void aBackupIsOneMomentOfTheStoreWithItsKeys() throws Exception {
+    void aBackupIsAConsistentCutWithItsKeys() throws Exception {
         try (CounterStore store = filled()) {
             AtomicBoolean done = new AtomicBoolean();
             Thread load = new Thread(() -> {

@@ -22,21 +22,22 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.EnumSource.Mode;
 
 /**
- * Damages a small journal in every way there is room for: reading it gives what it said, or refuses. Only damage to the last
- * batch may be taken for a torn one, and then what it gives is what the journal said before that.
+ * Damages a small journal systematically. Reading it must return its content or refuse it. Only
+ * damage to the last batch may pass for a torn batch; then reading must return the content before
+ * that batch.
  */
 class DamageTest {
 
     private static final int BLOCK = SimulatedDisk.BLOCK;
     private static final IdempotencyWindow WINDOW = new IdempotencyWindow(100, Duration.ofDays(1));
 
-    /** What a journal says: identity, totals, and the remembered keys in their order. */
+    /** The content of a journal: identity, totals, and the remembered keys in order. */
     record Said(StoreIdentity identity, Map<String, Long> totals, List<String> keys) {}
 
-    /** Journals of one life each, which end differently. */
-    @SuppressWarnings("ImmutableEnumChecker") // made once, when first used
+    /** Journals of stores that were opened once. They differ in how they end. */
+    @SuppressWarnings("ImmutableEnumChecker") // filled once, on first use
     enum Journals {
-        /** Both halves used, some batches in each; the last one is an ordinary batch. */
+        /** Both halves have batches; the last one is an ordinary batch. */
         ENDING_WITH_A_BATCH(3, 7, false),
         /** The last batch is the full one at the head of a half. */
         ENDING_WITH_A_SWITCH(3, 6, false),
@@ -102,7 +103,7 @@ class DamageTest {
             return said.get(said.size() - 2);
         }
 
-        /** Whether the last commit wrote that block. */
+        /** Whether the last commit wrote this block. */
         boolean isOfLastBatch(int block) {
             byte[] now = images.get(images.size() - 1);
             byte[] before = images.get(images.size() - 2);
@@ -147,7 +148,7 @@ class DamageTest {
         } else if (lastBatchTouched && said.equals(journal.lastButOne())) {
             takenForTorn++;
         } else {
-            throw new AssertionError(how + " is taken for " + said + "\ninstead of " + journal.last());
+            throw new AssertionError(how + " reads as " + said + "\ninstead of " + journal.last());
         }
     }
 
@@ -162,8 +163,8 @@ class DamageTest {
         byte[] image = journal.image();
         for (int at = 0; at < image.length; at++) {
             boolean last = journal.isOfLastBatch(at / BLOCK);
-            // Every bit of one journal; of the others, every bit where batches begin and one a byte, or a few,
-            // elsewhere.
+            // Flips every bit of one journal. In the others, every bit where batches begin, and
+            // elsewhere at most one bit per byte.
             boolean every = journal == Journals.ENDING_WITH_A_BATCH || at % BLOCK < (journal.wide ? 60 : 300);
             if (!every && journal.wide && at % 5 != 0) {
                 continue;
@@ -269,14 +270,14 @@ class DamageTest {
     }
 
     @Test
-    void damageIsFoundHoweverFarBehindItItsProofIs() {
+    void damageIsFoundHoweverFarAwayItsProofIs() {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         CounterStore store = CounterStore.builder(Path.of("simulated"))
                 .storage(disk.mount())
                 .minHalf(2 << 20)
                 .withoutThreads()
                 .open();
-        int commits = 300; // of a block each: more than a mebibyte
+        int commits = 300; // one block each, so more than 1 MiB
         for (int i = 0; i < commits; i++) {
             store.counter("c").increment();
         }
@@ -309,7 +310,7 @@ class DamageTest {
     }
 
     @Test
-    void aTotalThatGoesBackIsDamage() throws IOException {
+    void aDecreasingTotalIsDamage() throws IOException {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         Storage storage = disk.mount();
         try (Journal journal =
@@ -328,9 +329,9 @@ class DamageTest {
                 .hasMessageContaining("a count of 5 or more for c");
     }
 
-    // ---- reads that cannot be done, or give something else ----
+    // ---- unreadable blocks and blocks of other files ----
 
-    /** Reads a journal of which one block cannot be read. */
+    /** Reads a journal with one unreadable block. */
     private static Said readWithout(byte[] image, int block) throws IOException {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, image);
@@ -340,7 +341,7 @@ class DamageTest {
 
     @ParameterizedTest
     @EnumSource
-    void aBlockThatCannotBeReadIsNamedIfItMattersAndElsePassedOver(Journals journal) {
+    void anUnreadableBlockIsReportedIfABatchNeedsItAndSkippedOtherwise(Journals journal) {
         byte[] image = journal.image();
         int passedOver = 0;
         int named = 0;
@@ -356,14 +357,14 @@ class DamageTest {
         }
         System.out.printf("  %s: without a block, %d right, %d refused%n", journal, passedOver, named);
         assertThat(named).as("header and batches").isPositive();
-        assertThat(passedOver).as("what no batch needs").isPositive();
+        assertThat(passedOver).as("blocks that no batch needs").isPositive();
     }
 
     @Test
-    void aWholeJournalOfAnotherStoreBringsItsOwnIdentity() {
+    void blocksOfAnotherJournalAreNeverAccepted() {
         byte[] one = Journals.ENDING_WITH_A_BATCH.image();
         byte[] other = Journals.ENDING_WITH_A_SWITCH.image();
-        // Blocks of another file never pass for this one's, though halves and sequences fit.
+        // Blocks of another file are never accepted, even if halves and sequence numbers match.
         for (int block = 1; block < one.length / BLOCK; block++) {
             byte[] mixed = one.clone();
             System.arraycopy(other, block * BLOCK, mixed, block * BLOCK, BLOCK);

@@ -22,9 +22,10 @@ import java.util.UUID;
 import java.util.zip.CRC32C;
 
 /**
- * Whatever bytes a journal has: it is read or refused, never anything else, and what is read can be written and read again.
- * With {@code mvn verify} the inputs kept under {@code src/test/resources} are tried. To search for others, guided by
- * coverage, for four minutes a run, each going on where the last one ended:
+ * Every sequence of bytes in a journal is either read or refused, and whatever is read can be
+ * written and read again. {@code mvn verify} tries the inputs under {@code src/test/resources}. To
+ * search for new inputs guided by coverage, four minutes per run, each run continuing from the
+ * last:
  *
  * <pre>JAZZER_FUZZ=1 mvn -pl counter-core test -Dtest=DecoderFuzzTest</pre>
  */
@@ -62,7 +63,10 @@ class DecoderFuzzTest {
         return content;
     }
 
-    /** The first byte says what the others are: a file, changes to a real one, or the entries of two batches. */
+    /**
+     * The first byte determines what the others are: a file, changes to a real one, or the entries
+     * of two batches.
+     */
     @FuzzTest(maxDuration = "4m")
     void isReadOrRefused(byte[] input) {
         if (input.length == 0) {
@@ -91,7 +95,7 @@ class DecoderFuzzTest {
         Said again = read(disk);
         assertThat(again.id).isEqualTo(first.id);
         assertThat(again.totals).isEqualTo(first.totals);
-        int ofAge = first.keys.size() - again.keys.size(); // keys may come of age, the oldest first
+        int ofAge = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
         assertThat(again.keys).isEqualTo(first.keys.subList(ofAge, first.keys.size()));
     }
 
@@ -113,7 +117,9 @@ class DecoderFuzzTest {
         }
     }
 
-    /** Changes bytes, each given by its place and what to add, and mends no checksum. */
+    /**
+     * Changes bytes, each given by its position and an increment. Does not correct any checksum.
+     */
     private static byte[] changed(byte[] changes) {
         byte[] journal = REAL.clone();
         for (int i = 0; i + 2 < changes.length; i += 3) {

@@ -31,7 +31,9 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The kit on a real directory, and what only a real one has: locks, links, rights. */
+/**
+ * The kit on a real directory, plus what only a real directory has: locks, links and permissions.
+ */
 class DirectoryBehaviourTest extends BehaviourKit {
 
     @TempDir
@@ -115,7 +117,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void createsADirectoryThatIsMissing() {
+    void createsAMissingDirectory() {
         Path deep = temporary.resolve("a/b/c");
         try (CounterStore store = CounterStore.open(deep)) {
             store.counter("c").increment();
@@ -124,7 +126,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void isOpenOnceInThisJvm() {
+    void opensOnlyOnceInThisJvm() {
         try (CounterStore store = open()) {
             store.counter("c").increment();
             StoreLockedException locked = (StoreLockedException) catchThrowable(this::open);
@@ -138,13 +140,13 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void isOpenOnceThoughTheLibraryIsThereTwice() throws Exception {
+    void opensOnlyOnceAcrossTwoCopiesOfTheLibrary() throws Exception {
         try (CounterStore store = open()) {
             store.counter("c").increment();
             Class<?> copy = new Mutant()
                     .change(Batch.class, "final class Batch {", "final class Batch { // another copy")
                     .load(CounterStore.class);
-            for (int i = 0; i < 2; i++) { // asking does not break the lock
+            for (int i = 0; i < 2; i++) { // a refused attempt does not release the lock
                 InvocationTargetException thrown = catchThrowableOfType(
                         InvocationTargetException.class,
                         () -> copy.getMethod("open", Path.class).invoke(null, directory()));
@@ -159,7 +161,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void isOpenOnceThroughALink() throws IOException {
+    void opensOnlyOnceThroughALink() throws IOException {
         Files.createDirectories(directory());
         Path link = Files.createSymbolicLink(temporary.resolve("link"), directory());
         try (CounterStore store = CounterStore.open(link)) {
@@ -173,7 +175,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void isOpenInOneProcess() throws Exception {
+    void opensInOnlyOneProcess() throws Exception {
         try (ChildJvm child = ChildJvm.start(directory())) {
             assertThat(child.line()).isEqualTo("opened 0");
             StoreLockedException locked = (StoreLockedException) catchThrowable(this::open);
@@ -182,7 +184,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             assertThat(locked.heldByThisJvm()).isFalse();
             child.kill();
         }
-        try (CounterStore store = open()) { // the lock ended with its holder
+        try (CounterStore store = open()) { // the lock was released when its holder ended
             store.counter("c").increment();
             try (ChildJvm child = ChildJvm.start(directory())) {
                 assertThat(child.line())
@@ -218,7 +220,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
 
     @ParameterizedTest
     @ValueSource(strings = {"", "counters.journal", "counters.lock", "count.txt"})
-    void refusesALinkThatLeadsNowhere(String name) throws IOException {
+    void refusesADanglingLink(String name) throws IOException {
         Path link = name.isEmpty() ? directory() : directory().resolve(name);
         Files.createDirectories(requireNonNull(link.getParent()));
         Path target = temporary.resolve("elsewhere/" + name);
@@ -249,8 +251,9 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void namesALimitOnTheSizeOfFiles() throws Exception {
-        try (ChildJvm child = ChildJvm.startLimited("ulimit -f 1024", directory())) { // half a MiB, or one
+    void reportsALimitOnFileSize() throws Exception {
+        try (ChildJvm child =
+                ChildJvm.startLimited("ulimit -f 1024", directory())) { // 512 KiB or 1 MiB, depending on the shell
             assertThat(child.line())
                     .startsWith("refused")
                     .contains("a limit on the size of files is too small for a journal (ulimit -f, RLIMIT_FSIZE)");
@@ -271,7 +274,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void aNewJournalIsNeverWrittenThroughAnotherNameOfAFile() throws IOException {
+    void aNewJournalIsNeverWrittenThroughAHardLink() throws IOException {
         try (CounterStore store = open()) {
             store.counter("c").add(5);
         }
@@ -286,7 +289,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void whatIsOnlyReadNeedNotBeWritable() throws IOException {
+    void filesThatAreOnlyReadNeedNotBeWritable() throws IOException {
         Files.createDirectories(directory());
         Path text = Files.writeString(directory().resolve(CountFile.FILE), "41\n");
         Mounts.whileFileIsReadOnly(text, () -> {
@@ -305,7 +308,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void theGroupsRightsOfTheDirectoryDecide() throws IOException {
+    void groupPermissionsOfFilesFollowTheDirectory() throws IOException {
         Files.createDirectories(directory());
         Files.setPosixFilePermissions(directory(), PosixFilePermissions.fromString("rwxrwx---"));
         try (CounterStore store = builder().countFile("c").open()) {
@@ -348,7 +351,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void aCountFileThatCannotBeWrittenIsWarnedOfOnceAndAgainWhenItCan() throws IOException {
+    void anUnwritableCountFileIsReportedOnceAndAgainWhenItRecovers() throws IOException {
         List<String> warnings = new CopyOnWriteArrayList<>();
         AtomicLong nanos = new AtomicLong();
         Path text = directory().resolve(CountFile.FILE);
@@ -393,7 +396,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void aStoreWhoseLinkIsSwitchedFailsAndTouchesNothingOfTheOther() throws IOException {
+    void aStoreWhoseLinkIsSwitchedFailsWithoutTouchingTheOtherStore() throws IOException {
         Path other = temporary.resolve("other");
         try (CounterStore store = CounterStore.open(other)) {
             store.counter("c").add(1000);
@@ -442,8 +445,8 @@ class DirectoryBehaviourTest extends BehaviourKit {
     void aStoreWhoseDirectoryIsDeletedFails() throws IOException {
         try (CounterStore store = builder().countFile("c").open()) {
             store.counter("c").increment();
-            await().until(() ->
-                    Files.readString(directory().resolve(CountFile.FILE)).equals("1\n")); // nothing is created any more
+            await().until(() -> Files.readString(directory().resolve(CountFile.FILE))
+                    .equals("1\n")); // no file is created after this
             try (Stream<Path> files = Files.list(directory())) {
                 for (Path file : files.toList()) {
                     Files.delete(file);
@@ -472,29 +475,30 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void aStoreWhoseLockWasDroppedByACopyFailsWhenAnotherProcessOpens() throws Exception {
+    void aStoreWhoseLockWasDroppedFailsWhenAnotherProcessOpens() throws Exception {
         try (CounterStore store = open()) {
             store.counter("c").increment();
-            Files.readAllBytes(directory().resolve(DirectoryStorage.LOCK)); // closing that drops the lock, on POSIX
+            Files.readAllBytes(
+                    directory().resolve(DirectoryStorage.LOCK)); // on POSIX, closing this descriptor releases the lock
             try (ChildJvm child = ChildJvm.start(directory())) {
                 String said = String.valueOf(child.line());
                 if (said.startsWith("opened")) {
                     failsSoon(store, "another process has locked");
                 } else {
-                    assertThat(said).startsWith("refused"); // where locks belong to descriptors
+                    assertThat(said).startsWith("refused"); // on systems where locks belong to descriptors
                 }
             }
         }
     }
 
     @Test
-    void aCopyOfTheLibraryThatIsUnloadedLeavesTheLockAlone() throws Exception {
+    void unloadingACopyOfTheLibraryKeepsTheLock() throws Exception {
         try (CounterStore store = open()) {
             store.counter("c").increment();
             WeakReference<ClassLoader> loader = new WeakReference<>(refusedInACopy());
             for (int i = 0; i < 50 && loader.get() != null; i++) {
                 System.gc();
-                Thread.sleep(10); // the collector clears references in a thread of its own
+                Thread.sleep(10); // the collector clears references in another thread
             }
             assertThat(loader.get()).as("the copy is unloaded").isNull();
             try (ChildJvm child = ChildJvm.start(directory())) {
@@ -515,7 +519,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
     }
 
     @Test
-    void refusesADirectoryItMayNotWrite() throws IOException {
+    void refusesAReadOnlyDirectory() throws IOException {
         try (CounterStore store = open()) {
             store.counter("c").increment();
         }

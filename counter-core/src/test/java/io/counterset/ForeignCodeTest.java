@@ -35,12 +35,12 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The store runs code that it does not know: executors, what depends on futures, the listener of its failure. Whatever that code
- * does, nobody waits for ever.
+ * The store runs foreign code: executors, dependent actions of futures, and the failure listener.
+ * Whatever this code does, no caller waits indefinitely.
  */
 class ForeignCodeTest {
 
-    private static final int SECONDS = 60; // a hang ends
+    private static final int SECONDS = 60; // so that a hang ends
 
     private final SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
     private final Gate gate = new Gate(disk.mount());
@@ -96,7 +96,7 @@ class ForeignCodeTest {
 
     @ParameterizedTest
     @MethodSource("executorsThatThrow")
-    void theStoreGoesOnWhateverItsExecutorThrows(Executor executor) throws Exception {
+    void theStoreSurvivesAnExecutorThatThrows(Executor executor) throws Exception {
         CounterStore store =
                 builder().completionExecutor(executor).maxPending(3).open();
         Counter counter = store.counter("c");
@@ -111,7 +111,7 @@ class ForeignCodeTest {
     }
 
     @Test
-    void closingCompletesWhatTheExecutorHasDropped() throws Exception {
+    void closingCompletesFuturesThatTheExecutorDropped() throws Exception {
         CounterStore store = builder().completionExecutor(task -> {}).open();
         Counter counter = store.counter("c");
         CompletableFuture<Long> dropped = counter.addAsync(1);
@@ -121,7 +121,7 @@ class ForeignCodeTest {
     }
 
     @Test
-    void theThreadThatCompletesExistsOnceTheStoreIsOpen() throws Exception {
+    void theCompleterThreadStartsWithTheStore() throws Exception {
         Stream<Thread> before = Thread.getAllStackTraces().keySet().stream();
         List<Thread> known = before.toList();
         try (CounterStore store = builder().open()) {
@@ -133,10 +133,10 @@ class ForeignCodeTest {
         }
     }
 
-    // ---- what depends on futures ----
+    // ---- dependent actions ----
 
     @Test
-    void aDependentActionThatNeverReturnsHoldsUpNeitherClosingNorOtherFutures() throws Exception {
+    void aStuckDependentActionDelaysNeitherClosingNorOtherFutures() throws Exception {
         CountDownLatch never = new CountDownLatch(1);
         for (boolean direct : new boolean[] {false, true}) {
             Gate held = new Gate(disk.mount());
@@ -145,7 +145,7 @@ class ForeignCodeTest {
                     direct ? builder.completionExecutor(Runnable::run).open() : builder.open();
             Counter counter = store.counter("c");
             CountDownLatch stuck = new CountDownLatch(1);
-            held.hold(); // or the future could be complete already, and this thread would run the action
+            held.hold(); // otherwise the future could already be complete, and this thread would run the action
             var unused = counter.addAsync(1).thenRun(() -> {
                 stuck.countDown();
                 try {
@@ -168,7 +168,7 @@ class ForeignCodeTest {
     }
 
     @Test
-    void aKeptFutureKeepsNoOtherAlive() throws Exception {
+    void aFutureKeepsNoOtherFutureReachable() throws Exception {
         try (CounterStore store = builder().open()) {
             Counter counter = store.counter("c");
             gate.hold();
@@ -197,11 +197,11 @@ class ForeignCodeTest {
         }
     }
 
-    // ---- the listener of the failure ----
+    // ---- the failure listener ----
 
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
-    void everybodyIsReleasedThoughTheListenerThrowsAnError(boolean blocking) throws Exception {
+    void allCallersAreReleasedIfTheListenerThrowsAnError(boolean blocking) throws Exception {
         AtomicInteger told = new AtomicInteger();
         CounterStore store = builder()
                 .onFailure(failure -> {
@@ -266,7 +266,7 @@ class ForeignCodeTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"listener blocking", "listener async", "dependent async"})
-    void theJvmExitsThoughItsHookClosesTheStoreThatEndsIt(String how) throws Exception {
+    void theJvmExitsWhileAShutdownHookClosesTheStore(String how) throws Exception {
         try (ChildJvm child = ChildJvm.start(Exiting.class, how.split(" "))) {
             assertThat(child.line()).isEqualTo("failing");
             assertThat(child.line()).isEqualTo("closed");
@@ -274,7 +274,7 @@ class ForeignCodeTest {
         }
     }
 
-    /** Ends itself from within the store, and closes the store in its shutdown hook. */
+    /** Ends the JVM from a thread of the store, and closes the store in a shutdown hook. */
     static final class Exiting {
         public static void main(String[] how) throws IOException {
             SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
@@ -304,7 +304,7 @@ class ForeignCodeTest {
                     }
                 });
             }
-            new CompletableFuture<Void>().join(); // until the JVM ends
+            new CompletableFuture<Void>().join(); // blocks until the JVM ends
         }
     }
 }

@@ -20,19 +20,22 @@ import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A real file system of 1 MiB that runs full: only where this process may mount one, as root may. */
+/**
+ * A real file system of 1 MiB that runs full. Skipped unless this process may mount one, as root
+ * may.
+ */
 class FullDiskTest {
 
     @TempDir
     Path disk = Path.of("");
 
     @Test
-    void aFullDiskRefusesWhatNeedsRoomAndRecovers() throws IOException {
+    void aFullDiskRefusesNewCountersAndKeysUntilThereIsRoom() throws IOException {
         Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::fillAndFree), "this process may not mount");
     }
 
     @Test
-    void aFreshDirectoryOnAFullDiskIsRefusedAsFullAndLeavesNothingOpen() throws IOException {
+    void aNewStoreOnAFullDiskIsRefusedAndLeavesNoFileOpen() throws IOException {
         Assumptions.assumeTrue(Mounts.whileSmall(disk, 64, this::openOnAFullDisk), "this process may not mount");
     }
 
@@ -40,7 +43,7 @@ class FullDiskTest {
         CounterStore.Builder builder =
                 CounterStore.builder(disk.resolve("data")).minHalf(4096);
         fill();
-        for (int i = 0; i < 3; i++) { // each time the same: nothing was left open here
+        for (int i = 0; i < 3; i++) { // the result is the same each time: no lock was left behind
             assertThatThrownBy(builder::open)
                     .isInstanceOf(StoreFullException.class)
                     .hasMessageContaining("no room");
@@ -52,7 +55,7 @@ class FullDiskTest {
     }
 
     @Test
-    void countTextFollowsTheCountOnAFullDiskAndIsExactAfterTheStop() throws IOException {
+    void countFileFollowsTheCountOnAFullDiskAndIsExactAfterClosing() throws IOException {
         Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::countOnAFullDisk), "this process may not mount");
     }
 
@@ -87,7 +90,7 @@ class FullDiskTest {
             Counter counter = store.counter("c");
             expected.put("c", counter.increment());
             fill();
-            // Steady running needs no room.
+            // Adding to existing counters needs no room.
             for (int i = 0; i < 1000; i++) {
                 expected.put("c", counter.increment());
             }
@@ -100,7 +103,7 @@ class FullDiskTest {
                     .hasMessageContainingAll("no room", "nothing was added");
 
             free();
-            nanos.addAndGet(1_000_000_000); // it is tried again after a second
+            nanos.addAndGet(1_000_000_000); // growth is retried after a second
             expected.put(refused, store.counter(refused).increment());
             assertThat(store.statistics().growths()).isPositive();
             assertThat(store.snapshot()).isEqualTo(expected);

@@ -33,12 +33,12 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
 /**
- * Real threads, as many and as fast as they go, on a disk that takes no time: what one thread hands to another on its way
- * to the disk. {@code src/jcstress} looks at the same places instruction by instruction.
+ * Real threads at full speed, on a disk that takes no time: the hand-over of adds between threads.
+ * {@code src/jcstress} tests the same places instruction by instruction.
  */
 class HandOverTest {
 
-    private static final int SECONDS = 60; // nothing here takes one; a hang ends
+    private static final int SECONDS = 60; // so that a hang ends
 
     private final SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
     private final ExecutorService threads = Executors.newCachedThreadPool(task -> {
@@ -77,7 +77,7 @@ class HandOverTest {
         return results;
     }
 
-    /** Counts every number that is returned. */
+    /** Counts how often each total is returned. */
     private static final class Returned {
         private final AtomicIntegerArray times;
 
@@ -134,7 +134,7 @@ class HandOverTest {
     }
 
     @Test
-    void theCommitterSleepsWhenNobodyAddsAnyMore() throws Exception {
+    void theCommitterParksWhenAddsStop() throws Exception {
         Set<Thread> before = Thread.getAllStackTraces().keySet();
         try (CounterStore store = open(disk, Durability.SYNC)) {
             Thread committer = Thread.getAllStackTraces().keySet().stream()
@@ -142,7 +142,7 @@ class HandOverTest {
                     .findAny()
                     .orElseThrow();
             Counter counter = store.counter("c");
-            for (int i = 1; i <= 10_000; i++) { // in quick succession: the committer polls for the next
+            for (int i = 1; i <= 10_000; i++) { // in quick succession, so that the committer polls for the next one
                 assertThat(counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS)).isEqualTo(i);
             }
             Awaitility.await()
@@ -168,7 +168,7 @@ class HandOverTest {
             });
             Counter counter = store.counter("c");
             List<Future<Long>> adds = new ArrayList<>();
-            for (int i = 0; i <= group; i++) { // the first one is held in its commit
+            for (int i = 0; i <= group; i++) { // the commit of the first one is held
                 adds.add(threads.submit(counter::increment));
             }
             Awaitility.await()
@@ -187,7 +187,7 @@ class HandOverTest {
     private static void awaitUninterruptibly(CountDownLatch latch) {
         try {
             if (!latch.await(SECONDS, TimeUnit.SECONDS)) {
-                throw new AssertionError("nobody opened the latch");
+                throw new AssertionError("the latch was not opened");
             }
         } catch (InterruptedException e) {
             throw new AssertionError(e);
@@ -215,13 +215,13 @@ class HandOverTest {
     }
 
     @Test
-    void twoThreadsAloneHandOverWithoutALoss() throws Exception {
-        // The quiet path meets the busy one most often when there are just two.
+    void twoThreadsLoseNoAdd() throws Exception {
+        // With just two threads, the quiet path and the busy path alternate most often.
         countTogether(Durability.SYNC, 2, 0, 50_000);
     }
 
     @Test
-    void noRaceOfAddsMakesATotalWrap() throws Exception {
+    void racingAddsNeverWrapATotal() throws Exception {
         try (CounterStore store = open(disk, Durability.SYNC)) {
             for (int round = 0; round < 300; round++) {
                 Counter counter = store.counter("c" + round);
@@ -245,7 +245,7 @@ class HandOverTest {
     }
 
     @Test
-    void whatSurvivesHasTheKeysOfAllItsAdds() throws Exception {
+    void survivingAddsHaveTheirKeys() throws Exception {
         AtomicBoolean done = new AtomicBoolean();
         try (CounterStore store = open(disk, Durability.SYNC)) {
             List<Callable<Integer>> tasks = new ArrayList<>();
@@ -262,7 +262,7 @@ class HandOverTest {
                 int n = 0;
                 do {
                     SimulatedDisk copy =
-                            disk.copy(options -> 0); // as a power cut would leave it: nothing unsynced is kept
+                            disk.copy(options -> 0); // the state after a power cut that keeps nothing unsynced
                     copy.cutPower();
                     copy.powerOn();
                     try (CounterStore survivor = open(copy, Durability.SYNC)) {
@@ -284,7 +284,7 @@ class HandOverTest {
     }
 
     @Test
-    void aSnapshotIsOneCutWhileAddsGoOn() throws Exception {
+    void aSnapshotIsAConsistentCutUnderLoad() throws Exception {
         AtomicBoolean done = new AtomicBoolean();
         try (CounterStore store = open(disk, Durability.SYNC)) {
             List<Callable<Integer>> tasks = new ArrayList<>();
@@ -322,7 +322,7 @@ class HandOverTest {
     }
 
     @Test
-    void closingAtAnyMomentLeavesNobodyHangingAndNothingUncertain() throws Exception {
+    void closingAtAnyMomentReleasesEveryCallerWithACertainOutcome() throws Exception {
         for (int round = 0; round < 300; round++) {
             CounterStore store = open(disk, Durability.SYNC);
             Counter counter = store.counter("c" + round);
@@ -376,7 +376,7 @@ class HandOverTest {
     }
 
     @Test
-    void nothingIsWrittenAfterAFailureHoweverTheStoreIsClosedMeanwhile() throws Exception {
+    void nothingIsWrittenAfterAFailureEvenDuringAClose() throws Exception {
         for (int round = 0; round < 300; round++) {
             SimulatedDisk failing = new SimulatedDisk(options -> options - 1, Tears.THREE_WAYS);
             CounterStore store = open(failing, Durability.SYNC);
@@ -463,14 +463,14 @@ class HandOverTest {
     }
 
     @Test
-    void aCounterThatIsBeingLinkedHoldsOthersUntilItIs() throws Exception {
+    void markingWaitsUntilAnotherThreadHasLinkedTheCounter() throws Exception {
         Counter counter = new Counter("c", 1, 0);
         assertThat(counter.mark()).isTrue();
         AtomicBoolean linked = new AtomicBoolean();
         CountDownLatch began = new CountDownLatch(1);
         Future<Boolean> other = threads.submit(() -> {
             began.countDown();
-            assertThat(counter.mark()).as("has to link it too").isFalse();
+            assertThat(counter.mark()).as("has to link the counter too").isFalse();
             return linked.get();
         });
         assertThat(began.await(SECONDS, TimeUnit.SECONDS)).isTrue();
@@ -481,12 +481,12 @@ class HandOverTest {
         linked.set(true);
         counter.marked();
         assertThat(other.get(SECONDS, TimeUnit.SECONDS))
-                .as("returned once it was linked")
+                .as("returned once the counter was linked")
                 .isTrue();
     }
 
     @Test
-    void aPeriodicAddIsOnTheDeviceLongBeforeTenPeriods() throws Exception {
+    void aPeriodicAddIsDurableBeforeTenPeriods() throws Exception {
         try (CounterStore store = open(disk, Durability.periodic(java.time.Duration.ofMillis(500)))) {
             Counter counter = store.counter("c");
             counter.increment();
@@ -499,9 +499,9 @@ class HandOverTest {
     }
 
     @Test
-    void closingReleasesWhoeverWaitsForALargerJournal() throws Exception {
+    void closingReleasesCallersThatWaitForALargerJournal() throws Exception {
         AtomicLong nanos =
-                new AtomicLong(); // at every look more than the longest backoff has passed, so growth is due again
+                new AtomicLong(); // each reading is later by more than the longest backoff, so growth is always due
         CountDownLatch growing = new CountDownLatch(1);
         CounterStore store = CounterStore.builder(Path.of("simulated"))
                 .storage(disk.mount())

@@ -21,14 +21,17 @@ import java.util.zip.CRC32C;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Format version 1 is a contract: a file of it that was written once, and its bytes one by one. */
+/** Format version 1 is a contract: checks a stored file of version 1 and the bytes of new ones. */
 class JournalFormatTest {
 
     private static final String GOLDEN = "counters-v1.journal";
     private static final long WRITTEN_AT = 1_800_000_000_000L;
     private static final String SNOWMAN = "Schneemänner ☃ \uD83D\uDC26";
 
-    /** Wrote the golden file; never to be done again but for a new version, under a new name. Its argument is the file. */
+    /**
+     * Wrote the golden file, whose path is the argument. Run it again only for a new version of the
+     * format, under a new name.
+     */
     public static void main(String[] file) throws IOException {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         for (int life = 0; life < 3; life++) {
@@ -144,7 +147,7 @@ class JournalFormatTest {
 
         ByteBuffer expected = ByteBuffer.allocate(4096).order(ByteOrder.LITTLE_ENDIAN);
         expected.put("CSB1".getBytes(StandardCharsets.US_ASCII));
-        expected.putInt(0); // the checksum, below
+        expected.putInt(0); // the checksum, set below
         expected.putLong(0x1122334455667788L).putLong(42);
         int length = 40 + (1 + 6 + 8) + (1 + 2 + 8) + (1 + 1 + 28) + (1 + 3 + 28);
         expected.putInt(length).putInt(1).putInt(2).putInt(2);
@@ -170,7 +173,7 @@ class JournalFormatTest {
     }
 
     @Test
-    void aTotalThatWentBackIsNotWrittenDown() {
+    void aDecreasedTotalIsNeverWritten() {
         Counter cell = new Counter("visits", 6, 5);
         assertThatThrownBy(() -> new Batch().add(cell, 4))
                 .isInstanceOf(IllegalStateException.class)
@@ -178,7 +181,7 @@ class JournalFormatTest {
     }
 
     @Test
-    void batchesOfOneHalfFollowEachOtherBlockByBlock() throws IOException {
+    void batchesOfOneHalfFollowEachOther() throws IOException {
         byte[] file = golden();
         ByteBuffer journal = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN);
         long id = journal.getLong(16);

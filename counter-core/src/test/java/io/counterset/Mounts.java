@@ -8,12 +8,18 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermission;
 import java.util.Set;
 
-/** File systems made for a test: a read-only one, a small one. Where this process may not mount, they say so. */
+/**
+ * File systems made for a test: read-only or small ones. Methods report if this process may not
+ * mount.
+ */
 final class Mounts {
 
     private Mounts() {}
 
-    /** Runs it while the directory is read-only: by its rights or, as those do not bind root, by a mount. */
+    /**
+     * Runs the action while the directory is read-only: by its permissions or, because these do not
+     * apply to root, by a mount.
+     */
     static void whileReadOnly(Path directory, Runnable action) throws IOException {
         Set<PosixFilePermission> rights = Files.getPosixFilePermissions(directory);
         Files.setPosixFilePermissions(
@@ -36,7 +42,7 @@ final class Mounts {
     }
 
     /**
-     * Runs it while the directory is a file system of so many KiB.
+     * Runs the action while the directory is a file system of {@code kib} KiB.
      *
      * @return false if this process may not mount, so that nothing was run
      */
@@ -54,7 +60,10 @@ final class Mounts {
         }
     }
 
-    /** Runs it while nobody, not even root, may write the file: by its rights or, as those do not bind root, by a mount. */
+    /**
+     * Runs the action while nobody may write the file: by its permissions or, because these do not
+     * apply to root, by a mount.
+     */
     static void whileFileIsReadOnly(Path file, Runnable action) throws IOException {
         Set<PosixFilePermission> rights = Files.getPosixFilePermissions(file);
         Files.setPosixFilePermissions(file, Set.of(PosixFilePermission.OWNER_READ));
@@ -78,7 +87,7 @@ final class Mounts {
     }
 
     /**
-     * Runs it while the file is mounted by itself, so that nothing can be renamed onto it.
+     * Runs the action while the file is a mount of its own, so that nothing can be renamed onto it.
      *
      * @return false if this process may not mount, so that nothing was run
      */

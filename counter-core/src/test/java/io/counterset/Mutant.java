@@ -24,8 +24,9 @@ import javax.tools.ToolProvider;
 import org.jspecify.annotations.NullMarked;
 
 /**
- * The engine with something in it broken on purpose: its sources, changed and compiled in memory, in a class loader that
- * holds the tests as well. So production code has no switch for it, and the tests run against it as they are.
+ * The engine with a deliberate fault: its sources, changed and compiled in memory, in a class
+ * loader that also holds the tests. So production code needs no switch for tests, and the tests run
+ * unchanged.
  */
 final class Mutant {
 
@@ -33,13 +34,13 @@ final class Mutant {
 
     private final Map<String, String> sources = new LinkedHashMap<>();
 
-    /** Replaces a piece of a class's source, which must be there exactly once. */
+    /** Replaces a piece of the source of a class. The piece must occur exactly once. */
     Mutant change(Class<?> type, String from, String to) {
         String source = sources.computeIfAbsent(type.getSimpleName(), Mutant::source);
         int at = source.indexOf(from);
         if (at < 0 || source.indexOf(from, at + 1) >= 0) {
             throw new IllegalStateException(type.getSimpleName() + ".java has " + (at < 0 ? "no" : "more than one")
-                    + " piece to break:\n" + from + "\nThe engine has changed: break it in its new place.");
+                    + " piece to break:\n" + from + "\nThe engine has changed: adapt the break.");
         }
         sources.put(type.getSimpleName(), source.replace(from, to));
         return this;
@@ -53,12 +54,15 @@ final class Mutant {
         }
     }
 
-    /** Returns a test class, or any other of this package, as it is beside the broken engine. */
+    /** Returns a class of this package, such as a test, linked against the broken engine. */
     Class<?> load(Class<?> type) throws ClassNotFoundException {
         return load(type, code -> code);
     }
 
-    /** The same, with the bytes of every class of this package changed once more before they are loaded. */
+    /**
+     * Like {@link #load(Class)}, but rewrites the byte code of every class of this package before
+     * loading it.
+     */
     Class<?> load(Class<?> type, UnaryOperator<byte[]> rewrite) throws ClassNotFoundException {
         return new Loader(compile(), rewrite).loadClass(type.getName());
     }
@@ -131,7 +135,10 @@ final class Mutant {
         }
     }
 
-    /** Holds all of this package anew, so that its classes see each other; everything else is shared. */
+    /**
+     * Defines all classes of this package again, so that they see each other; shares all other
+     * classes.
+     */
     private static final class Loader extends ClassLoader {
         private final Map<String, byte[]> broken;
         private final UnaryOperator<byte[]> rewrite;

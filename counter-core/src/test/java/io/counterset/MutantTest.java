@@ -14,15 +14,20 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.opentest4j.TestAbortedException;
 
 /**
- * Breaks the engine on purpose, and expects the tests to notice: for each break the test that does, run as it is against
- * the {@link Mutant}. What these cannot see is not proved.
+ * Breaks the engine on purpose and checks that a test notices. Each break is listed with the test
+ * that finds it; the test runs unchanged against the {@link Mutant}.
  */
 class MutantTest {
 
-    /** How many seeds a break may take to be found; all but a few take less than a hundred. */
+    /**
+     * The largest number of seeds that finding a break may take; most take fewer than a hundred.
+     */
     private static final long SEEDS = 4000;
 
-    /** A break of what goes to the disk, and what the simulation says to it. */
+    /**
+     * A break of the writes to the disk, and a pattern of the violation that the simulation
+     * reports.
+     */
     private static Arguments simulated(String name, String says, Mutant mutant) {
         return Arguments.of(Named.of(name, mutant), says);
     }
@@ -46,17 +51,17 @@ class MutantTest {
                         "lost",
                         new Mutant().change(Journal.class, "        storage.syncNames();\n", "")),
                 simulated(
-                        "the store goes on after the recovered tail",
+                        "the store continues after the recovered tail",
                         "lost|no moment",
                         goOnInTheRecoveredFile("        journal.second = atSecond;\n"
                                 + "        journal.position = at;\n"
                                 + "        appending = at + 8 * BLOCK <= end;\n")),
                 simulated(
-                        "the store goes on in the other half of the recovered file",
+                        "the store continues in the other half of the recovered file",
                         "lost|no moment",
                         goOnInTheRecoveredFile("        journal.second = atSecond;\n        appending = false;\n")),
                 simulated(
-                        "a failed flush is tried again",
+                        "a failed flush is retried",
                         "a write or sync failed, and the store accepts adds",
                         new Mutant()
                                 .change(
@@ -126,7 +131,7 @@ class MutantTest {
                                         Journal.class,
                                         "Batch.sequence(batch, 0) != sequence + 1",
                                         "Batch.sequence(batch, 0) < 1")),
-                // Beyond the nine.
+                // Further breaks.
                 simulated(
                         "totals are published before they are on the device",
                         "shown|acknowledged",
@@ -136,11 +141,11 @@ class MutantTest {
                                         "        journal.append(batch);",
                                         "        ledger.publish(batch);\n        journal.append(batch);")),
                 simulated(
-                        "the store goes on after a failed commit",
+                        "the store continues after a failed commit",
                         "a write or sync failed, and the store accepts adds|refused without need",
                         new Mutant().change(GroupCommit.class, "        state = FAILED;\n", "")),
                 simulated(
-                        "whoever waits is told of success, whatever became of the commit",
+                        "callers are told of success even if the commit failed",
                         "lost",
                         new Mutant()
                                 .change(
@@ -189,7 +194,7 @@ class MutantTest {
                                         "entries.size() == window.maxKeys()",
                                         "entries.size() >= Math.max(1, window.maxKeys() - 1)")),
                 simulated(
-                        "closing forgets what has arrived",
+                        "closing drops arrivals",
                         "in flight|close|lost",
                         new Mutant()
                                 .change(
@@ -201,7 +206,7 @@ class MutantTest {
                         "incarnation",
                         new Mutant().change(Opening.class, "contents.identity().incarnation() + 1", "1")),
                 simulated(
-                        "a larger journal lacks what became durable while it was filled",
+                        "a larger journal lacks adds that became durable while it was filled",
                         "lost|shown|no moment|a count of",
                         new Mutant()
                                 .change(
@@ -209,7 +214,7 @@ class MutantTest {
                                         "        ledger.takeChanges(batch);\n        if (batch.isEmpty()) {",
                                         "        if (batch.isEmpty()) {")),
                 simulated(
-                        "a store that has found no room for its journal takes adds",
+                        "a store without room for its journal accepts adds",
                         "unexpected|incarnation|acknowledged",
                         new Mutant()
                                 .change(
@@ -218,7 +223,7 @@ class MutantTest {
                                         "    boolean isWritable() {\n        return true;")));
     }
 
-    /** Both ways of going on in a file that was recovered rather than in a new one, which the engine never does. */
+    /** Continues in the recovered file instead of a new one, which the engine never does. */
     private static Mutant goOnInTheRecoveredFile(String how) {
         return new Mutant()
                 .change(
@@ -282,7 +287,7 @@ class MutantTest {
     }
 
     @Test
-    void theSimulationFindsNothingInTheEngineAsItIs() throws Exception {
+    void theSimulationFindsNothingInTheUnchangedEngine() throws Exception {
         Mutant unbroken = new Mutant().change(Batch.class, "final class Batch {", "final class Batch { // as it is");
         Method run = unbroken.load(Simulation.class).getDeclaredMethod("run", long.class);
         run.setAccessible(true);
@@ -291,7 +296,7 @@ class MutantTest {
         }
     }
 
-    // ---- what threads or damage bring to light ----
+    // ---- breaks that need threads or damage ----
 
     private static Arguments tested(String name, Class<?> test, String method, Mutant mutant) {
         return Arguments.of(Named.of(name, mutant), test, method);
@@ -302,7 +307,7 @@ class MutantTest {
                 tested(
                         "a total is read before its counter is unmarked",
                         HandOverTest.class,
-                        "twoThreadsAloneHandOverWithoutALoss",
+                        "twoThreadsLoseNoAdd",
                         new Mutant()
                                 .change(
                                         Ledger.class,
@@ -324,7 +329,7 @@ class MutantTest {
                 tested(
                         "the search beyond the end reads the first mebibyte only",
                         DamageTest.class,
-                        "damageIsFoundHoweverFarBehindItItsProofIs",
+                        "damageIsFoundHoweverFarAwayItsProofIs",
                         new Mutant()
                                 .change(
                                         Journal.class,
@@ -336,32 +341,32 @@ class MutantTest {
                         "aTornBatchIsReported",
                         new Mutant().change(Journal.class, "                    torn = 1;\n", "")),
                 tested(
-                        "totals may go back when read",
+                        "a total may decrease when read",
                         DamageTest.class,
-                        "aTotalThatGoesBackIsDamage",
+                        "aDecreasingTotalIsDamage",
                         new Mutant().change(Batch.class, "if (value < before) {", "if (value < 1) {")),
                 tested(
                         "a half-linked counter counts as linked",
                         HandOverTest.class,
-                        "aCounterThatIsBeingLinkedHoldsOthersUntilItIs",
+                        "markingWaitsUntilAnotherThreadHasLinkedTheCounter",
                         new Mutant()
                                 .change(
                                         Counter.class,
                                         "        awaitLink();\n        // Linked,",
                                         "        // Linked,")),
                 tested(
-                        "periodic commits come ten times too late",
+                        "periodic commits are ten times too late",
                         HandOverTest.class,
-                        "aPeriodicAddIsOnTheDeviceLongBeforeTenPeriods",
+                        "aPeriodicAddIsDurableBeforeTenPeriods",
                         new Mutant()
                                 .change(
                                         GroupCommit.class,
                                         "durability.period().map(period -> period.toNanos())",
                                         "durability.period().map(period -> 10 * period.toNanos())")),
                 tested(
-                        "any failure to look for a file counts as its absence",
+                        "any failed lookup of a file counts as its absence",
                         RealStorageTest.class,
-                        "aFileThatCannotBeLookedForIsNotAbsent",
+                        "aFailedLookupDoesNotCountAsAbsence",
                         new Mutant()
                                 .change(
                                         DirectoryStorage.class,
@@ -370,12 +375,12 @@ class MutantTest {
                 tested(
                         "the file of a larger journal stays open when naming it fails",
                         RoomTest.class,
-                        "aLargerJournalThatMayOrMayNotHaveItsNameIsFinal",
+                        "anUncertainRenameOfALargerJournalIsFinal",
                         new Mutant().change(Room.class, "                next.close();\n", "")),
                 tested(
                         "bytes of evicted keys stay counted",
                         RememberedKeysTest.class,
-                        "countsTheBytesOfTheKeysThatAreRemembered",
+                        "bytesAreTheSumOverAllRememberedKeys",
                         new Mutant()
                                 .change(
                                         RememberedKeys.class,
@@ -384,14 +389,14 @@ class MutantTest {
                 tested(
                         "bytes of expired keys stay counted",
                         RememberedKeysTest.class,
-                        "countsTheBytesOfTheKeysThatAreRemembered",
+                        "bytesAreTheSumOverAllRememberedKeys",
                         new Mutant()
                                 .change(
                                         RememberedKeys.class,
                                         "            bytes -= Batch.keyLength(eldest.keyLength);\n",
                                         "")),
                 tested(
-                        "nothing is looked for beyond the end of the sequence",
+                        "nothing is checked beyond the end of the sequence",
                         DamageTest.class,
                         "damageInTheMiddleIsFound",
                         new Mutant()
@@ -400,7 +405,7 @@ class MutantTest {
                                         "if (intact || Batch.sequence(piece, i) > sequence + 1) {",
                                         "if (position < 0) {")),
                 tested(
-                        "only an intact batch beyond the end is taken for a proof",
+                        "only an intact batch beyond the end counts as proof",
                         DamageTest.class,
                         "damageToTheLastTwoBatchesIsFound",
                         new Mutant()
@@ -409,7 +414,7 @@ class MutantTest {
                                         "if (intact || Batch.sequence(piece, i) > sequence + 1) {",
                                         "if (intact) {")),
                 tested(
-                        "checksums are not looked at",
+                        "checksums are not checked",
                         DamageTest.class,
                         "damageInTheMiddleIsFound",
                         new Mutant()
@@ -418,9 +423,9 @@ class MutantTest {
                                         "return Batch.checksumHolds(block) ? block : null;",
                                         "return block;")),
                 tested(
-                        "keys are remembered outside the lock under which totals move",
+                        "keys are remembered outside the lock under which totals advance",
                         HandOverTest.class,
-                        "whatSurvivesHasTheKeysOfAllItsAdds",
+                        "survivingAddsHaveTheirKeys",
                         new Mutant()
                                 .change(
                                         Ledger.class,
@@ -431,7 +436,7 @@ class MutantTest {
                                                 + "            newKeys.add(entry);\n")));
     }
 
-    // ---- what only the system sees ----
+    // ---- breaks that only system calls reveal ----
 
     private static Arguments seen(String name, String method, String from, String to) {
         return tested(name, RealStorageTest.class, method, new Mutant().change(DirectoryStorage.class, from, to));
@@ -439,24 +444,20 @@ class MutantTest {
 
     static Stream<Arguments> breaksOfTheRealStorage() {
         return Stream.of(
-                seen(
-                        "commits are written without O_DSYNC",
-                        "commitsGoThroughADescriptorThatWritesThrough",
-                        "\"rwd\"",
-                        "\"rw\""),
+                seen("commits are written without O_DSYNC", "commitsUseAWriteThroughDescriptor", "\"rwd\"", "\"rw\""),
                 seen(
                         "a sync does nothing",
-                        "aNewJournalIsOnTheDeviceBeforeItGetsItsName",
+                        "aNewJournalIsSyncedBeforeItIsRenamed",
                         "            file.getFD().sync();\n",
                         ""),
                 seen(
                         "the real directory is not synced",
-                        "aNameIsOnTheDeviceBeforeTheStoreOpens",
+                        "theRenameIsSyncedBeforeTheStoreOpens",
                         "        sync(directory);\n",
                         ""),
                 seen(
                         "the directories above are not synced",
-                        "eachNewDirectoryIsOnTheDevice",
+                        "eachNewDirectoryIsSynced",
                         "            sync(parent);\n",
                         ""),
                 seen(
@@ -468,7 +469,7 @@ class MutantTest {
 
     @ParameterizedTest(name = "{0} -> {1}.{2}")
     @MethodSource("breaksOfTheRealStorage")
-    void theSystemCallsTell(Mutant mutant, Class<?> test, String method) throws Exception {
+    void theSystemCallsRevealTheBreak(Mutant mutant, Class<?> test, String method) throws Exception {
         anotherTestFinds(mutant, test, method);
     }
 
@@ -485,7 +486,7 @@ class MutantTest {
         if (found instanceof TestAbortedException skipped) {
             throw skipped;
         }
-        assertThat(found).as("what %s says", method).isNotNull();
+        assertThat(found).as("the failure of %s", method).isNotNull();
         System.out.println("  found: " + found);
     }
 

@@ -14,8 +14,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Kills a process under load, again and again, on one real directory: what it had reported as added is there, and no more
- * than it had begun; adds with keys are there exactly once when they are tried again.
+ * Kills a process under load, again and again, on one real directory. Every add that it reported
+ * survives, and no more than it had begun. Adds with keys are applied exactly once when they are
+ * retried.
  *
  * <pre>mvn -pl counter-core test -Dtest=ProcessKillTest -Dcounterset.kills=1000</pre>
  */
@@ -27,17 +28,17 @@ class ProcessKillTest {
     Path directory = Path.of("");
 
     @Test
-    void whatAKilledProcessReportedIsThere() throws Exception {
+    void addsReportedByAKilledProcessSurvive() throws Exception {
         int kills = Integer.getInteger("counterset.kills", 8);
         SplittableRandom random = new SplittableRandom(kills);
-        long[] begun = new long[THREADS]; // adds to the counter of each thread, over all lives
+        long[] begun = new long[THREADS]; // adds to the counter of each thread, over all processes
         long[] reported = new long[THREADS];
         long keysBegun = 0;
         BitSet keysReported = new BitSet();
         long reports = 0;
         for (int kill = 0; kill < kills; kill++) {
             try (ChildJvm child = ChildJvm.start(Load.class, directory.toString(), String.valueOf(keysBegun))) {
-                long until = 50L + random.nextInt(3000); // so many reports, then death
+                long until = 50L + random.nextInt(3000); // kill it after this many reports
                 String line;
                 for (long n = 0; (line = child.line()) != null; n++) {
                     String[] said = line.split(" ", -1);
@@ -51,7 +52,7 @@ class ProcessKillTest {
                     }
                     reports++;
                     if (n == until) {
-                        child.kill(); // the rest of what it said is still in the pipe, and counts
+                        child.kill(); // its last reports are still in the pipe, and count
                     }
                 }
             }
@@ -64,7 +65,7 @@ class ProcessKillTest {
                 }
                 Counter keyed = store.counter("keyed");
                 assertThat(keyed.value()).isBetween((long) keysReported.cardinality(), keysBegun);
-                for (int key = 0; key < keysBegun; key++) { // tried again by who did not get an answer, and by who did
+                for (int key = 0; key < keysBegun; key++) { // retry every add, acknowledged or not
                     AddResult result = keyed.addOnce(1, "key" + key);
                     assertThat(result.replayed() || !keysReported.get(key))
                             .as("key %d was acknowledged, and its add is gone", key)
@@ -83,7 +84,7 @@ class ProcessKillTest {
         return Integer.parseInt(said[1]);
     }
 
-    /** Adds from several threads until it is killed; says so before and after each add. */
+    /** Adds from several threads until it is killed; prints a line before and after each add. */
     static final class Load {
         private static final PrintStream OUT =
                 new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.US_ASCII);
@@ -112,7 +113,7 @@ class ProcessKillTest {
         }
 
         private static void say(String line) {
-            OUT.println(line); // flushed: in the pipe before anything else happens
+            OUT.println(line); // flushed, so the line is in the pipe before the next add begins
         }
     }
 }

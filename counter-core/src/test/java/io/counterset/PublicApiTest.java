@@ -26,7 +26,7 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
-/** What a user of the library can see: the public types, the one exported package, and the JDK. */
+/** The public API: the public types, the one exported package, and no dependency but the JDK. */
 class PublicApiTest {
 
     private static final JavaClasses LIBRARY = new ClassFileImporter()
@@ -34,7 +34,7 @@ class PublicApiTest {
             .importPackages("io.counterset");
 
     @Test
-    void theModuleExportsOnePackageAndNeedsNothing() throws Exception {
+    void theModuleExportsOnePackageAndRequiresOnlyJavaBase() throws Exception {
         URI classes = CounterStore.class
                 .getProtectionDomain()
                 .getCodeSource()
@@ -54,7 +54,7 @@ class PublicApiTest {
     }
 
     @Test
-    void thePublicTypesAreThese() {
+    void noOtherTypeIsPublic() {
         assertThat(LIBRARY.stream()
                         .filter(type -> type.getModifiers().contains(JavaModifier.PUBLIC))
                         .filter(JavaClass::isTopLevelClass)
@@ -139,7 +139,7 @@ class PublicApiTest {
     }
 
     @Test
-    void everyRefusalTellsItsOutcome() {
+    void everyExceptionStatesItsOutcome() {
         List<Class<?>> permitted = leavesOf(CounterStoreException.class).toList();
         assertThat(leavesOf(CounterStoreException.OpenException.class)).hasSize(8);
         assertThat(leavesOf(CounterStoreException.AddException.class)).hasSize(7);
@@ -149,7 +149,7 @@ class PublicApiTest {
             assertThat(Modifier.isPublic(type.getModifiers())).isTrue();
         });
         assertThat(permitted.stream().filter(PublicApiTest::declaresOutcome))
-                .as("only one leaves it open")
+                .as("only one leaves the outcome open")
                 .containsExactly(CounterStoreException.OutcomeUnknownException.class);
     }
 

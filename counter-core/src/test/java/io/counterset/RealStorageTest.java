@@ -20,12 +20,16 @@ import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 
 /**
- * What {@link DirectoryStorage} asks of the system, seen from outside: by the flags of its descriptors, and by the
- * system calls of this process under {@code strace}. What the simulated disk promises, these calls have to keep.
+ * Checks what {@link DirectoryStorage} requests from the system: the flags of its descriptors, and
+ * the system calls of this process under {@code strace}. These calls must keep the promises that
+ * the simulated disk makes.
  */
 class RealStorageTest {
 
-    /** Removes a folder of its own at the end; not a {@code @TempDir}, since the mutants' tests are run without JUnit. */
+    /**
+     * The body of a test with a temporary folder. Not a {@code @TempDir}, because tests of mutants
+     * run without JUnit.
+     */
     private interface Body {
         void run(Path folder) throws Exception;
     }
@@ -44,7 +48,7 @@ class RealStorageTest {
     }
 
     @Test
-    void aFileThatCannotBeLookedForIsNotAbsent() throws Exception {
+    void aFailedLookupDoesNotCountAsAbsence() throws Exception {
         inAFolder(folder -> {
             try (Storage storage = DirectoryStorage.open(folder)) {
                 assertThat(storage.exists("absent")).isFalse();
@@ -55,7 +59,7 @@ class RealStorageTest {
 
     // ---- descriptors ----
 
-    /** Returns the flags of all descriptors that this process has of a file. */
+    /** Returns the flags of all descriptors that this process has open for a file. */
     private static List<Integer> flags(Path file) throws IOException {
         Path descriptors = Path.of("/proc/self/fd");
         Assumptions.assumeTrue(Files.isDirectory(descriptors), "this system has no /proc/self/fd");
@@ -73,7 +77,7 @@ class RealStorageTest {
                         flags.add(Integer.parseInt(octal.substring(6).strip(), 8));
                     }
                 } catch (IOException e) {
-                    // Closed since it was listed.
+                    // The descriptor was closed after it was listed.
                 }
             }
         }
@@ -81,7 +85,7 @@ class RealStorageTest {
     }
 
     @Test
-    void commitsGoThroughADescriptorThatWritesThrough() throws Exception {
+    void commitsUseAWriteThroughDescriptor() throws Exception {
         int dsync = 0x1000; // O_DSYNC of Linux
         inAFolder(folder -> {
             try (CounterStore store = CounterStore.open(folder)) {
@@ -93,7 +97,7 @@ class RealStorageTest {
     }
 
     @Test
-    void noDescriptorIsLeft() throws Exception {
+    void closingLeavesNoDescriptorOpen() throws Exception {
         inAFolder(folder -> {
             try (CounterStore store =
                     CounterStore.builder(folder).countFile("c").open()) {
@@ -107,7 +111,10 @@ class RealStorageTest {
 
     // ---- system calls ----
 
-    /** Returns the system calls that sync, write at length or rename, in order, that the action makes in this process. */
+    /**
+     * Returns the system calls of this process, in order, that sync, write, rename or create
+     * directories while the action runs.
+     */
     private static List<String> calls(Path folder, Body action) throws Exception {
         Path output = Files.createTempFile("counterset", ".strace");
         Path messages = Files.createTempFile("counterset", ".messages");
@@ -195,7 +202,7 @@ class RealStorageTest {
     }
 
     @Test
-    void aNewJournalIsOnTheDeviceBeforeItGetsItsName() throws Exception {
+    void aNewJournalIsSyncedBeforeItIsRenamed() throws Exception {
         inAFolder(folder -> {
             List<String> calls = calls(
                     folder, there -> CounterStore.open(there.resolve("data")).close());
@@ -205,7 +212,7 @@ class RealStorageTest {
     }
 
     @Test
-    void aNameIsOnTheDeviceBeforeTheStoreOpens() throws Exception {
+    void theRenameIsSyncedBeforeTheStoreOpens() throws Exception {
         inAFolder(folder -> {
             List<String> calls = calls(
                     folder, there -> CounterStore.open(there.resolve("data")).close());
@@ -215,7 +222,7 @@ class RealStorageTest {
     }
 
     @Test
-    void eachNewDirectoryIsOnTheDevice() throws Exception {
+    void eachNewDirectoryIsSynced() throws Exception {
         inAFolder(folder -> {
             List<String> calls = calls(
                     folder, there -> CounterStore.open(there.resolve("a/b/c")).close());

@@ -16,7 +16,7 @@ class RememberedKeysTest {
     }
 
     @Test
-    void countsTheBytesOfTheKeysThatAreRemembered() {
+    void bytesAreTheSumOverAllRememberedKeys() {
         AtomicLong nanos = new AtomicLong();
         RememberedKeys keys = new RememberedKeys(new IdempotencyWindow(20, Duration.ofSeconds(10)));
         keys.start(0, nanos::get);

@@ -18,7 +18,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** What a store does where there is little room, or none, for its journal: on a simulated disk, without threads. */
+/**
+ * What a store does with little or no room for its journal. On a simulated disk, without threads.
+ */
 class RoomTest {
 
     private static final long MIB = (1 << 20) / SimulatedDisk.BLOCK;
@@ -36,7 +38,9 @@ class RoomTest {
                 .open();
     }
 
-    /** Adds to new counters until one is refused, and returns why. */
+    /**
+     * Adds to new counters until one is refused; returns the refusal, or null if there was none.
+     */
     private @Nullable StoreFullException fill(CounterStore store, int most) {
         for (int i = 0; i < most; i++) {
             String name = expected.size() + "-".repeat(110);
@@ -50,7 +54,7 @@ class RoomTest {
     }
 
     @Test
-    void countingOnAFullDiskCostsAboutWhatItAlwaysCosts() {
+    void countingOnAFullDiskCostsNoMore() {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
         expected.put("old", store.counter("old").increment());
         disk.capacity(disk.used());
@@ -66,7 +70,7 @@ class RoomTest {
     }
 
     @Test
-    void aStoreThatDoesNotFitTheAllowedHeapIsRefusedBeforeItTakesIt() {
+    void aStoreThatExceedsMaxHeapIsRefusedBeforeItIsLoaded() {
         try (CounterStore store = open(64 * SimulatedDisk.BLOCK)) {
             fill(store, 5_000);
         }
@@ -85,7 +89,7 @@ class RoomTest {
     }
 
     @Test
-    void aFullDiskIsNotWrittenToFindOutThatItIsFull() {
+    void noJournalIsWrittenToFindOutThatTheDiskIsFull() {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
         disk.capacity(disk.used() + 20);
         assertThat(fill(store, 10_000)).hasMessageContaining("bytes are free");
@@ -107,7 +111,7 @@ class RoomTest {
     }
 
     @Test
-    void whereFreeSpaceIsNotKnownAFullDiskIsTriedLessAndLessOften() {
+    void attemptsToGrowBackOffIfFreeSpaceIsUnknown() {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
         disk.tellsFreeSpace(false);
         disk.capacity(disk.used());
@@ -127,10 +131,13 @@ class RoomTest {
         assertThat(fill(store, 100)).as("once there is room").isNull();
     }
 
-    /** 31,386 long names on 40 MiB were the first store that could never start again. */
+    /**
+     * A store must never fill its volume so far that it cannot be reopened, as happened with 31,386
+     * long names on 40 MiB.
+     */
     @ParameterizedTest
     @EnumSource
-    void aStoreThatRanCanBeOpenedAgain(Volume volume) {
+    void aStoreCanAlwaysBeReopenedOnItsVolume(Volume volume) {
         disk.capacity(volume.mib * MIB);
         for (int life = 0; life < 3; life++) {
             CounterStore store = open(volume.minHalf);
@@ -169,7 +176,7 @@ class RoomTest {
 
     @ParameterizedTest
     @EnumSource(names = {"CREATE", "WRITE", "SYNC", "COMMIT", "REPLACE"})
-    void aLargerJournalThatCannotBeWrittenIsNoGrowthForNow(Operation failing) {
+    void aFailedGrowthIsHarmlessAndRetried(Operation failing) {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
         expected.put("old", store.counter("old").increment());
         disk.faults((step, operation, file) ->
@@ -186,7 +193,7 @@ class RoomTest {
         assertThat(store.snapshot()).isEqualTo(expected);
         disk.faults((step, operation, file) -> Fault.NONE);
         nanos.addAndGet(60_000_000_000L);
-        assertThat(fill(store, 100)).as("tried again later").isNull();
+        assertThat(fill(store, 100)).as("retried later").isNull();
         assertThat(store.statistics().growths()).isPositive();
         store.close();
         disk.cutPower();
@@ -195,7 +202,7 @@ class RoomTest {
     }
 
     @Test
-    void aLargerJournalThatMayOrMayNotHaveItsNameIsFinal() {
+    void anUncertainRenameOfALargerJournalIsFinal() {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
         expected.put("old", store.counter("old").increment());
         disk.faults((step, operation, file) -> operation == Operation.SYNC_NAMES ? Fault.FAILURE : Fault.NONE);
@@ -208,7 +215,7 @@ class RoomTest {
     }
 
     @Test
-    void aStoreOpenedOnAFullDiskIsReadAndTakesAddsOnceThereIsRoom() {
+    void aStoreOpenedOnAFullDiskIsReadOnlyUntilThereIsRoom() {
         CounterStore first = open(64 * SimulatedDisk.BLOCK);
         first.counter("c").addOnce(5, "k");
         StoreIdentity identity = first.identity();
@@ -232,7 +239,7 @@ class RoomTest {
         nanos.addAndGet(1_000_000_000);
         store.keepHouse();
         assertThat(store.isAccepting()).isFalse();
-        assertThat(disk.content(Journal.FILE)).as("left alone").isEqualTo(before);
+        assertThat(disk.content(Journal.FILE)).as("unchanged").isEqualTo(before);
         disk.capacity(Long.MAX_VALUE);
         nanos.addAndGet(1_000_000_000);
         store.keepHouse();
@@ -245,14 +252,14 @@ class RoomTest {
     }
 
     @Test
-    void aDirectoryThatWasNeverAStoreIsNotOpenedWithoutRoom() {
+    void aNewStoreIsNotOpenedWithoutRoom() {
         disk.capacity(0);
         assertThatThrownBy(() -> open(64 * SimulatedDisk.BLOCK)).isInstanceOf(StoreFullException.class);
         assertThat(disk.openFiles()).isZero();
     }
 
     @Test
-    void whatAnInterruptedGrowthLeftBehindTakesNoRoomFromTheNextOpening() {
+    void leftoversOfAnInterruptedGrowthAreDeletedBeforeOpening() {
         open(64 * SimulatedDisk.BLOCK).close();
         disk.put(Journal.NEW_FILE, new byte[300 * SimulatedDisk.BLOCK]);
         disk.capacity(disk.used());

@@ -22,15 +22,16 @@ import org.objectweb.asm.MethodVisitor;
 import org.objectweb.asm.Opcodes;
 
 /**
- * Runs threads one at a time, in an order that a seed chooses and repeats. The engine is loaded with a {@link #step} before every
- * access to a volatile field, every atomic operation and every call of the disk; whatever blocks, wakes or asks for the time asks the
- * schedule instead. At a step of the seed's choice all threads end where they are, as in a power cut.
+ * Runs threads one at a time, in an order that a seed determines. The engine's byte code is
+ * rewritten to call {@link #step} before every access to a volatile field, every atomic operation
+ * and every call to the disk. Calls that block, wake a thread or read the time go to the schedule
+ * instead. At a step that the seed chooses, all threads end where they are, as in a power cut.
  *
- * <p>Code that was loaded so works as ever in threads that no schedule knows.
+ * <p>In threads outside a schedule, the rewritten code behaves as usual.
  */
 final class Schedule {
 
-    /** Ends a thread where it is: the power is off. */
+    /** Ends a thread at its current step: the power is off. */
     static final class Cut extends Error {
         private static final long serialVersionUID = 1L;
 
@@ -40,11 +41,11 @@ final class Schedule {
     }
 
     private final class Task {
-        final Thread itself; // as the engine knows it
+        final Thread itself; // the thread that the engine sees
         final Semaphore baton = new Semaphore(0);
         boolean permit;
         boolean parked;
-        long deadline = Long.MAX_VALUE; // of a timed park
+        long deadline = Long.MAX_VALUE; // the end of a timed park
 
         @Nullable
         Object awaits; // a lock, a latch or another task
@@ -71,7 +72,7 @@ final class Schedule {
     private static final ThreadLocal<Task> MINE = new ThreadLocal<>();
 
     private final SplittableRandom random;
-    private final int patience; // about so many steps between two changes of the thread
+    private final int patience; // the average number of steps between two switches of the thread
     private final long cutAt;
     private final Runnable cutPower;
     private final List<Task> tasks = new ArrayList<>();
@@ -100,7 +101,7 @@ final class Schedule {
             Task first = schedule.begin(new Thread(main, "main"), main);
             first.baton.release();
             if (!schedule.over.await(60, TimeUnit.SECONDS)) {
-                throw new AssertionError("the schedule is stuck outside of its steps");
+                throw new AssertionError("the schedule is stuck outside its steps");
             }
         } finally {
             schedule.end();
@@ -115,7 +116,7 @@ final class Schedule {
     private void end() throws InterruptedException {
         ending = true;
         for (Task task : List.copyOf(tasks)) {
-            task.baton.release(1000); // it ends at its next step
+            task.baton.release(1000); // the task ends at its next step
         }
     }
 
@@ -136,7 +137,7 @@ final class Schedule {
                             body.run();
                         }
                     } catch (Cut cut) {
-                        // Gone with the power.
+                        // Ended by the power cut.
                     } catch (Throwable e) {
                         fail(e);
                     } finally {
@@ -161,7 +162,7 @@ final class Schedule {
         }
     }
 
-    /** Lets another thread go on, for this one cannot. */
+    /** Lets another thread run, because this one has ended. */
     private void leave(Task task) {
         try {
             Task next = choose();
@@ -174,9 +175,9 @@ final class Schedule {
         }
     }
 
-    // ---- what the engine calls ----
+    // ---- called by the rewritten engine ----
 
-    /** Here another thread may come in, or the power go. */
+    /** A point where the schedule may switch threads or cut the power. */
     static void step() {
         Task task = MINE.get();
         if (task != null) {
@@ -236,16 +237,16 @@ final class Schedule {
         }
         if (sleeper != null
                 && sleeper.deadline != Long.MAX_VALUE
-                && (able.isEmpty() || random.nextInt(20) == 0)) { // its time has come
+                && (able.isEmpty() || random.nextInt(20) == 0)) { // its deadline has passed
             nanos = Math.max(nanos, sleeper.deadline);
             sleeper.permit = true;
             return sleeper;
         }
         if (able.isEmpty()) {
-            StringBuilder who = new StringBuilder("nobody can go on:");
+            StringBuilder who = new StringBuilder("no thread can run:");
             for (Task task : tasks) {
                 if (!task.done) {
-                    who.append(' ').append(task.itself.getName()).append(task.parked ? " parked" : " waits");
+                    who.append(' ').append(task.itself.getName()).append(task.parked ? " is parked" : " waits");
                 }
             }
             throw new AssertionError(who.toString());
@@ -353,7 +354,7 @@ final class Schedule {
         return condition;
     }
 
-    @SuppressWarnings("WaitNotInLoop") // the loop is the engine's
+    @SuppressWarnings("WaitNotInLoop") // the loop is in the engine
     static void awaitUninterruptibly(Condition condition) {
         Task task = MINE.get();
         if (task == null) {
@@ -412,11 +413,11 @@ final class Schedule {
         return task == null ? System.nanoTime() : ++task.schedule().nanos;
     }
 
-    // ---- the rewriting ----
+    // ---- rewriting byte code ----
 
     private static final String ITSELF = "io/counterset/Schedule";
 
-    /** Returns a class of the engine, with its steps. Other classes stay as they are. */
+    /** Returns the byte code of an engine class with its steps; that of other classes unchanged. */
     static byte[] rewrite(byte[] code) {
         ClassReader reader = new ClassReader(code);
         String name = reader.getClassName();
@@ -466,7 +467,7 @@ final class Schedule {
                                 .getDeclaredField(name)
                                 .getModifiers());
             } catch (ReflectiveOperationException e) {
-                return false; // of a superclass in the JDK
+                return false; // a field of a superclass in the JDK
             }
         }
 

@@ -27,24 +27,27 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Threads and power cuts together: callers that block, callers that do not, the committer, an executor, a closer, a reader and the
- * listener of a failure, in schedules that a seed chooses, with a power cut between any two steps of any of them.
+ * Threads and power cuts together: blocking and asynchronous callers, the committer, an executor, a
+ * closing thread, a reader and the failure listener. A seed chooses the schedule and may cut the
+ * power between any two steps of any thread.
  *
  * <pre>mvn -pl counter-core test -Dtest=ScheduleTest -Dcounterset.schedules=100000</pre>
  *
- * {@code -Dcounterset.firstSchedule=N -Dcounterset.schedules=1} repeats one.
+ * {@code -Dcounterset.firstSchedule=N -Dcounterset.schedules=1} repeats schedule N.
  */
 class ScheduleTest {
 
-    private static final int BLOCKING = 2; // callers, each with a counter for its keys
+    private static final int BLOCKING = 2; // blocking callers, each with a counter for its keys
     private static final int ADDS = 3;
 
-    /** What the threads learned. One at a time writes it; after a cut nobody does. */
+    /**
+     * What the threads have observed. Only one thread runs at a time, and none after a power cut.
+     */
     private static final class Seen {
         long attempted; // without a key
-        long acknowledged; // the highest total
+        long acknowledged; // the highest acknowledged total
         final List<Long> totals = new ArrayList<>();
-        final List<String> keys = new ArrayList<>(); // that were acknowledged
+        final List<String> keys = new ArrayList<>(); // acknowledged
         long shown;
         boolean failed;
         int told;
@@ -66,14 +69,18 @@ class ScheduleTest {
         return CounterStore.builder(Path.of("simulated")).storage(disk.mount()).minHalf(2 * SimulatedDisk.BLOCK);
     }
 
-    /** Plays one schedule; called by reflection, in the class loader of an engine with steps. */
+    /**
+     * Plays one schedule. Called by reflection in the class loader of an engine that was rewritten
+     * with steps.
+     */
     static void play(long seed) throws Throwable {
         SplittableRandom random = new SplittableRandom(seed);
         SimulatedDisk disk = new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR);
         boolean periodic = random.nextInt(4) == 0;
         boolean fails = random.nextInt(4) == 0;
         boolean cut = random.nextInt(3) > 0;
-        int executor = random.nextInt(3); // a thread of its own, the committing thread, or one that drops everything
+        int executor =
+                random.nextInt(3); // a dedicated thread, the committing thread, or an executor that drops every task
         Seen seen = new Seen();
         long steps = Schedule.run(
                 random,
@@ -258,7 +265,10 @@ class ScheduleTest {
         }
     }
 
-    /** Lets a caller whose wake-up was lost sleep until the end, so that the schedule shows it. */
+    /**
+     * Removes the bound on parking, so that a lost wake-up leaves its caller parked and the
+     * schedule fails.
+     */
     private static Mutant withoutLongestPark() {
         return new Mutant()
                 .change(Pending.class, "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);", "LockSupport.park(this);");
@@ -274,7 +284,10 @@ class ScheduleTest {
         search(new Mutant(), Long.getLong("counterset.firstSchedule", 0), Long.getLong("counterset.schedules", 1_000));
     }
 
-    /** Each break with the schedule that finds it. Where a change of the engine moves it, the search goes on from there. */
+    /**
+     * Each break with the schedule that finds it. If a change of the engine moves it, the search
+     * continues from there.
+     */
     static Stream<Arguments> races() {
         return Stream.of(
                 race(

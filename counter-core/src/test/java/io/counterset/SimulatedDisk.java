@@ -15,20 +15,24 @@ import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A disk in memory, as unkind as a disk may be. It keeps what the operating system shows (the cache) apart from what the
- * device has, for the content of files in blocks of 4 KiB and for names.
+ * A disk in memory that behaves as badly as a disk may. It keeps the view of the operating system
+ * (the cache) apart from the content of the device, both for file content in blocks of 4 KiB and
+ * for names.
  *
- * <p><b>When the power is cut</b>, also in the middle of a write or a sync, each block that was written and not synced is,
- * for itself, lost, kept as of any of its unsynced writes, or torn: of its eight sectors of 512 bytes each is old, new or
- * garbage. The size of a file that was not synced is the old or the new one, and each change of names that was not synced
- * is kept or lost for itself: a rename may survive while the content of the renamed file does not.
+ * <p><b>When the power is cut</b>, possibly in the middle of a write or a sync, each block that was
+ * written but not synced has its own fate: it is lost, has the content of any of its unsynced
+ * writes, or is torn. In a torn block, each of the eight sectors of 512 bytes is old, new or
+ * garbage. The size of a file that was not synced is the old or the new one. Each change of names
+ * that was not synced is independently kept or lost: a rename may survive while the content of the
+ * renamed file does not.
  *
- * <p><b>When a write or sync fails</b>, any part of it has happened, and the pages may be marked clean: the cache then goes
- * on showing what the device never got, and later syncs succeed without writing it.
+ * <p><b>When a write or sync fails</b>, any part of it may have happened, and the pages may be
+ * marked clean: the cache then still shows content that never reached the device, and later syncs
+ * succeed without writing it.
  *
- * <p><b>Steps.</b> Everything that changes something is a step with a number, so a test can let any of them fail, or cut
- * the power there. All choices come from one {@link Choice}: a random one makes a run that its seed repeats, a counting one
- * makes every run there is.
+ * <p><b>Steps.</b> Every operation that changes something is a numbered step, so a test can fail
+ * any step or cut the power there. All choices come from one {@link Choice}: a random one makes a
+ * run that its seed repeats, a counting one enumerates all runs.
  */
 final class SimulatedDisk {
 
@@ -47,25 +51,25 @@ final class SimulatedDisk {
 
     enum Fault {
         NONE,
-        /** It happens in the cache, then all is over. */
+        /** The operation happens in the cache, then the power is cut. */
         POWER_CUT,
-        /** An I/O error, before or after some of it has happened. */
+        /** An I/O error before, during or after the operation. */
         FAILURE
     }
 
-    /** Says what goes wrong. */
+    /** Chooses the fault of each step. */
     interface Faults {
         Fault at(long step, Operation operation, String file);
     }
 
-    /** Chooses one of some options, which are numbered from 0. */
+    /** Chooses one of several options, numbered from 0. */
     interface Choice {
         int of(int options);
     }
 
-    /** How finely a torn block is torn. */
+    /** How a torn block is torn. */
     enum Tears {
-        /** Each sector for itself: old, new or garbage. */
+        /** Each sector independently: old, new or garbage. */
         EACH_SECTOR,
         /** One of three ways: only the first sector new, only the first sector old, all garbage. */
         THREE_WAYS
@@ -87,7 +91,7 @@ final class SimulatedDisk {
         }
     }
 
-    /** A change of names, kept or lost as one. */
+    /** A change of names that is kept or lost as a whole. */
     private record Renaming(Map<String, @Nullable Inode> becomes) {}
 
     private static final class Block {
@@ -156,43 +160,49 @@ final class SimulatedDisk {
         this.tears = tears;
     }
 
-    // ---- what a test decides ----
+    // ---- controlled by tests ----
 
     synchronized void faults(Faults faults) {
         this.faults = faults;
     }
 
-    /** Lets the n-th read from now on fail; -1 for none. */
+    /** Fails the n-th read from now on; -1 for none. */
     synchronized void failRead(int n) {
         readsUntilFailure = n;
     }
 
-    /** Lets every read of that block of any file fail; -1 for none. */
+    /** Fails every read of this block of any file; -1 for none. */
     synchronized void unreadable(long block) {
         unreadable = block;
     }
 
-    /** Sets the room for all files together, in blocks. */
+    /** Sets the total room for all files, in blocks. */
     synchronized void capacity(long blocks) {
         capacity = blocks;
     }
 
-    /** Whether a lack of room shows when a file is synced rather than when it is written. */
+    /** Whether a lack of room is reported when a file is synced rather than when it is written. */
     synchronized void allocatesLate(boolean late) {
         allocatesLate = late;
     }
 
-    /** Whether it tells how much room there is; quotas and network file systems do not. */
+    /** Whether the disk reports its free space; quotas and network file systems do not. */
     synchronized void tellsFreeSpace(boolean tells) {
         tellsFreeSpace = tells;
     }
 
-    /** Sets what happens in between whenever a journal to be is about to be written: what another thread would do. */
+    /**
+     * Sets an action that runs before each sync or commit of a new journal, in place of another
+     * thread.
+     */
     synchronized void meanwhile(Runnable action) {
         meanwhile = action;
     }
 
-    /** Takes the directory into use, as a process does. The process before is gone, wherever it was. */
+    /**
+     * Opens the directory as a new process would. The former process is gone, at whatever point it
+     * was.
+     */
     synchronized Storage mount() {
         if (off) {
             throw new IllegalStateException("the power is off");
@@ -204,7 +214,7 @@ final class SimulatedDisk {
         return mounted;
     }
 
-    /** Puts a durable file in place, as if from before. */
+    /** Creates a durable file. */
     synchronized void put(String name, byte[] content) {
         Inode inode = new Inode();
         inode.size = content.length;
@@ -219,7 +229,7 @@ final class SimulatedDisk {
         durableNames.put(name, inode);
     }
 
-    /** Returns what the operating system shows, or null if there is no such file. */
+    /** Returns the content as the operating system shows it, or null if there is no such file. */
     synchronized byte @Nullable [] content(String name) {
         Inode inode = names.get(name);
         if (inode == null) {
@@ -230,7 +240,7 @@ final class SimulatedDisk {
         return content;
     }
 
-    /** How many blocks are in use. */
+    /** Returns the number of blocks in use. */
     synchronized long used() {
         return usedBut(null);
     }
@@ -243,22 +253,22 @@ final class SimulatedDisk {
         return step;
     }
 
-    /** How many of the steps concerned the journal. */
+    /** Returns the number of steps that concerned the journal. */
     synchronized long journalSteps() {
         return journalSteps;
     }
 
-    /** How many operations have failed, cut power and lack of room not included. */
+    /** Returns the number of failed operations, not counting power cuts and lack of room. */
     synchronized long failures() {
         return failures;
     }
 
-    /** How many of those concerned the journal in such a way that the store must stop. */
+    /** Returns the number of failures of the journal after which the store must stop. */
     synchronized long journalFailures() {
         return journalFailures;
     }
 
-    /** How many files the last process has open. */
+    /** Returns the number of files that the last process has open. */
     synchronized int openFiles() {
         return inodes().stream().mapToInt(inode -> inode.open).sum();
     }
@@ -267,7 +277,7 @@ final class SimulatedDisk {
         off = true;
     }
 
-    /** Decides what survived the power cut, and shows that. */
+    /** Decides what survived the power cut; from now on the disk shows that. */
     synchronized void powerOn() {
         for (Renaming renaming : renamings) {
             if (choice.of(2) == 1) {
@@ -294,7 +304,7 @@ final class SimulatedDisk {
         off = false;
     }
 
-    /** Returns another disk in the very same state, which goes its own way. */
+    /** Returns an independent copy of this disk in its current state. */
     synchronized SimulatedDisk copy(Choice itsChoice) {
         SimulatedDisk copy = new SimulatedDisk(itsChoice, tears);
         IdentityHashMap<Inode, Inode> twins = new IdentityHashMap<>();
@@ -314,7 +324,7 @@ final class SimulatedDisk {
         return copy;
     }
 
-    /** A number for what the operating system shows: the same for the same names and bytes. */
+    /** Returns a hash of what the operating system shows: the same for the same names and bytes. */
     synchronized long image() {
         long image = 1;
         for (Map.Entry<String, Inode> entry : names.entrySet()) {
@@ -368,7 +378,7 @@ final class SimulatedDisk {
         renamings.add(renaming);
     }
 
-    /** What the device has of a block after the power was cut, or after a sync failed. */
+    /** Returns the content of a block on the device after a power cut or a failed sync. */
     private byte[] survivor(Block block) {
         int writes = block.unsynced.size();
         if (writes == 0) {
@@ -376,7 +386,7 @@ final class SimulatedDisk {
         }
         byte[] newest = block.unsynced.get(writes - 1);
         if (tears == Tears.THREE_WAYS && writes == 1 && Arrays.equals(newest, block.durable)) {
-            return block.durable; // spares runs that are all the same
+            return block.durable; // avoids runs that are all the same
         }
         int chosen = choice.of(1 + writes + (tears == Tears.THREE_WAYS ? 3 : 2));
         if (chosen == 0) {
@@ -424,7 +434,7 @@ final class SimulatedDisk {
         return used;
     }
 
-    /** Gives the file blocks for so many bytes, or says that there are none. */
+    /** Allocates blocks for a file of {@code size} bytes; returns false if there are not enough. */
     private boolean allocate(Inode inode, long size) {
         long needed = blocksOf(size);
         if (needed > inode.allocated) {
@@ -436,7 +446,7 @@ final class SimulatedDisk {
         return true;
     }
 
-    /** Writes the first so many bytes into the cache. */
+    /** Writes the bytes into the cache. */
     private void write(Inode inode, long position, byte[] source, int offset, int length) {
         for (int done = 0; done < length; ) {
             long at = position + done;
@@ -463,7 +473,10 @@ final class SimulatedDisk {
         }
     }
 
-    /** Some of it reached the device, and what did not may be tried again later or may be marked clean. */
+    /**
+     * Fails a sync: part of the content reaches the device. The rest stays dirty or is marked
+     * clean.
+     */
     private void failSync(Inode inode, long from, long to) {
         if (choice.of(3) == 0) {
             return; // still dirty
@@ -478,7 +491,10 @@ final class SimulatedDisk {
         }
     }
 
-    /** Begins a step; the caller does in the cache what is to happen, and calls {@link #end} if the power is cut. */
+    /**
+     * Begins a step. The caller then applies the operation to the cache and calls {@link #end},
+     * which throws if there is a fault.
+     */
     private Fault begin(@Nullable Mount by, Operation operation, String file) throws IOException {
         if (off || by != mounted) {
             throw new PowerIsOff();
@@ -511,7 +527,7 @@ final class SimulatedDisk {
         }
     }
 
-    /** What one process has to do with the disk. */
+    /** The view of one process on the disk. */
     private final class Mount implements Storage {
 
         private final List<Inode> opened = new ArrayList<>();
@@ -592,7 +608,7 @@ final class SimulatedDisk {
 
         @Override
         public void verify() {
-            // Nobody takes a simulated directory away.
+            // A simulated directory cannot be taken away.
         }
 
         @Override
@@ -745,7 +761,7 @@ final class SimulatedDisk {
             }
             SimulatedDisk.this.write(inode, position, source, offset, most);
             if (full) {
-                end(fault); // if it fails besides, it fails with that
+                end(fault); // a fault takes precedence over lack of room
                 throw new NoSpace();
             }
         }

@@ -24,13 +24,15 @@ import java.util.concurrent.CompletionException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A client of a store on a {@link SimulatedDisk}, who knows what he was promised and checks all of it: several threads'
- * worth of adds, with and without keys, retries, new counters, growth, crashes, failures, in one thread and by a seed.
+ * A client of a store on a {@link SimulatedDisk} that checks every promise of the store. In one
+ * thread and by a seed, it adds with and without keys, retries, creates counters, lets the journal
+ * grow, crashes and injects failures.
  *
- * <p><b>The checker.</b> In one thread all adds are in one order, and a commit takes all there are. So whatever the store
- * shows, and whatever survives a crash, must be the totals after <em>some</em> first part of that history: of all
- * counters at once (one consistent cut), nothing invented, nothing twice. That part must contain everything that was
- * acknowledged and everything that was ever shown, and a retry must find its key exactly if that part has the first add.
+ * <p><b>The checker.</b> In one thread all adds have one order, and a commit takes all of them. So
+ * the totals that the store shows, and the totals that survive a crash, must be those after
+ * <em>some</em> prefix of this history: a consistent cut of all counters, with nothing invented and
+ * nothing added twice. The prefix must contain every add that was acknowledged and every add that
+ * was ever shown. A retry must find its key if and only if the prefix contains the first add.
  */
 final class Simulation {
 
@@ -43,7 +45,7 @@ final class Simulation {
         }
     }
 
-    /** What differs between runs. */
+    /** The settings that differ between runs. */
     record Settings(
             List<String> counters,
             int maxKeys,
@@ -53,15 +55,18 @@ final class Simulation {
             int maxPending,
             boolean countFile) {}
 
-    /** An add that was applied: what the store is to remember if it survives. */
+    /** An applied add. If it survives a crash, the store must remember its key. */
     private record Add(
             int counter,
             long amount,
             long total,
             @Nullable String key,
-            long appliedAt) {} // by the time that the store was open
+            long appliedAt) {} // measured by the time that the store was open
 
-    /** A future that was not complete at once; {@code position} is how much of the history it acknowledges. */
+    /**
+     * A future to check. When it completes, the first {@code position} adds of the history are
+     * acknowledged.
+     */
     private record Waiting(
             CompletableFuture<?> future,
             int position,
@@ -72,10 +77,15 @@ final class Simulation {
 
     private static final long SECOND = 1_000_000_000;
 
-    /** How long after there is room again a store may need to find out, if it has written a disk full again and again. */
+    /**
+     * The longest time that a store may take to notice that there is room again, after its attempts
+     * to grow have backed off.
+     */
     private static final long LONGEST_WAIT = 60 * SECOND;
 
-    /** Ages are in milliseconds, rounded once for each time the store is opened. */
+    /**
+     * Tolerance for ages: they are in milliseconds and are rounded each time the store is opened.
+     */
     private static final long ROUNDING = 20_000_000;
 
     final SimulatedDisk disk;
@@ -85,7 +95,8 @@ final class Simulation {
     private long nanos;
     private long millis = 1_000_000;
 
-    // What must be there: base, then of the history at least what was acknowledged or shown.
+    // What the store must contain: the base, plus at least the adds of the history that were
+    // acknowledged or shown.
     private final long[] base;
     private final List<Add> settled = new ArrayList<>(); // the keyed adds in the base
     private final List<Add> history = new ArrayList<>();
@@ -96,12 +107,12 @@ final class Simulation {
 
     private @Nullable CounterStore store;
     private boolean inBetween;
-    private boolean readOnly; // opened without room for a journal, and none found since
+    private boolean readOnly; // opened without room for a journal, and still without room
     private final List<Waiting> waiting = new ArrayList<>();
     private long failuresBefore;
     private long journalFailuresBefore;
     private long journalStepsAtFailure;
-    private long roomSince; // virtual time; Long.MAX_VALUE while room is limited
+    private long roomSince; // simulated time; Long.MAX_VALUE while room is limited
     private long adds;
     private long opens;
 
@@ -112,7 +123,7 @@ final class Simulation {
         this.base = new long[settings.counters.size()];
     }
 
-    /** Returns a client who knows the same, of another disk. */
+    /** Returns a client with the same knowledge and another disk. */
     Simulation fork(SimulatedDisk itsDisk) {
         Simulation fork = new Simulation(itsDisk, settings, verbose);
         fork.nanos = nanos;
@@ -130,9 +141,9 @@ final class Simulation {
     // ---- a random run ----
 
     /**
-     * Lives the life of a store, by a seed.
+     * Runs a history of a store, chosen by a seed.
      *
-     * @return null, or the promise that was broken and how
+     * @return a description of the broken promise, or null if all held
      */
     static @Nullable String run(long seed) {
         return run(seed, false);
@@ -226,7 +237,7 @@ final class Simulation {
         if (!open()) {
             throw new Violation("the store does not open on a healthy disk, at the end");
         }
-        for (Request request : requests) { // whoever does not know what became of his add asks once more
+        for (Request request : requests) { // retry every add, including those with an unknown outcome
             add(request.counter, request.amount, request.key, false);
         }
         look();
@@ -297,9 +308,9 @@ final class Simulation {
         }
     }
 
-    // ---- what a client does ----
+    // ---- the actions of a client ----
 
-    /** Opens the store, and checks that what is there is what may be there. Returns false if it could not be opened. */
+    /** Opens the store and checks its content. Returns false if it could not be opened. */
     boolean open() {
         if (disk.isOff()) {
             disk.powerOn();
@@ -391,7 +402,7 @@ final class Simulation {
         inBetween = true;
         for (int adds = random.nextInt(4); adds > 0; adds--) {
             int counter = random.nextInt(settings.counters.size());
-            if (total(counter) > 0) { // a new one would wait for that very journal
+            if (total(counter) > 0) { // a new counter would wait for this journal
                 add(counter, 1, null, true);
             }
         }
@@ -400,7 +411,7 @@ final class Simulation {
         inBetween = false;
     }
 
-    /** Does what the housekeeper would; a store that was open for reading may have found room. */
+    /** Runs the housekeeper's tasks. A read-only store may find room. */
     private void keepHouse() {
         CounterStore current = store();
         current.keepHouse();
@@ -418,7 +429,7 @@ final class Simulation {
         return current;
     }
 
-    /** Adds, or tries to, and takes note of what may have come of it. */
+    /** Adds, and records the possible outcomes. */
     void add(int counter, long amount, @Nullable String key, boolean async) {
         CounterStore current = store();
         if (readOnly) {
@@ -505,7 +516,7 @@ final class Simulation {
         waiting.add(new Waiting(future, position, total, replayed));
     }
 
-    /** Looks which futures are complete, and whether they are as they should be. */
+    /** Checks the results of all completed futures. */
     private void settle() {
         waiting.removeIf(w -> {
             if (!w.future.isDone()) {
@@ -582,7 +593,7 @@ final class Simulation {
         settle();
     }
 
-    /** Reads what there is to read: it has to survive from here on. */
+    /** Reads all counters. The adds that it sees must survive from now on. */
     void look() {
         CounterStore current = store();
         SortedMap<String, Long> snapshot = current.snapshot();
@@ -590,7 +601,7 @@ final class Simulation {
         log("look: %d of %d", position, history.size());
         require(position >= acknowledged, "%d adds were acknowledged, a snapshot shows %d", acknowledged, position);
         require(position >= shown, "%d adds were shown, a snapshot shows %d", shown, position);
-        if (!readOnly) { // which shows what a page cache shows
+        if (!readOnly) { // a read-only store may show the page cache, which need not survive
             shown = position;
         }
         for (String name : settings.counters) {
@@ -609,7 +620,10 @@ final class Simulation {
         }
     }
 
-    /** Ends the process: 0 properly, 1 by a kill, 2 with the power; a proper end may be followed by a power cut. */
+    /**
+     * Ends the process: 0 closes the store, 1 kills the process, 2 cuts the power. A power cut may
+     * also follow the other two.
+     */
     void end(int how, boolean thenCutPower) {
         CounterStore current = store();
         log("end %d %s", how, thenCutPower);
@@ -670,7 +684,7 @@ final class Simulation {
                 "close writes the journal after a failure");
     }
 
-    // ---- what the store should know ----
+    // ---- the expected content of the store ----
 
     private long total(int counter) {
         long total = base[counter];
@@ -680,7 +694,10 @@ final class Simulation {
         return total;
     }
 
-    /** Returns how much of the history those totals show; they must show a first part of it, whole. */
+    /**
+     * Returns how many adds of the history these totals include. They must equal the totals after a
+     * prefix of the history.
+     */
     private int position(Map<String, Long> totals, String what) {
         Map<String, Long> expected = new TreeMap<>();
         long sum = 0;
@@ -709,7 +726,7 @@ final class Simulation {
         return position;
     }
 
-    @SuppressWarnings("ReferenceEquality") // that very add, not one like it
+    @SuppressWarnings("ReferenceEquality") // compares identity, because equal adds may occur twice
     private int position(Add add) {
         for (int i = 0; i < history.size(); i++) {
             if (history.get(i) == add) {
@@ -723,7 +740,10 @@ final class Simulation {
         return index < settled.size() ? settled.get(index) : history.get(index - settled.size());
     }
 
-    /** Where the last add with that key is, in settled and then history; or -1. */
+    /**
+     * Returns the index of the last add with that key in {@code settled} followed by {@code
+     * history}; or -1.
+     */
     private int latest(String key) {
         for (int i = settled.size() + history.size() - 1; i >= 0; i--) {
             if (key.equals(keyed(i).key)) {
@@ -733,7 +753,9 @@ final class Simulation {
         return -1;
     }
 
-    /** Whether the window, as it is documented, holds that add: among the newest keys, and not too old. */
+    /**
+     * Whether the documented window contains that add: its key is among the newest and not too old.
+     */
     private boolean isInside(int index) {
         Set<String> newer = new HashSet<>();
         for (int i = index + 1; i < settled.size() + history.size(); i++) {

@@ -21,7 +21,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * Long histories by seed, short ones with everything that can happen to them.
+ * Long histories chosen by a seed, and short ones with every possible crash and failure.
  *
  * <pre>
  * mvn -pl counter-core test -Dtest=SimulationTest -Dcounterset.seeds=1000000    many seeds
@@ -34,7 +34,7 @@ class SimulationTest {
 
     @Test
     @Timeout(value = 30, unit = TimeUnit.MINUTES) // for a million seeds
-    void everyPromiseHoldsWhateverTheDiskDoes() {
+    void everyPromiseHoldsInRandomHistories() {
         Long one = Long.getLong("counterset.seed");
         if (one != null) {
             assertThat(Simulation.run(one, true)).as("seed %d", one).isNull();
@@ -55,7 +55,10 @@ class SimulationTest {
 
     // ---- short histories, exhaustively ----
 
-    /** Counts through all choices: like an odometer, of which each wheel has as many digits as there were options. */
+    /**
+     * Enumerates all choices, like an odometer whose wheels have as many digits as there are
+     * options.
+     */
     private static final class EveryChoice implements Choice {
         private final List<int[]> wheels = new ArrayList<>(); // digit, options
         private int next;
@@ -72,7 +75,7 @@ class SimulationTest {
             return wheel[0];
         }
 
-        /** Moves on to the next run; false if there is none. */
+        /** Advances to the next run; returns false if there is none. */
         boolean turn() {
             next = 0;
             while (!wheels.isEmpty()) {
@@ -154,10 +157,10 @@ class SimulationTest {
                     s.end(0, false);
                 });
 
-        @SuppressWarnings("ImmutableEnumChecker") // a value, though its type does not say so
+        @SuppressWarnings("ImmutableEnumChecker") // immutable, although its type does not declare it
         final Settings settings;
 
-        @SuppressWarnings("ImmutableEnumChecker") // a function without state
+        @SuppressWarnings("ImmutableEnumChecker") // a stateless function
         final Consumer<Simulation> told;
 
         Story(Settings settings, Consumer<Simulation> told) {
@@ -176,7 +179,7 @@ class SimulationTest {
                     countFile);
         }
 
-        /** A second attempt, for the first one may be made to fail. */
+        /** Opens the store, with a second attempt because a fault may hit the first. */
         private static void open(Simulation s) {
             if (s.disk.isOff() || !(s.open() || (!s.disk.isOff() && s.open()))) {
                 throw new EndOfStory();
@@ -208,7 +211,7 @@ class SimulationTest {
 
     @ParameterizedTest
     @EnumSource
-    void aPowerCutAtAnyStepAndAnotherAtAnyStepOfTheRecovery(Story story) {
+    void survivesAPowerCutAtAnyStepAndAnotherDuringRecovery(Story story) {
         long steps = story.tell(options -> 0, (step, operation, file) -> Fault.NONE)
                 .disk
                 .steps();
@@ -221,7 +224,7 @@ class SimulationTest {
                 for (long again = first + 1; again <= first + recovery; again++) {
                     Simulation second = survivor.fork(survivor.disk.copy(options -> 0));
                     second.disk.faults(at(again, Fault.POWER_CUT));
-                    second.open(); // which it does only if the step was one of writing count.txt
+                    second.open(); // succeeds only if the power cut hit the writing of count.txt
                     second.disk.faults((step, operation, file) -> Fault.NONE);
                     afterEachPowerCut(second, this::live);
                 }
@@ -233,7 +236,7 @@ class SimulationTest {
 
     @ParameterizedTest
     @EnumSource
-    void aFailureOfAnyStepAndThenARestartOrAPowerCut(Story story) {
+    void survivesAFailureOfAnyStepThenARestartOrPowerCut(Story story) {
         long steps = story.tell(options -> 0, (step, operation, file) -> Fault.NONE)
                 .disk
                 .steps();
@@ -261,7 +264,10 @@ class SimulationTest {
         return trial.disk.steps() - before;
     }
 
-    /** Turns the power on in each way it can have gone off, those that come to the same once. */
+    /**
+     * Turns the power on after each possible outcome of the power cut; visits equal outcomes only
+     * once.
+     */
     private void afterEachPowerCut(Simulation simulation, Consumer<Simulation> then) {
         assertThat(simulation.disk.isOff()).isTrue();
         Set<Long> seen = new HashSet<>();
@@ -276,7 +282,7 @@ class SimulationTest {
         } while (whatSurvives.turn());
     }
 
-    /** Opens it, which checks what survived; goes on counting; and opens it once more. */
+    /** Opens the store, which checks what survived; continues counting; and opens it once more. */
     private void live(Simulation simulation) {
         assertThat(simulation.open()).isTrue();
         simulation.look();
