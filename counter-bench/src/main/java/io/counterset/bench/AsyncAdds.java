@@ -10,12 +10,18 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadFactory;
 
-/** Ten thousand adds waiting for the device at any time: futures of a few threads, or as many virtual threads. */
+/**
+ * Ten thousand durable adds in flight at any time: as futures of a few threads, or in as many
+ * virtual threads.
+ */
 final class AsyncAdds {
 
     static final int IN_FLIGHT = 10_000;
 
-    /** The adds of one thread that are in flight, the oldest of which makes room for the next. */
+    /**
+     * The adds in flight of one thread. When the window is full, the next add waits for the oldest
+     * one.
+     */
     static final class Window {
         private final Counter counter;
         private final List<CompletableFuture<Long>> adds;
@@ -52,7 +58,7 @@ final class AsyncAdds {
             System.err.println("round " + round + ": addAsync");
             double one = futures(1, settings);
             double two = futures(2, settings);
-            if (round > 0) { // the first was to warm up
+            if (round > 0) { // the first round warms up
                 sample(rates, "addAsync, 1 submitting thread", one);
                 sample(rates, "addAsync, 2 submitting threads", two);
                 best.add(Math.max(one, two));
@@ -65,8 +71,8 @@ final class AsyncAdds {
                 }
             }
         }
-        targets.atLeast("durable addAsync, 10,000 in flight", "adds a second", 3_000_000, best.median(), "%,.0f");
-        Table table = new Table("10,000 in flight", "adds a second");
+        targets.atLeast("durable addAsync, 10,000 in flight", "adds per second", 3_000_000, best.median(), "%,.0f");
+        Table table = new Table("10,000 in flight", "adds per second");
         rates.forEach((title, samples) -> table.row(title, String.format(Locale.ROOT, "%,.0f", samples.median())));
         return "## Durable adds in flight\n\n" + table;
     }

@@ -9,11 +9,12 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The limit of many callers: a group commit of one number and nothing else, without names, checks, errors or an end.
- * A caller that finds no leader leads: it takes all waiting callers, flushes one block for all of them and releases each.
+ * The limit for many callers: a group commit of a single number, without names, checks, error
+ * handling or shutdown. A caller that finds no leader leads: it takes all waiting callers, flushes
+ * one block for all of them and releases each.
  *
- * <p>Callers park and are released one by one: with a lock and a condition, where all of them queue for the lock once
- * more, this reached half as much.
+ * <p>Callers park and are released one by one. (Rejected: a lock and a condition. All callers then
+ * queue for the lock again, which halves the rate.)
  */
 final class BareGroupCommit implements Contender {
 
@@ -27,7 +28,7 @@ final class BareGroupCommit implements Contender {
     }
 
     private final Region region;
-    private final ByteBuffer block = Region.newBlock(); // of the leader, as is the count
+    private final ByteBuffer block = Region.newBlock(); // used only by the leader, as is the count
     private long count;
     private final AtomicReference<@Nullable Waiter> waiting = new AtomicReference<>();
     private final AtomicBoolean leading = new AtomicBoolean();

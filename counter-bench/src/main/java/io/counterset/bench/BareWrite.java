@@ -6,8 +6,8 @@ import java.nio.file.Path;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * The limit of a lone caller: one preallocated block written and flushed for each increment. Many callers do so beside
- * one another, each for itself; what they share, they share in the kernel.
+ * The limit for a lone caller: each increment writes and flushes one preallocated block. Several
+ * callers do so independently and share work only in the kernel.
  */
 final class BareWrite implements Contender {
 

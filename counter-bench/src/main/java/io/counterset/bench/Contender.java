@@ -2,13 +2,13 @@ package io.counterset.bench;
 
 import java.io.IOException;
 
-/** Something that counts durably. Safe for use by many threads. */
+/** A durable counter under measurement. Thread-safe. */
 interface Contender extends AutoCloseable {
 
-    /** Adds 1, and returns once the device has it. */
+    /** Adds 1 and returns once it is on the device. */
     void increment() throws Exception;
 
-    /** The count, read back from where the contender keeps it. */
+    /** Returns the count, read back from the contender's storage. */
     long count() throws Exception;
 
     @Override

@@ -4,7 +4,7 @@ import io.counterset.Counter;
 import io.counterset.CounterStore;
 import java.nio.file.Path;
 
-/** One counter of counter-core, under its default durability. */
+/** One counter of counter-core with its default durability. */
 final class Counterset implements Contender {
 
     private final CounterStore store;

@@ -4,12 +4,15 @@ import io.counterset.bench.Machine.Writes;
 import java.util.List;
 import java.util.Locale;
 
-/** What the device is made to write for one commit of one counter, beside a bare write in the same round. */
+/**
+ * What the device writes for one commit of one counter, compared with a bare write in the same
+ * round.
+ */
 final class DeviceWrites {
 
     private static final int COMMITS = 2_000;
 
-    /** Of one entrant, per commit. */
+    /** Figures of one entrant, per commit. */
     private record Figures(Entrant entrant, Samples requests, Samples bytes) {
         Figures(Entrant entrant) {
             this(entrant, new Samples(), new Samples());
@@ -22,8 +25,8 @@ final class DeviceWrites {
         Machine machine = new Machine(settings.directory());
         String work = "device writes per commit, one counter";
         if (machine.writes().isEmpty()) {
-            targets.notMeasured(work, "the kernel does not tell");
-            return "## Device writes\n\nNot measured: the kernel does not tell for this file system.\n";
+            targets.notMeasured(work, "the kernel does not report writes");
+            return "## Device writes\n\nNot measured: the kernel does not report writes for this file system.\n";
         }
         Figures bare = new Figures(Entrant.BARE_WRITE);
         Figures ours = new Figures(Entrant.COUNTERSET);
@@ -33,7 +36,7 @@ final class DeviceWrites {
             commit(ours, machine, settings);
         }
         targets.atMost(work, bare.entrant.title(), 1.05, ours.requests.ratioTo(bare.requests), "%.2f ×");
-        Table table = new Table("one caller, one counter", "device writes a commit", "bytes a commit");
+        Table table = new Table("one caller, one counter", "device writes per commit", "bytes per commit");
         for (Figures figures : List.of(bare, ours)) {
             table.row(
                     figures.entrant.title(),

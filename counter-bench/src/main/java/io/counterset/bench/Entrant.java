@@ -2,7 +2,10 @@ package io.counterset.bench;
 
 import java.nio.file.Path;
 
-/** Who can be measured. Each opens in an empty directory of its own, in the mode in which an increment is durable. */
+/**
+ * The contenders. Each opens in its own empty directory, configured so that every increment is
+ * durable.
+ */
 enum Entrant {
     BARE_WRITE("bare write + fdatasync", BareWrite::new),
     BARE_GROUP_COMMIT("bare group commit", BareGroupCommit::new),
@@ -33,7 +36,9 @@ enum Entrant {
         return title;
     }
 
-    /** Whether it can be measured on this machine; all but Redis come with the build. */
+    /**
+     * Whether this entrant can be measured on this machine. All except Redis come with the build.
+     */
     boolean isPresent() {
         return this != REDIS || RedisServer.isInstalled();
     }

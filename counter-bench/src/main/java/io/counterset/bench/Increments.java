@@ -11,10 +11,10 @@ import java.util.TreeMap;
 import java.util.concurrent.ThreadFactory;
 import org.jspecify.annotations.Nullable;
 
-/** One counter, and callers that each wait until their increment is on the device. */
+/** One counter, and callers that wait until their increment is on the device. */
 final class Increments {
 
-    /** An entrant under one kind of thread, and its rates by number of threads. */
+    /** An entrant with one kind of thread, and its rates by number of threads. */
     private record Lane(String title, Entrant entrant, ThreadFactory factory, Map<Integer, Samples> rates) {
         Lane(String title, Entrant entrant, ThreadFactory factory) {
             this(title, entrant, factory, new TreeMap<>());
@@ -37,7 +37,7 @@ final class Increments {
             }
         }
         for (Lane lane : lanes) {
-            rate(lane, 16, settings); // lets the compiler see all of it before anything counts
+            rate(lane, 16, settings); // lets the compiler warm up before the measurement
         }
         for (int round = 1; round <= settings.rounds(); round++) {
             for (int threads : settings.threads()) {
@@ -57,7 +57,7 @@ final class Increments {
     private static String picture(List<Lane> lanes, Settings settings) {
         int threads = settings.threads().contains(64) ? 64 : Collections.max(settings.threads());
         Picture picture = new Picture(
-                "Durable increments a second",
+                "Durable increments per second",
                 threads + (threads == 1 ? " caller waits" : " callers wait")
                         + " until each increment is on the device; more is better",
                 Entrant.COUNTERSET.title());
@@ -65,7 +65,7 @@ final class Increments {
         return picture.toString();
     }
 
-    /** The thread factory of virtual threads, on a JVM that has them. */
+    /** Returns a thread factory for virtual threads if the JVM has them. */
     static Optional<ThreadFactory> virtualThreads() {
         try {
             Object builder = Thread.class.getMethod("ofVirtual").invoke(null);
@@ -130,7 +130,7 @@ final class Increments {
 
     private static String report(List<Lane> lanes, Settings settings) {
         Lane ours = first(lanes, Entrant.COUNTERSET);
-        List<String> heads = new ArrayList<>(List.of("increments a second (× of counter-core)"));
+        List<String> heads = new ArrayList<>(List.of("increments per second (× of counter-core)"));
         settings.threads().forEach(n -> heads.add(n == 1 ? "1 thread" : n + " threads"));
         Table table = new Table(heads.toArray(String[]::new));
         for (Lane lane : lanes) {

@@ -7,23 +7,23 @@ import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
-/** Threads that do one thing over and over, and the rate at which they get it done. */
+/** Runs threads that repeat one unit of work, and measures their rate. */
 final class Load {
 
-    /** One unit of work; the number tells the threads apart, from 0. */
+    /** One unit of work. The argument is the number of the thread, from 0. */
     interface Work {
         void once(int thread) throws Exception;
     }
 
     /**
-     * What was seen.
+     * The result of a run.
      *
-     * @param perSecond units a second, after warming up
-     * @param total units done in all, warming up included
+     * @param perSecond units per second after warming up
+     * @param total all units, including those while warming up
      */
     record Result(double perSecond, long total) {}
 
-    private static final int STRIDE = 16; // longs: two threads' counts never share a cache line
+    private static final int STRIDE = 16; // in longs, so that the counts of two threads never share a cache line
     private static final Duration END = Duration.ofMinutes(1);
 
     private Load() {}
@@ -63,7 +63,7 @@ final class Load {
         for (Thread worker : workers) {
             worker.join(END.toMillis());
             if (worker.isAlive()) {
-                throw new IllegalStateException("a worker has not ended after " + END);
+                throw new IllegalStateException("a worker is still running after " + END);
             }
         }
         Throwable cause = failure.get();
@@ -73,7 +73,7 @@ final class Load {
         return new Result((after - before) * 1e9 / (end - start), sum(done));
     }
 
-    /** Other work of the machine: loops that keep a processor busy each, until the end. */
+    /** Competing load: loops that keep one processor busy each, until {@link #end}. */
     static final class Busy {
         private final Switch running = new Switch();
 

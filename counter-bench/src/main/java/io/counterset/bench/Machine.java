@@ -8,13 +8,13 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 
-/** What the figures were measured on, as far as the operating system tells. */
+/** The machine of the measurement, as far as the operating system describes it. */
 final class Machine {
 
-    /** Writes and bytes a device has completed since it started. */
+    /** Writes and bytes that a device has completed since it started. */
     record Writes(long requests, long bytes) {}
 
-    private static final int SECTOR = 512; // of the kernel's statistics, whatever the device's own
+    private static final int SECTOR = 512; // of the kernel's statistics, regardless of the device's own sector size
 
     private final Path directory;
     private final Optional<Path> device;
@@ -36,7 +36,10 @@ final class Machine {
         }
     }
 
-    /** The device's writes so far, or nothing where the kernel does not tell: a network file system, say. */
+    /**
+     * Returns the device's writes so far; empty if the kernel does not report them, as for a
+     * network file system.
+     */
     Optional<Writes> writes() throws IOException {
         if (device.isEmpty()) {
             return Optional.empty();
@@ -45,7 +48,7 @@ final class Machine {
         return Optional.of(new Writes(Long.parseLong(fields[4]), Long.parseLong(fields[6]) * SECTOR));
     }
 
-    /** One line each: processor, memory, device and file system, kernel, JVM. */
+    /** Returns one line each for processor, memory, device, file system, kernel and JVM. */
     List<String> facts() throws IOException {
         List<String> facts = new ArrayList<>();
         facts.add("Processor: " + field("/proc/cpuinfo", "model name").orElse(System.getProperty("os.arch")) + ", "
@@ -73,7 +76,7 @@ final class Machine {
     private static String attributes(Path device) {
         StringBuilder text = new StringBuilder();
         for (String attribute : List.of("rotational", "write_cache", "fua", "scheduler")) {
-            // A partition has none of its own: they are its disk's.
+            // A partition has no such attributes; those of its disk apply.
             for (Path holder : List.of(device, device.resolveSibling(""))) {
                 Path file = holder.resolve("queue").resolve(attribute);
                 if (Files.isReadable(file)) {
@@ -88,7 +91,7 @@ final class Machine {
     private static String read(Path file) {
         try {
             String text = Files.readString(file).trim();
-            return text.replaceAll(".*\\[(.*)\\].*", "$1"); // the chosen one of several
+            return text.replaceAll(".*\\[(.*)\\].*", "$1"); // the selected one of several values
         } catch (IOException e) {
             return "unreadable";
         }

@@ -11,7 +11,10 @@ import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadLocalRandom;
 
-/** From one counter to a million, with names of 16 bytes: adds to any of them, opening, and memory. */
+/**
+ * From one counter to a million, with names of 16 bytes: rate of adds to random counters, time to
+ * open, and memory.
+ */
 final class ManyCounters {
 
     private static final List<Integer> SIZES = List.of(1, 1_000, 1_000_000);
@@ -21,7 +24,11 @@ final class ManyCounters {
 
     static String measure(Settings settings, Targets targets) throws Exception {
         Table table = new Table(
-                "counters", "increments a second, 64 threads", "opening, ms", "heap a counter, bytes", "journal, MiB");
+                "counters",
+                "increments per second, 64 threads",
+                "opening, ms",
+                "heap per counter, bytes",
+                "journal, MiB");
         for (int size : SIZES) {
             System.err.println("counters: " + size);
             try (Scratch scratch = Scratch.in(settings.directory())) {
@@ -44,7 +51,7 @@ final class ManyCounters {
                                         / 1048576.0));
                 if (size == 1_000_000) {
                     targets.atMost("open 1,000,000 counters", "milliseconds", 500, opening.median(), "%,.0f");
-                    targets.atMost("heap of 1,000,000 counters", "bytes a counter", 160, heap, "%.0f");
+                    targets.atMost("heap of 1,000,000 counters", "bytes per counter", 160, heap, "%.0f");
                 }
             }
         }
@@ -61,7 +68,7 @@ final class ManyCounters {
                 Counter counter = store.counter(String.format(Locale.ROOT, "counter-%08d", i));
                 counters.add(counter);
                 CompletableFuture<Long> added = counter.addAsync(1);
-                if (added.isCompletedExceptionally()) { // the journal is growing, for which only a blocking add waits
+                if (added.isCompletedExceptionally()) { // the journal is growing; only a blocking add waits for that
                     counter.increment();
                 } else {
                     filling.add(added);
@@ -90,7 +97,7 @@ final class ManyCounters {
                         thread -> counters.get(ThreadLocalRandom.current().nextInt(size))
                                 .increment());
                 adds += result.total();
-                if (round > 0) { // the first was to warm up
+                if (round > 0) { // the first round warms up
                     rates.add(result.perSecond());
                 }
             }
@@ -98,7 +105,9 @@ final class ManyCounters {
         }
     }
 
-    /** The time that half of the flushes took at most: the upper end of the bucket that has the median. */
+    /**
+     * Returns the median flush time in microseconds: the upper bound of the bucket with the median.
+     */
     private static double medianMicros(List<Long> flushTimes) {
         long half = flushTimes.stream().mapToLong(Long::longValue).sum() / 2;
         int bucket = 0;
@@ -108,7 +117,9 @@ final class ManyCounters {
         return Math.scalb(1.0, bucket);
     }
 
-    /** Opens as often as there are rounds, checks what is found, and answers the heap each counter takes. */
+    /**
+     * Opens the store once per round, checks the counts, and returns the bytes of heap per counter.
+     */
     private static double open(Path directory, int size, long adds, Settings settings, Samples opening) {
         Samples heap = new Samples();
         for (int round = 1; round <= settings.rounds(); round++) {
@@ -130,7 +141,7 @@ final class ManyCounters {
 
     private static long usedHeap() {
         long used = Long.MAX_VALUE;
-        for (int i = 0; i < 5; i++) { // until another collection frees nothing more
+        for (int i = 0; i < 5; i++) { // until another collection frees nothing
             System.gc();
             long now = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
             if (now >= used) {

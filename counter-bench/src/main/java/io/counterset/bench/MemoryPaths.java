@@ -30,7 +30,10 @@ import org.openjdk.jmh.runner.options.Options;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.VerboseMode;
 
-/** What does not wait for the device: reading a counter, and adding to one that is flushed periodically. */
+/**
+ * Operations that do not wait for the device: reading a counter, and adding to one with periodic
+ * durability.
+ */
 @SuppressWarnings("NullAway.Init") // JMH fills the fields
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.Throughput)
@@ -40,11 +43,14 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 @Fork(2)
 public class MemoryPaths {
 
-    /** JMH still uses what newer JVMs warn of, and its JVMs' warnings would end up in the report. */
+    /**
+     * JMH uses operations that newer JVMs warn about, and the warnings of its JVMs would appear in
+     * the report.
+     */
     private static final String[] JVM_ARGUMENTS =
             Runtime.version().feature() < 24 ? new String[0] : new String[] {"--sun-misc-unsafe-memory-access=allow"};
 
-    /** Where the stores are made, in a directory of their own. */
+    /** The parent of the temporary directories of the stores. */
     @Param(".")
     public String directory;
 
@@ -54,7 +60,7 @@ public class MemoryPaths {
     private CounterStore store;
     private Counter counter;
 
-    /** Runs all of it in JVMs of its own, in rounds as everything else, and compares. */
+    /** Runs all benchmarks in separate JVMs, in rounds, and compares their rates. */
     static String measure(Settings settings, Targets targets) throws RunnerException {
         Map<String, Samples> alone = new TreeMap<>();
         Map<String, Samples> two = new TreeMap<>();
@@ -63,7 +69,7 @@ public class MemoryPaths {
             run(settings, 1, alone);
             run(settings, 2, two);
         }
-        Table table = new Table("operations a second", "1 thread", "2 threads");
+        Table table = new Table("operations per second", "1 thread", "2 threads");
         alone.forEach((name, rates) -> table.row(
                 name,
                 String.format(Locale.ROOT, "%,.0f", rates.median()),
@@ -107,7 +113,7 @@ public class MemoryPaths {
                 .durability(Durability.periodic(Duration.ofMillis(100)))
                 .open();
         counter = store.counter("visits");
-        counter.add(1); // before that there is no counter, only a name to look up
+        counter.add(1); // before the first add there is no counter, only a name to look up
         store.flush();
     }
 
@@ -118,13 +124,13 @@ public class MemoryPaths {
         scratch.close();
     }
 
-    /** A field at hand: not even a reference to follow. */
+    /** Reads a field directly, without following a reference. */
     @Benchmark
     public long volatileRead() {
         return plain;
     }
 
-    /** The same through a reference, as in a hand-written counter. */
+    /** Reads a volatile field through a reference, as in a hand-written counter. */
     @Benchmark
     public long atomicGet() {
         return atomic.get();

@@ -20,8 +20,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
 /**
- * A Redis server of our own, on the loopback interface and a free port, that flushes its append-only file before each
- * answer. Every thread has a connection, and sends its next command once the last is answered.
+ * A Redis server started for the measurement, on the loopback interface and a free port. It flushes
+ * its append-only file before each answer. Every thread has its own connection and sends its next
+ * command after the answer to the last.
  */
 final class RedisServer implements Contender {
 
@@ -72,7 +73,7 @@ final class RedisServer implements Contender {
                 && Stream.of(path.split(File.pathSeparator)).anyMatch(p -> new File(p, PROGRAM).canExecute());
     }
 
-    /** As the server puts it: its name and a version. */
+    /** Returns the name and version as the server prints them. */
     static String version() throws IOException, InterruptedException {
         Process asked = new ProcessBuilder(PROGRAM, "--version").start();
         try (BufferedReader answer = asked.inputReader(UTF_8)) {
@@ -82,7 +83,7 @@ final class RedisServer implements Contender {
         }
     }
 
-    /** Reads to the end, so that the server never waits for a full pipe. */
+    /** Reads the log to its end, so that the server never blocks on a full pipe. */
     private static void readLog(BufferedReader log, CompletableFuture<Void> ready) {
         try (log) {
             for (String line = log.readLine(); line != null; line = log.readLine()) {
@@ -142,7 +143,10 @@ final class RedisServer implements Contender {
         return encoded.toString().getBytes(UTF_8);
     }
 
-    /** As much of the protocol as two commands need: answers that are a number, plain or as a short string. */
+    /**
+     * The part of the protocol that two commands need: answers that are a number, plain or as a
+     * short string.
+     */
     private static final class Connection implements AutoCloseable {
         private final Socket socket;
         private final OutputStream out;

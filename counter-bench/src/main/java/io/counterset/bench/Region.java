@@ -6,7 +6,10 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
-/** A zero-filled file of 4 KiB blocks on the device, written to one block after the other, round and round. */
+/**
+ * A file of 4 KiB blocks, filled with zeros and synced, whose blocks are then overwritten in a
+ * cycle.
+ */
 final class Region implements AutoCloseable {
 
     static final int BLOCK = 4096;
@@ -31,18 +34,18 @@ final class Region implements AutoCloseable {
         return ByteBuffer.allocateDirect(BLOCK);
     }
 
-    /** Writes the number-th block, its content the number itself, and waits for the device. */
+    /** Writes {@code number} into the block of that number and waits for the device. */
     void write(long number, ByteBuffer block) throws IOException {
         block.clear().putLong(0, number);
         channel.write(block, number % BLOCKS * BLOCK);
         channel.force(false);
     }
 
-    /** The greatest number written. */
+    /** Returns the greatest number written. */
     long greatest() throws IOException {
         ByteBuffer all = ByteBuffer.allocate(BLOCKS * BLOCK);
         while (all.hasRemaining() && channel.read(all, all.position()) > 0) {
-            // goes on where the last read ended
+            // each read continues where the last one ended
         }
         long greatest = 0;
         for (int i = 0; i < BLOCKS; i++) {

@@ -38,9 +38,9 @@ import org.rocksdb.UInt64AddOperator;
 import org.rocksdb.WriteOptions;
 
 /**
- * Embedded stores that can count durably, each used the way that serves it best. RocksDB groups concurrent writes by
- * itself, and its merge need not even read. The others have one writer at a time, and callers queue for it on a lock of
- * ours, which is quicker than their own ways of waiting.
+ * Embedded stores that can count durably, each used in its fastest way. RocksDB groups concurrent
+ * writes by itself, and its merge does not read. The others have one writer at a time; callers
+ * queue for it on a lock here, which is faster than the store's own way of waiting.
  */
 final class Rivals {
 
@@ -113,7 +113,7 @@ final class Rivals {
             try {
                 map.put(NAME, count() + 1);
                 store.commit();
-                store.sync(); // a commit alone leaves it in the page cache
+                store.sync(); // a commit alone leaves the change in the page cache
             } finally {
                 writer.unlock();
             }

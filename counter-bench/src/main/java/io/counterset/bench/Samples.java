@@ -4,7 +4,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 
-/** One figure as measured in each round; two of them compare round by round, as their rounds were side by side. */
+/**
+ * One figure as measured in each round. Two figures are compared round by round, because the rounds
+ * of both ran in turn.
+ */
 final class Samples {
 
     private final List<Double> values = new ArrayList<>();
@@ -17,7 +20,7 @@ final class Samples {
         return median(values);
     }
 
-    /** The median of the rounds' ratios of this figure to the other. */
+    /** Returns the median over all rounds of the ratio of this figure to the other. */
     double ratioTo(Samples other) {
         return median(IntStream.range(0, Math.min(values.size(), other.values.size()))
                 .mapToObj(round -> values.get(round) / other.values.get(round))

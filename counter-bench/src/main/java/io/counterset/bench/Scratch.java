@@ -8,9 +8,9 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /**
- * An empty directory for one measurement, gone with all it holds when closed.
+ * An empty directory for one measurement. Closing it deletes it with its content.
  *
- * @param path where it is
+ * @param path the directory
  */
 record Scratch(Path path) implements AutoCloseable {
 

@@ -15,12 +15,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * What to measure, and for how long.
  *
- * @param directory on the file system to be measured; every measurement makes a directory of its own in it
- * @param measured how long each measurement lasts, after a third as long to warm up
- * @param rounds how often each is repeated, in turn with the others
- * @param threads how many callers, one after the other
- * @param busy how many other threads keep the processors busy while increments are measured
- * @param picture the SVG file to write the increments to as a bar chart, or null
+ * @param directory on the file system to measure; every measurement creates a temporary directory
+ *     in it
+ * @param measured the duration of each measurement; a third as long is spent on warming up before
+ * @param rounds how often each measurement is repeated, in turn with the others
+ * @param threads the numbers of callers to measure, one after another
+ * @param busy the number of other threads that keep processors busy while increments are measured
+ * @param entrants the contenders to measure
+ * @param parts the measurements to run
+ * @param picture the SVG file for a bar chart of the increments, or null
  */
 record Settings(
         Path directory,
@@ -34,15 +37,15 @@ record Settings(
 
     static final String USAGE = """
             usage: java -jar counter-bench.jar [options]
-              --directory DIR   on the file system to measure (default: the working directory)
-              --seconds S       of each measurement, warming up not counted (default: 0.5; 5 for a record)
-              --rounds N        how often each is repeated, in turn with the others (default: 3)
-              --threads N,...   (default: 1,16,64,256)
-              --busy N          busy loops beside the increments, as many as processors for a contended machine (default: 0)
-              --entrants E,...  of %s (default: all)
-              --parts P,...     of %s (default: all)
-              --picture FILE    also draws the increments as SVG, for 64 threads or else the most measured
-              --help            prints this
+              --directory DIR   a directory on the file system to measure (default: the working directory)
+              --seconds S       duration of each measurement without warming up (default: 0.5; use 5 for a record)
+              --rounds N        repetitions of each measurement, in turn with the others (default: 3)
+              --threads N,...   numbers of callers (default: 1,16,64,256)
+              --busy N          busy loops during increments; one per processor simulates a busy machine (default: 0)
+              --entrants E,...  contenders, from %s (default: all)
+              --parts P,...     measurements, from %s (default: all)
+              --picture FILE    also draws the increments with 64 callers, or else the most callers, as SVG
+              --help            prints this text
             """.formatted(names(Entrant.class), names(SideBySide.Part.class));
 
     static Settings parse(String... arguments) {
@@ -73,11 +76,12 @@ record Settings(
                 case "--entrants" -> entrants = set(Entrant.class, value);
                 case "--parts" -> parts = set(SideBySide.Part.class, value);
                 case "--picture" -> picture = Path.of(value);
-                default -> throw new IllegalArgumentException("no such option: " + option);
+                default -> throw new IllegalArgumentException("unknown option: " + option);
             }
         }
         if (!(seconds > 0) || rounds < 1 || busy < 0 || threads.stream().anyMatch(n -> n < 1)) {
-            throw new IllegalArgumentException("seconds, rounds and threads must be more than 0, busy 0 or more");
+            throw new IllegalArgumentException(
+                    "--seconds, --rounds and --threads must be more than 0, --busy 0 or more");
         }
         entrants.removeIf(entrant -> !entrant.isPresent());
         return new Settings(

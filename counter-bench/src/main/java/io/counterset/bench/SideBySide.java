@@ -8,8 +8,9 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Measures counter-core beside its rivals and its limits: in one run, on one file system, in turn, so that whatever else
- * the machine does meets all of them. Prints Markdown; progress goes to standard error.
+ * Measures counter-core beside its rivals and its limits: in one run, on one file system, in turn,
+ * so that other load on the machine affects all of them alike. Prints Markdown; progress goes to
+ * standard error.
  */
 public final class SideBySide {
 
@@ -52,8 +53,8 @@ public final class SideBySide {
         System.out.println("# counter-core beside its rivals\n");
         new Machine(settings.directory()).facts().forEach(fact -> System.out.println("- " + fact));
         System.out.println("- Rivals: " + versions());
-        System.out.println("- Each figure: the median of " + settings.rounds() + " rounds of "
-                + settings.measured().toMillis() + " ms; each ratio: the median of the rounds' ratios\n");
+        System.out.println("- Each figure is the median of " + settings.rounds() + " rounds of "
+                + settings.measured().toMillis() + " ms; each ratio is the median of the rounds' ratios\n");
         Targets targets = new Targets();
         for (Part part : settings.parts()) {
             System.out.println(part.measurement.run(settings, targets));
@@ -61,7 +62,7 @@ public final class SideBySide {
         System.out.println("## Targets\n\n" + targets);
     }
 
-    /** The rivals' jars, whose names tell the versions. */
+    /** Returns the names of the rivals' jars, which contain the versions. */
     private static String versions() throws Exception {
         String jars = Stream.of(
                         org.rocksdb.RocksDB.class,
@@ -75,6 +76,6 @@ public final class SideBySide {
                 .map(CodeSource::getLocation)
                 .map(location -> location.getPath().replaceAll(".*/", "").replaceAll("\\.jar$", ""))
                 .collect(Collectors.joining(", "));
-        return jars + ", " + (RedisServer.isInstalled() ? RedisServer.version() : "no redis-server here");
+        return jars + ", " + (RedisServer.isInstalled() ? RedisServer.version() : "no redis-server installed");
     }
 }

@@ -3,7 +3,7 @@ package io.counterset.bench;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A Markdown table: the first column to the left, the others to the right. */
+/** A Markdown table with the first column aligned left and the others right. */
 final class Table {
 
     private final StringBuilder text = new StringBuilder();

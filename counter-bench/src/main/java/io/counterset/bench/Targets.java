@@ -2,7 +2,9 @@ package io.counterset.bench;
 
 import java.util.Locale;
 
-/** What counter-core is meant to reach, each beside what it was compared with in this run. */
+/**
+ * The targets of counter-core, each with its measurement and what it was compared with in this run.
+ */
 final class Targets {
 
     private final Table table = new Table("work", "compared with", "target", "measured", "");

@@ -1,4 +1,4 @@
-/** Benchmarks of the counters beside their rivals, measured in one run on one file system. */
+/** Benchmarks of counter-core and its rivals, measured in one run on one file system. */
 @NullMarked
 package io.counterset.bench;
 

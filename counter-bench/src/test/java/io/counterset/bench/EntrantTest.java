@@ -12,7 +12,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** A rate means nothing unless what it counts is counted. */
+/** A rate is only meaningful if every increment is counted. */
 class EntrantTest {
 
     private static final int THREADS = 4;
@@ -48,7 +48,7 @@ class EntrantTest {
     }
 
     @Test
-    void loadCountsWhatItsThreadsDid() throws Exception {
+    void loadCountsTheWorkOfItsThreads() throws Exception {
         LongAdder done = new LongAdder();
         Load.Result result = Load.run(
                 Thread::new, THREADS, Duration.ofMillis(10), Duration.ofMillis(50), thread -> done.increment());

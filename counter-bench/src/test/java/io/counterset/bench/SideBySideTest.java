@@ -3,6 +3,9 @@ package io.counterset.bench;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.stream.Stream;
 import javax.xml.parsers.DocumentBuilderFactory;
@@ -10,7 +13,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.w3c.dom.NodeList;
 
-/** That the runner measures and reports; what it measures in a moment says nothing. */
+/** The runner measures and reports. The runs are too short for meaningful figures. */
 class SideBySideTest {
 
     @TempDir
@@ -56,13 +59,26 @@ class SideBySideTest {
     }
 
     @Test
-    void leavesNothingBehind() throws Exception {
+    void deletesItsTemporaryDirectories() throws Exception {
         DeviceWrites.measure(brief(), new Targets());
         assertThat(directory).isEmptyDirectory();
     }
 
     @Test
-    void refusesWhatItDoesNotUnderstand() {
+    void helpPrintsOnlyTheUsage() throws Exception {
+        PrintStream console = System.out;
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
+        try {
+            SideBySide.main(new String[] {"--help"});
+        } finally {
+            System.setOut(console);
+        }
+        assertThat(printed.toString(StandardCharsets.UTF_8)).isEqualTo(Settings.USAGE);
+    }
+
+    @Test
+    void refusesInvalidOptions() {
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--rounds", "0"));
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--entrants", "abacus"));
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--faster", "1"));
