@@ -191,7 +191,7 @@ final class Batch {
             at += 28;
         }
         if (at != end) {
-            throw new IllegalStateException("encoded " + at + " bytes where " + end + " were announced");
+            throw new IllegalStateException("encoded " + at + " bytes, expected " + end);
         }
         Arrays.fill(b, end, padded, (byte) 0);
         INT.set(b, 4, checksum(b, end));
@@ -284,7 +284,7 @@ final class Batch {
         int counters = counters(b);
         int keys = (int) INT.get(b, 36);
         if (counters < 0 || keys < 0) {
-            throw in.corrupt(HEADER - 8, "a number of entries", counters + " and " + keys);
+            throw in.corrupt(HEADER - 8, "numbers of entries of 0 or more", counters + " and " + keys);
         }
         List<Counter> listed = keys == 0 ? List.of() : new ArrayList<>(Math.min(counters, length(b, 0) / 10 + 1));
         for (int i = 0; i < counters; i++) {
@@ -370,7 +370,7 @@ final class Batch {
                 throw corrupt(
                         start,
                         "1 to " + most + " bytes of UTF-8 without control characters",
-                        length + " bytes that are not");
+                        length + " invalid bytes");
             }
             return text;
         }

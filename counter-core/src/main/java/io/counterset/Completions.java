@@ -26,7 +26,7 @@ final class Completions {
     private static final int STRIDE = 256;
 
     /** The longest time that closing waits for running callbacks. */
-    private static final Duration PATIENCE = Duration.ofSeconds(5);
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(5);
 
     private final GroupCommit commits;
     private final @Nullable Executor chosen;
@@ -129,8 +129,8 @@ final class Completions {
     private static void awaitTermination(ThreadPoolExecutor executor) {
         boolean interrupted = false;
         boolean ended = false;
-        long until = System.nanoTime() + PATIENCE.toNanos();
-        for (long left = PATIENCE.toNanos(); left > 0 && !ended; left = until - System.nanoTime()) {
+        long until = System.nanoTime() + CLOSE_TIMEOUT.toNanos();
+        for (long left = CLOSE_TIMEOUT.toNanos(); left > 0 && !ended; left = until - System.nanoTime()) {
             try {
                 ended = executor.awaitTermination(left, TimeUnit.NANOSECONDS);
             } catch (InterruptedException e) {

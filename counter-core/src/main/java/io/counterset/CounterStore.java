@@ -334,8 +334,8 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Refuses an add whose thread may not wait. Checked before anything is added: afterwards, the
-     * add would have happened without anybody knowing whether it is durable.
+     * Refuses an add whose thread may not wait. Checked before anything is added: afterwards, a
+     * refusal would leave the add with an unknown outcome.
      */
     private void requireMayWait() {
         if (!commits.isPeriodic()) {
@@ -382,9 +382,7 @@ public final class CounterStore implements AutoCloseable {
     private Ledger.Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
         requirePositive(amount);
         int keyLength = Names.require("an idempotency key", key, Batch.MAX_KEY);
-        if (!room
-                .isWritable()) { // replays too: the content may have been read from a page cache that never reached the
-            // device
+        if (!room.isWritable()) { // replays too: what was read may be only in the page cache
             throw room.refusal();
         }
         while (true) {
@@ -479,9 +477,7 @@ public final class CounterStore implements AutoCloseable {
             room.end();
             try {
                 onFailure.accept(failure);
-            } catch (
-                    Throwable
-                            e) { // the listener's own failure: callers have been released, there is nobody else to tell
+            } catch (Throwable e) { // thrown by the listener, which is the only one to report to
                 failure.addSuppressed(e);
             }
         }
@@ -544,7 +540,7 @@ public final class CounterStore implements AutoCloseable {
                 room.close();
             }
         } catch (IOException e) {
-            throw new UncheckedIOException("closing " + directory + " failed; what was acknowledged is safe", e);
+            throw new UncheckedIOException("closing " + directory + " failed; all acknowledged adds are safe", e);
         } finally {
             ledger.lock.unlock();
         }

@@ -144,7 +144,7 @@ final class Export {
         long amount = lines.number(line, "amount", 1);
         long total = lines.number(line, "total", amount);
         if (total > counter.durable()) {
-            throw lines.refusal("expected a total of at most " + counter.durable() + ", the counter's");
+            throw lines.refusal("expected a total of at most " + counter.durable() + ", the total of the counter");
         }
         return new RememberedKeys.Entry(
                 key,

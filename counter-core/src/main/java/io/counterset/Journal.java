@@ -234,7 +234,7 @@ final class Journal implements Closeable {
             throw new FileAlreadyExistsException(
                     storage.locate(FILE),
                     null,
-                    "a store is there already; choose a new directory; nothing was changed");
+                    "the directory already has a store; choose a new directory; nothing was changed");
         }
         Batch batch = new Batch();
         batch.clear(true);

@@ -376,7 +376,7 @@ class CommandLineTest {
             }
             assertThatThrownBy(() -> store.backup(fresh("backup0")))
                     .isInstanceOf(DirectoryUnusableException.class)
-                    .hasMessageContaining("a store is there already");
+                    .hasMessageContaining("already has a store");
             assertThatThrownBy(() -> store.backup(store())).isInstanceOf(StoreLockedException.class);
             store.counter("visits").increment();
         }

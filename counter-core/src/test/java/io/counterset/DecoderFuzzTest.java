@@ -95,8 +95,8 @@ class DecoderFuzzTest {
         Said again = read(disk);
         assertThat(again.id).isEqualTo(first.id);
         assertThat(again.totals).isEqualTo(first.totals);
-        int ofAge = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
-        assertThat(again.keys).isEqualTo(first.keys.subList(ofAge, first.keys.size()));
+        int expired = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
+        assertThat(again.keys).isEqualTo(first.keys.subList(expired, first.keys.size()));
     }
 
     private record Said(UUID id, Map<String, Long> totals, List<List<Object>> keys) {}
