@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Measures durable POST /count beside the same server counting in memory, and beside webdis over Redis with
-# "appendfsync always": at 1, 64 and 256 connections, on the loopback interface and one disk. The three take turns, in several
-# rounds, because disk and processor may be shared; at the end come the medians, and those of the rounds' ratios.
+# "appendfsync always": at 1, 64 and 256 connections, on the loopback interface and one disk. The three take turns in several
+# rounds, because disk and processor may be shared. At the end it prints the medians, and the medians of the rounds' ratios.
 # Needs wrk, redis-server and webdis (Debian's packages), and the jar and test classes of counter-app:
 #   mvn -q -DskipTests -pl counter-app -am package && bash docs/benchmarks-http.sh
-# ROUNDS (5), DURATION (5s) is one measurement's, WARM_UP (15s) comes before each server's first, FOLDER is on the disk to
-# measure, JAVA_OPTIONS go to the server's Java; by default they are those of the chart that matter here.
+# Variables: ROUNDS (5); DURATION of one measurement (5s); WARM_UP before the first measurement of each server (15s); FOLDER on
+# the disk to measure; JAVA_OPTIONS for the server (default: the relevant ones of the chart).
 #
-# "bash docs/benchmarks-http.sh memory" tells instead how much memory the server takes while 64 connections count to REQUESTS
+# "bash docs/benchmarks-http.sh memory" instead prints how much memory the server uses while 64 connections count to REQUESTS
 # (10000000), with all options of the chart in 256 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -87,7 +87,7 @@ if [ "$what" = memory ]; then
     count=$(curl -fs -H 'Accept: text/plain' "http://127.0.0.1:$port/count")
     awk -v n="$count" '/^VmRSS/ { printf "%12d %12.0f\n", n, $2 / 1024 }' "/proc/$server/status"
     if ((count >= ${REQUESTS:-10000000})); then exit; fi
-    wrk -t1 -c64 -d"$duration" -s "$folder/post.lua" "http://127.0.0.1:$port/count" | grep "^RESULT .* 0$" >/dev/null || { echo "there were errors" >&2; exit 1; }
+    wrk -t1 -c64 -d"$duration" -s "$folder/post.lua" "http://127.0.0.1:$port/count" | grep "^RESULT .* 0$" >/dev/null || { echo "some requests failed" >&2; exit 1; }
   done
 fi
 
