@@ -33,7 +33,7 @@ import org.slf4j.LoggerFactory;
 @OpenAPIDefinition(info = @Info(title = "Counterset", version = "0.1.0"), servers = @Server(url = "."))
 public final class Application {
 
-    /** How long connections in use have to be emptied once the process is told to stop. */
+    /** How long the requests in flight may take once the process is asked to stop. */
     private static final Duration DRAIN = Duration.ofSeconds(1);
 
     /** How long peers may take to learn the final counts. */
@@ -42,7 +42,10 @@ public final class Application {
     /** How long requests that were accepted may take to finish after that. */
     private static final long FINISH_SECONDS = 2;
 
-    /** After this the process ends, whatever still hangs: what was acknowledged is on the disk since then. */
+    /**
+     * The process ends after this time even if something still hangs. Acknowledged increments are
+     * durable by then.
+     */
     private static final long STOP_MILLIS = 4_500;
 
     private static final Logger LOG = LoggerFactory.getLogger(Application.class);
@@ -58,52 +61,52 @@ public final class Application {
     static final String HELP = """
             Counterset: durable counters over HTTP.
 
-            java -jar counter-app.jar             serves http://localhost:8080 until it is told to stop
+            java -jar counter-app.jar             serves http://localhost:8080 until it is stopped
             java -jar counter-app.jar %s
                                                   checks a running service from outside
             java -jar counter-app.jar %s
-                                                  gives a replica the counts back that a peer remembers of it
+                                                  restores a replica's lost counts from what a peer remembers
             java -jar counter-app.jar %s
-                                                  makes a replica forget what it remembers of another one
+                                                  makes a replica forget what it remembers of a peer
             java -jar counter-app.jar --version   prints the version
             java -jar counter-app.jar --help      prints this
 
             Settings are environment variables:
-              COUNTER_DIRECTORY             where the counts are kept                       data
+              COUNTER_DIRECTORY             directory of the counts                         data
               COUNTER_NAME                  the main counter, the one that / counts         visits
               COUNTER_INSTANCE              this replica's name                             the host name
               COUNTER_DURABILITY            sync, or a period such as 100ms                 sync
               COUNTER_MAX_PENDING           increments that may wait for the disk           4096
-              COUNTER_MAX_CONNECTIONS       connections that are kept                       4096
+              COUNTER_MAX_CONNECTIONS       connections that may be open                    4096
               COUNTER_CREATE                counters that clients may create, or a list     1000
               COUNTER_MAX_AMOUNT            the largest amount of one request               1000000
-              COUNTER_IDEMPOTENCY_MAX_KEYS  idempotency keys that are remembered            100000
-              COUNTER_IDEMPOTENCY_MAX_AGE   and for how long                                24h
-              COUNTER_METRICS_COUNTERS      counters that appear among the metrics          the main counter
+              COUNTER_IDEMPOTENCY_MAX_KEYS  idempotency keys to remember                    100000
+              COUNTER_IDEMPOTENCY_MAX_AGE   how long to remember a key                      24h
+              COUNTER_METRICS_COUNTERS      counters to export as metrics                   the main counter
               COUNTER_COUNT_FILE_AHEAD      if count.txt is ahead: refuse, journal or file  refuse
               COUNTER_PEERS_SOURCE          auto, kubernetes, dns or static                 auto
-              COUNTER_PEERS_ADDRESSES       the replicas, for static                        this one alone
+              COUNTER_PEERS_ADDRESSES       the replicas, for static                        this one only
               COUNTER_PEERS_SERVICE         the headless service, for kubernetes and dns
-              COUNTER_PEERS_EXPECTED        how many replicas there should be, for dns and static
-              COUNTER_PEERS_...             more about peers: docs/peers.md
-              COUNTER_TOKENS_WRITE          file of tokens that may add, one a line         everybody may
-              COUNTER_TOKENS_READ           file of tokens that may read                    everybody may
-              COUNTER_TOKENS_PEERS          file of the tokens of replicas
-              COUNTER_TLS_CERTIFICATE       file of the certificate, PEM                    plain HTTP
-              COUNTER_TLS_KEY               file of its private key, PEM
-              COUNTER_TLS_AUTHORITY         file of certificates that vouch for peers'      those of the JVM
+              COUNTER_PEERS_EXPECTED        the expected number of replicas, for dns and static
+              COUNTER_PEERS_...             more settings of peers: docs/peers.md
+              COUNTER_TOKENS_WRITE          file of tokens that may add, one per line       no token needed
+              COUNTER_TOKENS_READ           file of tokens that may read                    no token needed
+              COUNTER_TOKENS_PEERS          file of the replicas' own tokens
+              COUNTER_TLS_CERTIFICATE       certificate file, PEM                           plain HTTP
+              COUNTER_TLS_KEY               private key file, PEM
+              COUNTER_TLS_AUTHORITY         file of the peers' authorities, PEM             those of the JVM
               COUNTER_TLS_PEER_NAME         the name in peers' certificates                 COUNTER_PEERS_SERVICE
-              COUNTER_RATE_LIMIT            requests a second from one address              any number
-              COUNTER_RATE_BURST            and at once, after a pause                      twice as many
+              COUNTER_RATE_LIMIT            requests per second from one address            unlimited
+              COUNTER_RATE_BURST            requests in one burst                           twice the limit
               COUNTER_RATE_ADDRESS          socket, forwarded or x-forwarded-for            socket
-              COUNTER_MANAGEMENT_PORT       where health and metrics are                    the port itself
+              COUNTER_MANAGEMENT_PORT       port of health and metrics                      the main port
               COUNTER_LOG_FORMAT            text or json                                    text
               COUNTER_LOG_LEVEL             error, warn, info, debug or trace               info
               MICRONAUT_SERVER_HOST         the address to listen on                        all
               MICRONAUT_SERVER_PORT         the port, 0 for any free one                    8080
             """.formatted(Check.USAGE, Restore.USAGE, Restore.FORGET_USAGE);
 
-    /** Runs the service until the process is told to stop, or does what the arguments say. */
+    /** Runs the service until the process is stopped, or the command that the arguments name. */
     public static void main(String[] arguments) {
         switch (arguments.length == 0 ? "" : arguments[0]) {
             case "" -> serve();
@@ -112,13 +115,13 @@ public final class Application {
             case "restore", "forget" -> System.exit(Restore.run(arguments, System.getenv(), System.out, System.err));
             case "check" -> System.exit(Check.run(arguments, System.out, System.err));
             default -> {
-                System.err.println("counterset: unknown argument '" + arguments[0] + "'; --help lists what there is");
+                System.err.println("counterset: unknown argument '" + arguments[0] + "'; --help lists the commands");
                 System.exit(2);
             }
         }
     }
 
-    /** Returns the version, as the jar's manifest has it. */
+    /** Returns the version in the jar's manifest. */
     static String version() {
         String version = Application.class.getPackage().getImplementationVersion();
         return version == null ? "unpackaged" : version;
@@ -130,7 +133,7 @@ public final class Application {
             CounterSettings.LOG_FORMAT.check();
             CounterSettings.LOG_LEVEL.check();
             application = start();
-        } catch (Throwable failure) { // whatever it is, it ends the process
+        } catch (Throwable failure) { // any failure ends the process
             complain(failure, System.err);
             System.exit(1);
             return;
@@ -138,7 +141,7 @@ public final class Application {
         application.stopWithProcess();
     }
 
-    /** Opens the store, then takes the port. */
+    /** Opens the store, then binds the port. */
     private static Application start() {
         ApplicationContext context = ApplicationContext.builder()
                 .deduceEnvironment(false)
@@ -156,7 +159,7 @@ public final class Application {
                     .forEach(LOG::warn);
             Application application = new Application(context, takePort(context));
             application.logStart();
-            context.getBean(MeterRegistry.class); // fills it; only now, for nobody waits for it
+            context.getBean(MeterRegistry.class); // fills it; deferred until now, because no request waits for it
             started = true;
             return application;
         } finally {
@@ -167,9 +170,10 @@ public final class Application {
     }
 
     /**
-     * Checks the variables that Micronaut itself reads, and returns the blank ones: empty means the default.
+     * Checks the variables that Micronaut itself reads, and returns the blank ones, which are
+     * treated as unset.
      *
-     * @throws IllegalArgumentException if a value has a placeholder or was not decodable
+     * @throws IllegalArgumentException if a value contains a placeholder or could not be decoded
      */
     private static String[] frameworkVariables() {
         return System.getenv().entrySet().stream()
@@ -184,8 +188,8 @@ public final class Application {
     private static EmbeddedServer takePort(ApplicationContext context) {
         int port = context.getBean(CounterSettings.class).port();
         int management = context.getBean(CounterSettings.class).managementPort();
-        String host =
-                context.getProperty("micronaut.server.host", String.class).orElse(""); // a failed start forgets it
+        String host = context.getProperty("micronaut.server.host", String.class)
+                .orElse(""); // read now, because it is gone after a failed start
         try {
             return context.getBean(EmbeddedServer.class).start();
         } catch (ServerStartupException e) {
@@ -231,7 +235,7 @@ public final class Application {
         try {
             Runtime.getRuntime().addShutdownHook(new Thread(this::stopInTime, "stop"));
         } catch (IllegalStateException e) {
-            // It was told to stop while it started, and ends without having been asked for anything.
+            // It was asked to stop while it started, and ends before it has served any request.
         }
     }
 
@@ -242,16 +246,19 @@ public final class Application {
         try {
             stopping.join(STOP_MILLIS);
         } catch (InterruptedException e) {
-            // Nobody interrupts this thread; were it so, the process would end now.
+            // This thread is never interrupted. If it were, the process would end now.
         }
         if (stopping.isAlive()) {
             LOG.warn(
-                    "stopping took too long; what was acknowledged is safe, the rest may or may not have been counted");
+                    "stopping took too long; acknowledged increments are safe, others may or may not have been counted");
             Runtime.getRuntime().halt(1);
         }
     }
 
-    /** Empties the connections, seals the store, lets the peers learn its counts, then finishes the requests that were accepted. */
+    /**
+     * Drains the connections, seals the store, tells the peers its final counts, then finishes the
+     * accepted requests.
+     */
     private void stop() {
         try {
             context.getBean(Connections.class).drain(DRAIN);
@@ -270,7 +277,7 @@ public final class Application {
         LOG.info(failed ? "stopped; the store had failed" : "stopped");
     }
 
-    /** Seals the store and lets the peers learn its final counts while they are still served. */
+    /** Seals the store and tells the peers its final counts while they are still served. */
     private void bidFarewell() throws InterruptedException {
         try {
             context.getBean(Replica.class).seal();
@@ -281,11 +288,14 @@ public final class Application {
         } catch (TimeoutException e) {
             LOG.debug("not every peer has heard the farewell within {} ms", FAREWELL.toMillis());
         } catch (ExecutionException | RuntimeException e) {
-            LOG.warn("the peers do not know the final counts of this replica", e);
+            LOG.warn("could not tell the peers the final counts of this replica", e);
         }
     }
 
-    /** Says in one line why the start failed; an unexpected failure brings its stack trace along. */
+    /**
+     * Prints one line that says why the start failed, and the stack trace if the failure was
+     * unexpected.
+     */
     private static void complain(Throwable failure, PrintStream out) {
         String expected = explain(failure);
         if (expected != null) {
@@ -296,7 +306,7 @@ public final class Application {
         }
     }
 
-    /** The message about a setting of Micronaut that has another type. */
+    /** Micronaut's message about a setting whose value has the wrong type. */
     private static final Pattern UNCONVERTIBLE = Pattern.compile(
             "property value \\[(?<name>[^]]+)]\\. Unable to convert value \\[(?<value>.*)] to target type \\[(?<type>\\w+)]");
 

@@ -28,9 +28,10 @@ import javax.net.ssl.TrustManagerFactory;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Checks a running service from outside, as a client would: counts once, repeats that with the same key, reads back, and looks
- * whether {@code /peers} shows every replica. A load balancer may send each request to another replica, and a key and a count
- * belong to one of them, so what has to come from the same replica is asked until that one answers.
+ * Checks a running service from outside, as a client would: counts once, retries with the same key,
+ * reads the count back, and checks that {@code /peers} shows every replica. A load balancer may
+ * send each request to a different replica, but a key and a count belong to one replica. Requests
+ * that must reach the same replica are therefore repeated until it answers.
  */
 final class Check {
 
@@ -54,7 +55,7 @@ final class Check {
         this.out = out;
     }
 
-    /** What was found is not what should be. */
+    /** A check failed. */
     private static final class FailedException extends Exception {
         private static final long serialVersionUID = 1L;
 
@@ -63,7 +64,10 @@ final class Check {
         }
     }
 
-    /** Runs the check and returns the exit status: 0 if all is well, 1 if not, 2 if the arguments cannot be understood. */
+    /**
+     * Runs the check and returns the exit status: 0 if it passed, 1 if it failed, 2 if the
+     * arguments are invalid.
+     */
     static int run(String[] arguments, PrintStream out, PrintStream err) {
         Check check = new Check(out);
         if (List.of(arguments).contains("--help") || List.of(arguments).contains("-h")) {
@@ -94,7 +98,7 @@ final class Check {
             String argument = arguments[i];
             if (!argument.startsWith("--")) {
                 if (!url.isEmpty()) {
-                    throw new IllegalArgumentException("one URL, not two");
+                    throw new IllegalArgumentException("expected one URL");
                 }
                 url = argument;
                 continue;
@@ -115,7 +119,7 @@ final class Check {
         url = url(url);
     }
 
-    /** Returns the URL of a service, to which a path can be appended. */
+    /** Returns the URL of a service without a trailing slash, so that a path can be appended. */
     static String url(String argument) {
         String url = argument.endsWith("/") ? argument.substring(0, argument.length() - 1) : argument;
         if (!url.matches("https?://.+")) {
@@ -124,12 +128,12 @@ final class Check {
         return url;
     }
 
-    /** Returns a name as a segment of a path or a value in a query. */
+    /** Encodes a name as a path segment or a query value. */
     static String encoded(String name) {
         return URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
     }
 
-    /** Returns the first token of a file, which has one a line. */
+    /** Returns the first token in a file that has one token per line. */
     static String token(Path file) {
         try (Stream<String> lines = Files.lines(file)) {
             return lines.map(String::strip)
@@ -141,7 +145,10 @@ final class Check {
         }
     }
 
-    /** Returns a client that trusts the certificates of that file, if one is given, and no others. */
+    /**
+     * Returns a client that trusts only the certificates in the given file, or the JVM's if there
+     * is none.
+     */
     static HttpClient client(@Nullable Path authority) {
         HttpClient.Builder builder =
                 HttpClient.newBuilder().connectTimeout(REQUEST_TIMEOUT).version(HttpClient.Version.HTTP_1_1);
@@ -150,7 +157,7 @@ final class Check {
                 : builder.sslContext(trusting(authority)).build();
     }
 
-    /** Returns what trusts the certificates of a file in PEM, and no others. */
+    /** Returns a context that trusts only the certificates in a PEM file. */
     private static SSLContext trusting(Path file) {
         try (InputStream in = Files.newInputStream(file)) {
             KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
@@ -190,10 +197,10 @@ final class Check {
         JsonNode retry = untilFrom(instance, "POST", path, key);
         JsonNode replayed = retry.get("replayed");
         if (number(retry, "count") != count || replayed == null || !replayed.getBooleanValue()) {
-            throw new FailedException("the same key again should be replayed as " + count + ", but gave "
+            throw new FailedException("a retry with the same key should be replayed as " + count + ", but gave "
                     + number(retry, "count") + ", not marked as replayed");
         }
-        out.println("ok: the same key again is recognised: still " + count);
+        out.println("ok: a retry with the same key is recognised: still " + count);
 
         long read = number(untilFrom(instance, "GET", path, null), "count");
         if (read < count) {
@@ -260,7 +267,7 @@ final class Check {
                 if (key != null) {
                     request.header(IdempotencyKey.HEADER, '"' + key + '"');
                 }
-                if (instance != null) { // any other replica refuses instead of counting
+                if (instance != null) { // any other replica answers 421 and does not count
                     request.header(Demanded.HEADER, Demanded.encode(instance));
                 }
                 if (token != null) {
@@ -282,13 +289,16 @@ final class Check {
             } catch (IOException e) {
                 failure = e.toString();
             } catch (IllegalArgumentException e) {
-                throw new FailedException(url + " is no URL: " + e.getMessage());
+                throw new FailedException(url + " is not a URL: " + e.getMessage());
             }
             pauseOrFail(method + " " + url + path + ": " + failure);
         }
     }
 
-    /** Whether another try would get the same answer: the client is refused, and neither the moment nor the replica is why. */
+    /**
+     * Returns whether a retry would get the same answer: a refusal that depends neither on the time
+     * nor on the replica.
+     */
     private static boolean isFinal(int status) {
         return status >= 300 && status < 500 && status != 408 && status != 421 && status != 425 && status != 429;
     }

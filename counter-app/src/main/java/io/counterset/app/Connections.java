@@ -55,18 +55,24 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Bounds what a connection can cost, and empties all of them before the server stops. Thread-safe.
+ * Bounds the cost of each connection, and drains all connections before the server stops.
+ * Thread-safe.
  *
  * <ul>
- *   <li>A connection has one request in progress. What a client pipelines after it stays in its socket, but for one buffer.
- *   <li>Nothing is read after a request that ends its connection: such a request could be counted and not be answered.
- *   <li>A client has {@link #HEAD_SECONDS} to send the head of a request once it began, and {@link #STALL_SECONDS} to take
- *       answers. A body that is still arriving when its request is answered ends the connection.
- *   <li>There are at most {@code counter.max-connections}. A new one then replaces the connection that has been idle longest.
+ *   <li>A connection has at most one request in progress. Pipelined requests stay in the socket,
+ *       except for one buffer.
+ *   <li>Nothing is read after a request that ends its connection: it could be counted without being
+ *       answered.
+ *   <li>A client has {@link #HEAD_SECONDS} to send the head of a request from its first byte, and
+ *       {@link #STALL_SECONDS} to read answers. A body that is still arriving when its request is
+ *       answered ends the connection.
+ *   <li>At most {@code counter.max-connections} are open. Beyond that, a new connection replaces
+ *       the one that has been idle longest.
  * </ul>
  *
- * Closing a connection between two requests can lose a request that is in flight, and its sender cannot know whether it was
- * counted. So while the server drains, every answer says that its connection ends with it.
+ * <p>Closing a connection between two requests can race with a request in flight; its sender then
+ * cannot tell whether it was counted. While the server drains, every response therefore carries
+ * {@code Connection: close}.
  */
 @Singleton
 final class Connections implements BeanCreatedEventListener<NettyServerCustomizer.Registry> {
@@ -77,16 +83,22 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
     /** How long a client may leave answers unread before its connection is closed, in seconds. */
     static final int STALL_SECONDS = 30;
 
-    /** How much is read and thrown away after the last answer of a connection, so that the client gets that answer. */
+    /**
+     * How many bytes are read and discarded after the last answer of a connection, so that the
+     * client receives that answer.
+     */
     static final int MOST_DISCARDED_BYTES = 256 * 1024;
 
-    /** And for how long, in seconds. */
+    /** How long bytes are discarded, in seconds. */
     static final int DISCARD_SECONDS = 2;
 
-    /** So many bytes are decoded at a time: too few for more than 16 requests. */
+    /** How many bytes are decoded at a time: too few for more than 16 requests. */
     private static final int SLICE = 256;
 
-    /** Answers that may wait to be sent before no more requests are taken from the connection, in bytes. */
+    /**
+     * The unsent bytes of answers at which a connection stops taking requests, and at which it
+     * resumes.
+     */
     private static final WriteBufferWaterMark UNSENT = new WriteBufferWaterMark(8 * 1024, 16 * 1024);
 
     private static final Logger LOG = LoggerFactory.getLogger(Connections.class);
@@ -103,7 +115,10 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
     private final @Nullable ServerTls tls;
     private final int managementPort;
 
-    /** Seconds since the start: precise enough for limits of seconds, and free to read for each request. */
+    /**
+     * Seconds since the start: precise enough for limits in seconds, and costs nothing to read for
+     * each request.
+     */
     private volatile int now;
 
     private final long started = System.nanoTime();
@@ -124,12 +139,12 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         return event.getBean();
     }
 
-    /** Whether the process has been told to stop. */
+    /** Returns whether the process has been asked to stop. */
     boolean isDraining() {
         return draining;
     }
 
-    /** Begins, and returns once no connection is open or the time is over. */
+    /** Starts to drain, and returns once no connection is open or the time has passed. */
     void drain(Duration atMost) throws InterruptedException {
         draining = true;
         long until = System.nanoTime() + atMost.toNanos();
@@ -159,13 +174,16 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         return (int) ((System.nanoTime() - started) / 1_000_000_000);
     }
 
-    /** Ends the connections that have waited too long at that time, in seconds since the start. */
+    /**
+     * Ends the connections that have exceeded a limit at the given time, in seconds since the
+     * start.
+     */
     private void checkTimes(int second) {
         now = second;
         all.values().forEach(Connection::checkTime);
     }
 
-    /** Does now what is due by then, unless it is done in time. */
+    /** Ends now the connections that would exceed a limit after that time, for tests. */
     void checkTimesIn(int seconds) {
         checkTimes(seconds() + seconds);
     }
@@ -175,12 +193,16 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         timer.shutdownNow();
     }
 
-    /** Makes room when there are no descriptors for new connections: closes the eighth that has been idle longest. */
+    /**
+     * Makes room when no descriptors are left for new connections: closes the eighth of all
+     * connections that has been idle longest.
+     */
     private void evictSome() {
         refusals.acceptFailed();
         all.values().stream()
                 .filter(connection -> connection.isIdle)
-                .map(connection -> Map.entry(connection.idleSince, connection)) // which may change meanwhile
+                .map(connection ->
+                        Map.entry(connection.idleSince, connection)) // a copy, since it may change while sorting
                 .sorted(Map.Entry.comparingByKey())
                 .limit(1 + open.get() / 8)
                 .map(Map.Entry::getValue)
@@ -190,7 +212,10 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 });
     }
 
-    /** Makes room for a new connection, if there are too many: closes the one that has been idle longest. */
+    /**
+     * Makes room for a new connection: closes the one that has been idle longest, or the new one if
+     * none is idle.
+     */
     private synchronized void evict(Connection newest) {
         Connection victim = newest;
         long longest = -1;
@@ -203,11 +228,11 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             }
         }
         refusals.connectionClosed();
-        victim.isIdle = false; // so that the next one takes another
+        victim.isIdle = false; // so that the next eviction picks another one
         victim.channel.eventLoop().execute(victim::closeNow);
     }
 
-    /** Written as bytes: there is no request that the server could answer. */
+    /** Returns the answer as bytes, because there is no request that the framework could answer. */
     private static byte[] headTimeout() {
         Problem.Type type = Problem.Type.REQUEST_TIMEOUT;
         String body = "{\"type\":\"" + type + "\",\"title\":\"" + type.title()
@@ -230,7 +255,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         @Override
         public NettyServerCustomizer specializeForChannel(Channel made, ChannelRole role) {
             if (role == ChannelRole.LISTENER) {
-                // Behind the handler that waits a second after a failure, and that Netty adds later.
+                // After the handler that waits a second after a failure, which Netty adds later.
                 made.eventLoop().execute(() -> made.pipeline().addLast("counterset-accept", new Accepting()));
             }
             return new Customizer(made);
@@ -256,7 +281,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         }
     }
 
-    /** Sees what went wrong with accepting connections: Netty would log a stack trace each time. */
+    /** Handles failures to accept connections. Netty would log a stack trace for each. */
     private final class Accepting extends ChannelInboundHandlerAdapter {
 
         @Override
@@ -271,8 +296,9 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
     }
 
     /**
-     * One connection: this handler sees requests and answers, {@link #bytes} what the decoder has yet to see. All but
-     * {@link #idleSince}, {@link #headSince} and {@link #stalledSince} belongs to the event loop.
+     * One connection. This handler sees requests and answers; {@link #bytes} sees the bytes before
+     * they are decoded. Only the event loop uses the fields, except {@link #idleSince},
+     * {@link #headSince} and {@link #stalledSince}.
      */
     private final class Connection extends ChannelDuplexHandler {
 
@@ -283,18 +309,18 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         private final Queue<Object> decoded = new ArrayDeque<>(4);
         private @Nullable ChannelHandlerContext context;
 
-        // Seconds as of now, or BUSY: a request that is late is found by the timer.
+        // In seconds as in now, or BUSY. The timer finds late requests.
         private volatile boolean isIdle = true;
         private volatile long idleSince = System.nanoTime();
         private volatile int headSince = BUSY;
         private volatile int stalledSince = BUSY;
 
-        private boolean passing; // a request is passed on, but not yet its end
-        private boolean received = true; // all of the last request that is not empty
-        private boolean answered = true; // all of its answer is written
-        private boolean ending; // nothing after the last request is taken
+        private boolean passing; // a request has been passed on, but not its end
+        private boolean received = true; // the last request has arrived completely
+        private boolean answered = true; // its answer is completely written
+        private boolean ending; // nothing after the last request is accepted
         private boolean delivering;
-        private boolean linger; // there may be unread bytes, which would reset the connection if it were closed
+        private boolean linger; // there may be unread bytes, so closing now would reset the connection
 
         Connection(Channel channel) {
             this.channel = channel;
@@ -326,7 +352,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             }
         }
 
-        /** Another thread's: only decides, and lets the event loop act. */
+        /** Called by the timer's thread: only decides, and leaves the action to the event loop. */
         private void checkTime() {
             int second = now;
             if (second - headSince > HEAD_SECONDS && headSince != BUSY) {
@@ -353,7 +379,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             deliver();
         }
 
-        /** Passes on what is decoded, up to the end of the one request that may be in progress. */
+        /** Passes on decoded messages, up to the end of the one request that may be in progress. */
         private void deliver() {
             ChannelHandlerContext context = this.context;
             if (delivering || context == null) {
@@ -376,7 +402,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                         received = failed
                                 || (!HttpUtil.isTransferEncodingChunked(request)
                                         && HttpUtil.getContentLength(request, 0L) == 0);
-                        passing = !failed; // the decoder gives nothing after a failure
+                        passing = !failed; // the decoder emits nothing after a failure
                         ending = !HttpUtil.isKeepAlive(request);
                     }
                     if (message instanceof HttpObject part
@@ -395,7 +421,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             }
         }
 
-        /** Marks as bad what the decoder and the framework let pass although RFC 9110 and 9112 forbid it. */
+        /** Rejects what RFC 9110 and 9112 forbid but the decoder and the framework accept. */
         private static void requireValid(HttpRequest request) {
             if (request.decoderResult().isFailure()) {
                 return;
@@ -408,12 +434,12 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             Iterator<String> hosts = request.headers().valueStringIterator(HttpHeaderNames.HOST);
             boolean one = hosts.hasNext() && hosts.next() != null && !hosts.hasNext();
             if (!one && version.minorVersion() > 0) { // RFC 9112, section 3.2
-                bad(request, "a request has one Host");
+                bad(request, "a request must have exactly one Host");
             }
             String method = request.method().name();
             for (int i = 0; i < method.length(); i++) { // RFC 9110, section 9.1: "post" is another method than POST
                 if (method.charAt(i) >= 'a' && method.charAt(i) <= 'z') {
-                    bad(request, "methods are written in capitals");
+                    bad(request, "methods are case-sensitive, and written in capitals");
                 }
             }
         }
@@ -427,7 +453,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             isIdle = true;
         }
 
-        /** Goes on with what waited for the last answer. */
+        /** Continues with what waited for the last answer. */
         private void resume() {
             ChannelHandlerContext context = this.context;
             if (delivering || context == null) {
@@ -464,7 +490,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 if (!received) {
                     linger = true;
                 }
-                if (!response.headers().contains(HttpHeaderNames.DATE)) { // the decoder's failures have none
+                if (!response.headers().contains(HttpHeaderNames.DATE)) { // answers to decoder failures have none
                     response.headers().set(HttpHeaderNames.DATE, DateFormatter.format(Date.from(Instant.now())));
                 }
                 if (!HttpUtil.isKeepAlive(response)) {
@@ -489,7 +515,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         @Override
         public void close(ChannelHandlerContext context, ChannelPromise promise) throws Exception {
             if (ending && answered && linger) {
-                promise.setSuccess(); // end() does it once the client has had the time to read the answer
+                promise.setSuccess(); // end() closes it once the client has had time to read the answer
             } else {
                 super.close(context, promise);
             }
@@ -497,10 +523,13 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
         private void closeNow() {
             linger = false;
-            ChannelFuture unused = channel.close(); // a connection that cannot be closed is closed already
+            ChannelFuture unused = channel.close(); // a failure means that it is already closed
         }
 
-        /** Closes the connection after its last answer. With bytes of the client unread that would destroy the answer. */
+        /**
+         * Closes the connection after its last answer. If bytes are unread, discards them first:
+         * closing at once would reset the connection and destroy the answer.
+         */
         private void end() {
             if (!linger
                     || !(channel instanceof SocketChannel socket)
@@ -514,14 +543,14 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         @Override
         public void exceptionCaught(ChannelHandlerContext context, Throwable cause) throws Exception {
             if (cause instanceof IOException || cause.getCause() instanceof SSLException) {
-                LOG.debug("a connection failed", cause); // the client's affair
+                LOG.debug("a connection failed", cause); // caused by the client
                 closeNow();
             } else {
                 super.exceptionCaught(context, cause);
             }
         }
 
-        /** Gives the decoder few bytes at a time, and none while a request is in progress. */
+        /** Feeds the decoder a few bytes at a time, and none while a request is in progress. */
         private final class Bytes extends ChannelDuplexHandler {
 
             private final Queue<ByteBuf> held = new ArrayDeque<>(4);
@@ -550,7 +579,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                         context.read();
                     }
                 } else if (mayTakeRequest()) {
-                    channel.eventLoop().execute(this::resume); // not from within: it may be at the decoder's work
+                    channel.eventLoop().execute(this::resume); // not from here, where the decoder may be running
                 }
             }
 
@@ -614,7 +643,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 }
             }
 
-            /** Sends an answer that is no answer to a request, and closes the connection. */
+            /** Sends an answer outside of any request, and closes the connection. */
             void endWith(byte[] answer) {
                 ChannelHandlerContext context = this.context;
                 if (context != null) {
@@ -623,7 +652,10 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
                 }
             }
 
-            /** Says that nothing more comes, and takes what the client still sends: for a while, and not without end. */
+            /**
+             * Shuts down the output, then reads and discards what the client still sends, within
+             * bounds of time and size.
+             */
             void discard(SocketChannel socket) {
                 ChannelHandlerContext context = this.context;
                 if (context == null || discarding) {

@@ -74,14 +74,14 @@ final class CountController {
     }
 
     /**
-     * What an increment came to.
+     * The result of an increment.
      *
-     * @param instance the replica that counted it, and the only one that knows its idempotency key
+     * @param instance the replica that counted it, the only one that knows its idempotency key
      * @param counter the counter
      * @param count the total that the increment produced
      * @param store the identity of the replica's store
-     * @param incarnation how often that store has been opened
-     * @param replayed whether it had happened before, so that this request added nothing
+     * @param incarnation how many times that store has been opened
+     * @param replayed whether it had already been counted, so that this request added nothing
      */
     @Serdeable
     record Added(String instance, String counter, long count, UUID store, long incarnation, boolean replayed) {}
@@ -89,7 +89,7 @@ final class CountController {
     /**
      * A page of this replica's counters, in the order of their names.
      *
-     * @param next where the next page is; absent on the last one
+     * @param next the relative URL of the next page; absent on the last one
      */
     @Serdeable
     record Page(
@@ -108,7 +108,7 @@ final class CountController {
     @Right.Needed(Right.COUNT)
     @Operation(
             summary = "Returns the main counter's count on this replica",
-            description = "Never counts. Plain text is the bare number.",
+            description = "Does not count. Plain text is the bare number.",
             parameters =
                     @Parameter(
                             name = Demanded.HEADER,
@@ -159,7 +159,7 @@ final class CountController {
     private HttpResponse<?> count(HttpRequest<?> request, String counter) {
         Query.allow(request);
         Demanded.require(request, replica.instance());
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         Replica.Count count = replica.count(counter);
         return answer(type, count, count.count()).header(Demanded.HEADER, Demanded.encode(replica.instance()));
     }
@@ -168,7 +168,8 @@ final class CountController {
     @Consumes(MediaType.ALL)
     @Operation(
             summary = "Adds to the main counter of this replica",
-            description = "Answers once the new count is durable, unless the replica is set to flush periodically.",
+            description =
+                    "Answers once the new count is durable, unless the replica is configured to flush periodically.",
             parameters = {
                 @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By"),
                 @Parameter(
@@ -230,7 +231,7 @@ final class CountController {
         refuseBody(request);
         origins.refuseForeign(request);
         Demanded.require(request, replica.instance());
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         long amount = amount(request);
         String key = IdempotencyKey.of(request.getHeaders());
         Executor eventLoop = eventLoop(request);
@@ -252,7 +253,10 @@ final class CountController {
                         eventLoop);
     }
 
-    /** What goes on with a request once its add is durable: not the thread that completes the add, for that has the next commit to do. */
+    /**
+     * Returns the executor that continues a request once its add is durable. The thread that
+     * completes the add must not, because it has the next commit to do.
+     */
     static Executor eventLoop(HttpRequest<?> request) {
         return request instanceof NettyHttpRequest<?> netty
                 ? netty.getChannelHandlerContext().executor()
@@ -261,11 +265,11 @@ final class CountController {
 
     @Get("/counts")
     @Operation(
-            summary = "Lists this replica's counters in the order of their names",
-            description = "Plain text has a line with count and name for each.")
+            summary = "Lists this replica's counters, ordered by name",
+            description = "Plain text has one line per counter: its count and name.")
     @ApiResponse(
             responseCode = "200",
-            description = "One page; the header Link and, in JSON, next tell where the next one is",
+            description = "One page; the header Link and, in JSON, next have the URL of the next one",
             headers = {
                 @Header(name = "Link", ref = "#/components/headers/Link"),
                 @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
@@ -280,11 +284,11 @@ final class CountController {
             @QueryValue @Nullable @Parameter(description = "The name after which the page begins") String after,
             @QueryValue
                     @Nullable
-                    @Parameter(description = "How many counters, 1 to 1000; 100 if it is not given")
+                    @Parameter(description = "The maximum number of counters, 1 to 1000; default 100")
                     @Schema(type = "integer", minimum = "1", maximum = "1000")
                     String limit) {
         Query.allow(request, "after", "limit");
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         int size = limit == null ? DEFAULT_PAGE_SIZE : limit.matches("[0-9]{1,4}") ? Integer.parseInt(limit) : 0;
         if (size < 1 || size > MAX_PAGE_SIZE) {
             throw new Problem.Refusal(
@@ -302,13 +306,13 @@ final class CountController {
         for (String name : names.subList(from, to)) {
             entries.add(new Page.Entry(name, store.counter(name).value()));
         }
-        String next = to == names.size() // relative, so that it is right under any prefix
+        String next = to == names.size() // relative, so that it is valid under any prefix
                 ? null
                 : "counts?limit=" + size + "&after=" + URLEncoder.encode(names.get(to - 1), StandardCharsets.UTF_8);
         StoreIdentity identity = store.identity();
         MutableHttpResponse<?> response = type.equals(Negotiation.TEXT)
-                ? Negotiation.fresh(type, lines(entries))
-                : Negotiation.fresh(
+                ? Negotiation.uncached(type, lines(entries))
+                : Negotiation.uncached(
                         type, new Page(replica.instance(), identity.id(), identity.incarnation(), entries, next));
         return next == null ? response : response.header(HttpHeaders.LINK, "<" + next + ">; rel=\"next\"");
     }
@@ -335,7 +339,7 @@ final class CountController {
     }
 
     private static MutableHttpResponse<?> answer(MediaType type, Object json, long number) {
-        return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? number + "\n" : json);
+        return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? number + "\n" : json);
     }
 
     private Counter counterOf(HttpRequest<?> request) {
@@ -346,7 +350,10 @@ final class CountController {
         }
     }
 
-    /** Returns what to add. Read here rather than bound by the framework, which would cost each request much more. */
+    /**
+     * Returns the amount to add. It is parsed here because binding by the framework would cost each
+     * request much more.
+     */
     private long amount(HttpRequest<?> request) {
         String by = Query.one(request, BY, Problem.Type.BAD_AMOUNT);
         Query.allow(request, BY);
@@ -354,26 +361,26 @@ final class CountController {
             return 1;
         }
         try {
-            // The digits of other scripts are numbers too for parseLong, and so is one with a sign.
+            // Long.parseLong alone would also accept digits of other scripts, and a sign.
             long amount = by.chars().allMatch(c -> c >= '0' && c <= '9') ? Long.parseLong(by) : 0;
             if (amount >= 1 && amount <= maxAmount) {
                 return amount;
             }
         } catch (NumberFormatException e) {
-            // Nothing, or too large: refused below.
+            // Empty or too large: refused below.
         }
         throw new Problem.Refusal(
                 Problem.Type.BAD_AMOUNT, "by: '" + by + "' is invalid; expected a whole number from 1 to " + maxAmount);
     }
 
-    /** A body is refused rather than ignored: it may well say what to add. */
+    /** Refuses a body rather than ignoring it, since it may be meant as the amount. */
     private void refuseBody(HttpRequest<?> request) {
         if (request.getContentLength() > maxRequestSize) {
             throw new Problem.Refusal(
-                    Problem.Type.TOO_LARGE, request.getContentLength() + " bytes, and at most " + maxRequestSize);
+                    Problem.Type.TOO_LARGE, request.getContentLength() + " bytes; expected at most " + maxRequestSize);
         }
         if (request.getContentLength() > 0 || request.getHeaders().contains(HttpHeaders.TRANSFER_ENCODING)) {
-            throw new Problem.Refusal(Problem.Type.BODY_NOT_TAKEN, "the amount goes into the query, as in ?by=2");
+            throw new Problem.Refusal(Problem.Type.BODY_NOT_TAKEN, "send the amount in the query, as in ?by=2");
         }
     }
 }

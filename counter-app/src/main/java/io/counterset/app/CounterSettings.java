@@ -16,28 +16,36 @@ import java.util.Optional;
 import java.util.Set;
 
 /**
- * The settings {@code counter.*} but for {@code counter.peers.*}, and the port. Immutable; every value is checked when it is
- * read, and a bad one stops the start.
+ * The settings {@code counter.*} except {@code counter.peers.*}, and the port. Immutable. Every
+ * value is checked when it is read, and an invalid one fails the start.
  *
- * @param directory {@code counter.directory}: where the counts are kept; default {@code data}
- * @param name {@code counter.name}: the main counter, the one that {@code /} counts; default {@code visits}
- * @param instance {@code counter.instance}: this replica's own name; default: the host name, in a pod the pod's name
- * @param durability {@code counter.durability}: {@code sync} or a duration such as {@code 100ms}; default {@code sync}
- * @param maxPending {@code counter.max-pending}: how many increments may wait for the disk before more are refused with a 503,
- *     1 to 100,000; default 4,096, which with their connections take some 40 MB
- * @param maxConnections {@code counter.max-connections}: how many connections are kept before a new one takes the place of an
- *     idle one, 16 to 100,000; default 4,096
- * @param create {@code counter.create}: which counters clients may create: up to a number in all, 0 to 1,000,000, or those of a
- *     closed list; default 1,000
- * @param maxAmount {@code counter.max-amount}: the largest amount of one request, 1 to 2^62; default 1,000,000
- * @param metrics {@code counter.metrics.counters}: the counters that appear by name among the metrics, separated by commas, at
- *     most 1,000; default: the main counter
- * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000 keys and 24 hours
- * @param countFileAhead {@code counter.count-file-ahead}: which count to take when {@code count.txt} is ahead of the journal,
- *     {@code journal} or {@code file}; default {@code refuse}, which does not start
- * @param rate {@code counter.rate-limit}, {@code .rate-burst} and {@code .rate-address}: how many requests a second a client may
- *     send; default: any number
- * @param managementPort {@code counter.management-port}: where health and metrics are, 1 to 65535; default 0: on the port itself
+ * @param directory {@code counter.directory}: the directory of the counts; default {@code data}
+ * @param name {@code counter.name}: the main counter, to which {@code /} adds; default
+ *     {@code visits}
+ * @param instance {@code counter.instance}: this replica's own name; default: the host name, in a
+ *     pod the pod's name
+ * @param durability {@code counter.durability}: {@code sync} or a duration such as {@code 100ms};
+ *     default {@code sync}
+ * @param maxPending {@code counter.max-pending}: the maximum number of increments waiting for the
+ *     disk, beyond which more are refused with a 503, 1 to 100,000; default 4,096, which take about
+ *     40 MB including their connections
+ * @param maxConnections {@code counter.max-connections}: the maximum number of open connections,
+ *     beyond which a new one replaces an idle one, 16 to 100,000; default 4,096
+ * @param create {@code counter.create}: the counters that clients may create: a maximum number of
+ *     all counters, 0 to 1,000,000, or a list of names; default 1,000
+ * @param maxAmount {@code counter.max-amount}: the largest amount of one request, 1 to 2^62;
+ *     default 1,000,000
+ * @param metrics {@code counter.metrics.counters}: the counters exported as metrics by name,
+ *     separated by commas, at most 1,000; default: the main counter
+ * @param idempotency {@code counter.idempotency.max-keys} and {@code .max-age}: default 100,000
+ *     keys and 24 hours
+ * @param countFileAhead {@code counter.count-file-ahead}: the count to use if {@code count.txt} is
+ *     ahead of the journal, {@code journal} or {@code file}; default {@code refuse}, which fails
+ *     the start
+ * @param rate {@code counter.rate-limit}, {@code .rate-burst} and {@code .rate-address}: the number
+ *     of requests per second allowed for one client address; default: unlimited
+ * @param managementPort {@code counter.management-port}: the port of health and metrics, 1 to
+ *     65535; default 0: the main port
  * @param port {@code micronaut.server.port}: 1 to 65535, or 0 for any free one; default 8080
  */
 record CounterSettings(
@@ -57,19 +65,19 @@ record CounterSettings(
         int port) {
 
     /**
-     * How many requests a client address may send.
+     * The number of requests allowed for one client address.
      *
-     * @param limit a second; 0: any number
-     * @param burst at once, after a pause
-     * @param source where the address comes from
+     * @param limit requests per second; 0 for unlimited
+     * @param burst requests in one burst
+     * @param source the source of the client's address
      */
     record Rate(int limit, int burst, RateLimit.Source source) {}
 
     /**
-     * Which counters clients may create.
+     * The counters that clients may create.
      *
-     * @param most how many counters this replica may have for a client to create another one
-     * @param names the only ones that clients may create; empty: any
+     * @param most the number of counters on this replica at which clients may not create any more
+     * @param names the only ones that clients may create; empty for any
      */
     record Create(int most, Set<String> names) {}
 
@@ -78,16 +86,20 @@ record CounterSettings(
 
     private static final int MAX_NAME_BYTES = 128;
 
-    /** Bytes of heap for a counter, and for a key of 36 characters, while the store opens. */
+    /**
+     * Bytes of heap that a counter takes while the store opens. The next constant is for a key of
+     * 36 characters.
+     */
     private static final long COUNTER_BYTES = 200;
 
     private static final long KEY_BYTES = 320;
     private static final int MAX_METRICS = 1_000;
 
     /**
-     * Reads the settings; absent and empty ones become their defaults.
+     * Reads the settings. Absent and empty settings get their defaults.
      *
-     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the value and what is expected
+     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the
+     *     value and what is expected
      */
     static CounterSettings from(Settings settings) {
         Source source = new Source(settings);
@@ -111,15 +123,21 @@ record CounterSettings(
                 port);
     }
 
-    /** Returns how many bytes the counters and keys that these settings allow may take while the store opens, by estimate. */
+    /**
+     * Returns an estimate of the most bytes that counters and keys may take under these settings
+     * while the store opens.
+     */
     long mostBytes() {
         return create.most() * COUNTER_BYTES + idempotency.maxKeys() * KEY_BYTES;
     }
 
-    /** A setting of the log, which is set up before the others are read: a property of the JVM, or from the environment. */
+    /**
+     * A setting of the log, which is configured before other settings are read: a system property
+     * or an environment variable.
+     */
     record LogSetting(String name, List<String> expected) {
 
-        /** Returns what is set, without white space around it, or nothing. */
+        /** Returns the stripped value; empty if it is not set. */
         String value() {
             String property = System.getProperty(name, "").strip();
             return property.isEmpty()
@@ -128,7 +146,7 @@ record CounterSettings(
         }
 
         /**
-         * Returns if the value is valid.
+         * Returns normally if the value is valid.
          *
          * @throws IllegalArgumentException if it is not
          */
@@ -150,7 +168,7 @@ record CounterSettings(
                 .durability(durability)
                 .idempotencyWindow(new IdempotencyWindow(idempotency.maxKeys(), idempotency.maxAge()))
                 .maxPending(maxPending)
-                .completionExecutor(Runnable::run) // each answer goes on on its connection's event loop
+                .completionExecutor(Runnable::run) // each answer continues on its connection's event loop
                 .countFile(name)
                 .countFileAhead(countFileAhead);
     }
@@ -232,7 +250,7 @@ record CounterSettings(
             };
         }
 
-        /** A certificate is of use only with its key. */
+        /** Requires the certificate and the key to be set together. */
         void requireKey() {
             boolean certificate = settings.text(ServerTls.CERTIFICATE).isPresent();
             if (certificate != settings.text(ServerTls.KEY).isPresent()) {
@@ -292,7 +310,7 @@ record CounterSettings(
         try {
             return InetAddress.getLocalHost().getHostName();
         } catch (UnknownHostException e) {
-            return "localhost"; // a machine that does not know its own name
+            return "localhost"; // the machine has no resolvable name
         }
     }
 

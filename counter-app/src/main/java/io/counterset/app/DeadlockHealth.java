@@ -10,8 +10,8 @@ import java.lang.management.ManagementFactory;
 import org.reactivestreams.Publisher;
 
 /**
- * Alive unless threads are deadlocked. In place of the framework's indicator, which takes a thread for each request: anyone may
- * send those. Looks at most once a second.
+ * Up unless threads are deadlocked. It replaces the framework's indicator, which uses a thread for
+ * each request, and anyone may send those. It checks at most once a second.
  */
 @Singleton
 @Liveness

@@ -5,9 +5,10 @@ import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 
 /**
- * The header by which a request demands the replica that it is for, and an answer names the one that it is from. A load balancer
- * may take a retry to another replica, which does not know the idempotency key and would count again; with this header it refuses
- * instead, and the client retries until it reaches the right one.
+ * The header with which a request names the replica that must answer it, and an answer names the
+ * replica that sent it. A load balancer may route a retry to another replica, which does not know
+ * the idempotency key and would count again. With this header that replica refuses instead, and the
+ * client retries until it reaches the right one.
  */
 final class Demanded {
 
@@ -28,7 +29,7 @@ final class Demanded {
         }
     }
 
-    /** Returns the name as it stands in a header: percent-encoded where it is not a plain host name. */
+    /** Returns the name as a header value, percent-encoded unless it is a plain host name. */
     static String encode(String instance) {
         return URLEncoder.encode(instance, StandardCharsets.UTF_8).replace("+", "%20");
     }

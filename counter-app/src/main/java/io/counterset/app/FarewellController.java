@@ -16,7 +16,7 @@ import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.util.concurrent.CompletionStage;
 
-/** Hears from peers that they stop. */
+/** Receives the message of peers that are stopping. */
 @Controller
 @Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
@@ -33,10 +33,10 @@ final class FarewellController {
     @Get("/peers/farewell/" + CounterName.SEGMENT)
     @Right.Needed(Right.PEERS)
     @Operation(
-            summary = "Hears from a replica that it is stopping and counts no more",
+            summary = "Tells this replica that another one is stopping and no longer counts",
             description =
-                    "This replica then asks that one for its final counts, at the address that its own list of replicas"
-                            + " has for it, and answers once it remembers them. Nothing in the request is believed.",
+                    "This replica then asks the stopping one for its final counts, at the address in its own list of replicas,"
+                            + " and answers once it remembers them. Nothing else in the request is trusted.",
             parameters = {
                 @Parameter(
                         name = "name",
@@ -53,10 +53,10 @@ final class FarewellController {
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     CompletionStage<HttpResponse<?>> farewell(HttpRequest<?> request) {
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         return peers.hearFarewell(CounterName.of(request)).thenApply(heard -> {
             Replica.Count own = replica.count(replica.mainCounter());
-            return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? own.count() + "\n" : own);
+            return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? own.count() + "\n" : own);
         });
     }
 }

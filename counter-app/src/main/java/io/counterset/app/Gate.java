@@ -19,14 +19,14 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Lets requests in, or turns them away before anything is done. Made only if a setting asks for it: without tokens and a rate limit
- * every request is spared a filter.
+ * Admits requests, or rejects them before anything is done. Created only if a setting needs it:
+ * without tokens and a rate limit, requests are spared a filter.
  */
 @ServerFilter(ServerFilter.MATCH_ALL_PATTERN)
 @Requires(condition = Gate.IsWanted.class)
 final class Gate implements Ordered {
 
-    /** Whether any setting asks for it. */
+    /** Whether any setting needs the gate. */
     static final class IsWanted implements Condition {
         @Override
         public boolean matches(@SuppressWarnings("rawtypes") ConditionContext context) {
@@ -52,7 +52,7 @@ final class Gate implements Ordered {
         return ServerFilterPhase.SECURITY.order();
     }
 
-    /** Returns why the request is turned away, or null. */
+    /** Returns the rejection of the request, or null if it is admitted. */
     @RequestFilter
     @Nullable
     HttpResponse<?> admit(HttpRequest<?> request) {
@@ -71,11 +71,14 @@ final class Gate implements Ordered {
                         Problem.Type.TOKEN_REQUIRED,
                         "nothing was added; send Authorization: Bearer and a token");
             case INSUFFICIENT ->
-                refuse(request, Problem.Type.TOKEN_INSUFFICIENT, "nothing was added; this token opens other requests");
+                refuse(
+                        request,
+                        Problem.Type.TOKEN_INSUFFICIENT,
+                        "nothing was added; this token does not allow this request");
         };
     }
 
-    /** Probes come through proxies and nodes that clients come through, too, and have no token. */
+    /** Health is always admitted: probes have no token, and may share an address with clients. */
     private static boolean isHealth(@Nullable RouteInfo<?> route) {
         return route instanceof MethodBasedRouteInfo<?, ?> endpoint
                 && endpoint.getDeclaringType() == HealthEndpoint.class;
@@ -95,7 +98,7 @@ final class Gate implements Ordered {
     }
 
     private HttpResponse<?> refuse(HttpRequest<?> request, Problem.Type type, String detail) {
-        refusals.count(type); // the filter that counts does not see what this one answers
+        refusals.count(type); // the counting filter does not see this filter's answers
         MutableHttpResponse<?> response = Problem.of(type, detail).response();
         if (type != Problem.Type.TOO_MANY_REQUESTS && Negotiation.prefersHtml(request)) {
             response.body(Page.problem(type)).contentType(Negotiation.HTML);

@@ -11,8 +11,9 @@ import io.micronaut.management.health.indicator.HealthResult;
 import java.util.Map;
 
 /**
- * Gives health its HTTP status, as the framework's filter does that this one replaces. That one is for the paths of health
- * only, and a filter for some paths makes every request look up its filters again: an eighth of what an increment cost.
+ * Sets the HTTP status of health responses, in place of the framework's filter. That filter applies
+ * to some paths only, which makes the framework look up the filters for every request, an eighth of
+ * the cost of an increment.
  */
 @ServerFilter(ServerFilter.MATCH_ALL_PATTERN)
 @Replaces(HealthResultFilter.class)
@@ -25,7 +26,7 @@ final class HealthResponses {
     }
 
     @ResponseFilter
-    void mark(MutableHttpResponse<?> response) {
+    void setStatus(MutableHttpResponse<?> response) {
         if (response.body() instanceof HealthResult health) {
             HttpStatus status = statuses.get(health.getStatus().getName());
             if (status != null) {

@@ -27,38 +27,47 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The histories of all replicas, side by side and added up.
+ * The histories of all replicas, and their sum.
  *
- * <p>A round asks each replica that answered in the peers' report for its own history, within the time that bounds a report.
- * Rounds about one length of buckets begin at least five seconds apart, and everybody who asks meanwhile gets the same answer. A
- * replica whose history is not known is named, with the reason. Buckets are put together by their start, as each replica's own
- * clock tells it; this replica's clock decides which are shown. Thread-safe; no method blocks.
+ * <p>A round asks each replica that answered in the peers' report for its own history, within the
+ * deadline of a report. Rounds about one length of buckets begin at least five seconds apart, and
+ * all requests in between share the same answer. A replica whose history is unknown is listed with
+ * the reason. Buckets are added up by their start according to each replica's own clock; this
+ * replica's clock decides which buckets are shown. Thread-safe; no method blocks.
  */
 @Singleton
 final class Histories {
 
-    /** Of how many peers histories are fetched: a day's takes 100 KB on the wire and 10 KB of heap for some seconds. */
+    /**
+     * The maximum number of peers whose histories are fetched. A day's history takes 100 KB on the
+     * wire, and 10 KB of heap for some seconds.
+     */
     static final int MOST_PEERS = 100;
 
     private static final long INTERVAL_NANOS = TimeUnit.SECONDS.toNanos(5);
 
-    /** A bucket with the largest numbers and every mark has 110 bytes. */
+    /** The most bytes of a bucket: with the largest numbers and every mark it has 110. */
     private static final int BUCKET_BYTES = 128;
 
-    /** What comes before the buckets: two names, six bytes for each of theirs at most, and an identity. */
+    /**
+     * The most bytes before the buckets: two names, with up to six bytes for each of their bytes,
+     * and an identity.
+     */
     private static final int HEAD_BYTES = 4_096;
 
     /**
      * The histories of all replicas.
      *
-     * @param complete whether the history of every expected replica is in it
-     * @param expected how many replicas there should be
-     * @param answered of how many of these the history is known
+     * @param complete whether it includes the history of every expected replica
+     * @param expected the expected number of replicas
+     * @param answered how many of them have a known history
      * @param askedBy the replica that asked the others
      * @param at when it asked them
-     * @param lastMinute how much the counter grew in the last 60 seconds on the replicas that answered
-     * @param buckets what all replicas that answered counted together; oldest first, the last one is the current one
-     * @param replicas each replica for itself, in the order of the peers' report
+     * @param lastMinute how much the counter grew in the last 60 seconds on the replicas that
+     *     answered
+     * @param buckets the sums over all replicas that answered; oldest first, the last one is the
+     *     current one
+     * @param replicas each replica, in the order of the peers' report
      */
     @Serdeable
     record Report(
@@ -77,9 +86,10 @@ final class Histories {
      * One bucket of all replicas.
      *
      * @param start when it begins
-     * @param count how much the counter grew in it on all of them; null if none of them is known to have run
+     * @param count how much the counter grew in it on all replicas; null if none is known to have
+     *     run
      * @param replicas how many of them ran for at least a part of it
-     * @param marks what makes the count doubtful; usually nothing
+     * @param marks the reasons to doubt the count; usually empty
      */
     @Serdeable
     record Sum(
@@ -94,14 +104,15 @@ final class Histories {
     /**
      * One replica.
      *
-     * @param instance its name; absent if it never told it
+     * @param instance its name; absent if it has never answered
      * @param address its host and port; absent if it has none
      * @param state its state in the peers' report
-     * @param reason why its history is not known; absent if it is
-     * @param store the identity of its store; absent if its history is not known
-     * @param lastMinute how much its counter grew in the last 60 seconds; absent if its history is not known
-     * @param counts how much its counter grew in each of {@code buckets}; null where it did not run. Absent if its history is
-     *     not known
+     * @param reason why its history is unknown; absent if it is known
+     * @param store the identity of its store; absent if its history is unknown
+     * @param lastMinute how much its counter grew in the last 60 seconds; absent if its history is
+     *     unknown
+     * @param counts how much its counter grew in each of {@code buckets}; null where it did not
+     *     run. Absent if its history is unknown
      */
     @Serdeable
     record Line(
@@ -113,13 +124,13 @@ final class Histories {
             @Nullable Long lastMinute,
             @Nullable List<@Nullable Long> counts) {
 
-        /** Returns the replica's name, or its address as long as the name is not known. */
+        /** Returns the replica's name, or its address while the name is unknown. */
         String label() {
             return instance != null ? instance : address != null ? address : "?";
         }
     }
 
-    /** A replica's history as far as this replica shows it. */
+    /** The part of a replica's history that a report uses. */
     private record Known(long lastMinute, List<History.Bucket> buckets) {}
 
     private record Round(long began, CompletableFuture<Report> report) {}
@@ -141,7 +152,10 @@ final class Histories {
         this.json = json;
     }
 
-    /** Returns the histories of all replicas, at most five seconds old. Fails as {@link Peers#report()} does. */
+    /**
+     * Returns the histories of all replicas, at most five seconds old. Fails as
+     * {@link Peers#report()} does.
+     */
     CompletionStage<Report> of(History.Unit unit) {
         CompletableFuture<Report> report;
         synchronized (rounds) {
@@ -184,7 +198,7 @@ final class Histories {
         });
     }
 
-    /** Returns what {@link #all} returned last, for callers that cannot wait. */
+    /** Returns the last result of {@link #all}, for callers that cannot wait. */
     Optional<List<Report>> latest() {
         return Optional.ofNullable(latest);
     }
@@ -200,13 +214,13 @@ final class Histories {
                         known.put(peer, read(peer, unit, body));
                         return null;
                     } catch (IOException | RuntimeException e) {
-                        return "answered something that is not its history";
+                        return "answered something other than its history";
                     }
                 })
                 .thenApply(reasons -> report(unit, found, known, reasons));
     }
 
-    /** Reads what should be the history of {@code peer}, which is not trusted. */
+    /** Parses and checks an untrusted answer that should be the history of {@code peer}. */
     private Known read(PeersReport.Peer peer, History.Unit unit, byte[] body) throws IOException {
         HistoryController.Answer answer = json.readValue(body, HistoryController.Answer.class);
         if (answer == null
@@ -267,7 +281,7 @@ final class Histories {
             for (History.Bucket bucket : its.buckets()) {
                 Integer place = places.get(bucket.start());
                 if (place == null) {
-                    continue; // its clock is ahead or behind, and shows what this one's does not
+                    continue; // the peer's clock is off, so it has buckets that this replica does not show
                 }
                 marks.get(place).addAll(bucket.marks());
                 Long count = bucket.count();
@@ -322,7 +336,7 @@ final class Histories {
         return peer.reason() == null ? peer.state().toString() : peer.reason();
     }
 
-    /** Adds two counts; what does not fit stays at the largest number. */
+    /** Adds two counts. A sum that overflows is {@link Long#MAX_VALUE}. */
     private static long sum(long a, long b) {
         return a > Long.MAX_VALUE - b ? Long.MAX_VALUE : a + b;
     }

@@ -35,26 +35,33 @@ import org.slf4j.LoggerFactory;
 /**
  * How much the main counter of this replica grew in each minute, hour and day.
  *
- * <p>A thread of its own reads the durable total once a second, adds the growth since the reading before to the bucket of
- * that earlier reading, and saves everything once a minute. Counting never waits for it, and nothing it does can fail an add.
+ * <p>A separate thread reads the durable total once a second, adds the growth since the previous
+ * reading to that reading's bucket, and saves everything once a minute. Counting never waits for
+ * it, and its failures cannot fail an add.
  *
- * <p><b>Across restarts.</b> The file holds the last reading. Growth between that reading and the total found at the next start
- * happened before the process ended, and a process that had lived a minute longer would have saved again; so the growth belongs
- * to the minute of the last reading. Time in which no replica ran is not covered, which a bucket tells.
+ * <p><b>Across restarts.</b> The file contains the last reading. Growth between that reading and
+ * the total found at the next start happened before the process ended; since the process saves once
+ * a minute, the growth belongs to about the minute of the last reading. Each bucket records how
+ * much of its time this replica ran.
  *
- * <p><b>What cannot be told</b> is marked rather than guessed. A store whose identity changed, or whose total went back, has a
- * {@link Mark#BREAK}: the growth across it is unknown and not counted. A wall clock that moved by something else than the time
- * that passed has a {@link Mark#CLOCK}; buckets in what is then the future are merged into the current one, so that the sum of
- * all buckets stays the growth that was seen.
+ * <p><b>Unknown growth</b> is marked rather than guessed. If the store's identity changed or its
+ * total decreased, the bucket has a {@link Mark#BREAK}: growth across the break is unknown and not
+ * counted. If the wall clock was set, the bucket has a {@link Mark#CLOCK}; buckets that are then in
+ * the future are merged into the current one, so that the sum of all buckets stays the observed
+ * growth.
  *
- * <p>The file has a fixed size. One that is damaged or cannot be written costs the history and nothing else. Thread-safe.
+ * <p>The file has a fixed size. If it is damaged or cannot be written, only the history is lost.
+ * Thread-safe.
  */
 final class History implements AutoCloseable {
 
     static final String FILE = "history";
     private static final String NEW_FILE = "history.new";
 
-    /** A wall clock that is off by more than this between two readings was set, rather than slewed. */
+    /**
+     * If the wall clock deviates by more than this between two readings, it was set rather than
+     * slewed.
+     */
     private static final long CLOCK_STEP_MILLIS = 2_000;
 
     private static final long READING_NANOS = TimeUnit.SECONDS.toNanos(1);
@@ -70,7 +77,7 @@ final class History implements AutoCloseable {
                             .mapToInt(unit -> unit.buckets)
                             .sum();
 
-    /** A length of buckets, and how many of them are kept: three hours, a week, two years. */
+    /** A length of buckets and the number kept: three hours, a week and two years. */
     @Serdeable
     enum Unit {
         @JsonProperty("minute")
@@ -83,7 +90,7 @@ final class History implements AutoCloseable {
         final int seconds;
         final int buckets;
 
-        /** How many buckets a line of a sparkline has. */
+        /** The number of buckets in a line of a sparkline. */
         final int line;
 
         Unit(int seconds, int buckets, int line) {
@@ -98,17 +105,17 @@ final class History implements AutoCloseable {
         }
     }
 
-    /** What happened in a bucket, so that its count says less than it seems to. */
+    /** A reason to doubt the count of a bucket. */
     @Serdeable
     enum Mark {
-        /** The store is another one, or went back to an earlier total. */
+        /** The store was replaced, or its total decreased. */
         @JsonProperty("break")
         BREAK(1),
         /** The wall clock was set. */
         @JsonProperty("clock")
         CLOCK(2);
 
-        /** Stands for it in the file. */
+        /** Represents the mark in the file. */
         final int bit;
 
         Mark(int bit) {
@@ -125,9 +132,10 @@ final class History implements AutoCloseable {
      * One bucket.
      *
      * @param start when it begins
-     * @param count how much the counter grew in it; null if this replica did not run for any part of it
-     * @param coveredSeconds for how much of it this replica ran
-     * @param marks what makes the count doubtful; usually nothing
+     * @param count how much the counter grew in it; null if this replica did not run for any part
+     *     of it
+     * @param coveredSeconds how many seconds of it this replica ran
+     * @param marks the reasons to doubt the count; usually empty
      */
     @Serdeable
     record Bucket(
@@ -155,13 +163,18 @@ final class History implements AutoCloseable {
     private volatile boolean closing;
     private @Nullable Thread thread;
 
-    /** The last 61 readings, one a second, so that the growth of the last minute is one subtraction. */
+    /**
+     * The last 61 readings, one a second, so that the growth of the last minute is one subtraction.
+     */
     private final long[] recentTotals = new long[61];
 
     private final long[] recentNanos = new long[61];
     private long readings;
 
-    /** Opens the history of {@code counter} beside the journal in {@code directory}; {@link #start} begins to follow it. */
+    /**
+     * Opens the history of {@code counter} beside the journal in {@code directory}. Call
+     * {@link #start} to record it.
+     */
     History(Path directory, CounterStore store, Counter counter) {
         this(
                 directory,
@@ -193,10 +206,10 @@ final class History implements AutoCloseable {
         this.readTotal = total.getAsLong();
         load();
         recent();
-        save(); // so that a crash in the first minute is known for what it is
+        save(); // so that growth before a crash in the first minute is attributed correctly
     }
 
-    /** Begins to read the total once a second, in a daemon thread. */
+    /** Starts reading the total once a second, in a daemon thread. */
     synchronized void start() {
         Thread reader = new Thread(this::run, "counterset-history");
         reader.setDaemon(true);
@@ -215,9 +228,9 @@ final class History implements AutoCloseable {
                 }
                 read();
             } catch (InterruptedException e) {
-                return; // nothing interrupts this thread but a JVM that tears it down
+                return; // only a JVM that is shutting down interrupts this thread
             } catch (RuntimeException e) {
-                LOG.error("the history could not be updated; counting is not affected", e);
+                LOG.error("cannot update the history; counting is not affected", e);
             }
         }
     }
@@ -251,7 +264,10 @@ final class History implements AutoCloseable {
         readings++;
     }
 
-    /** Returns how much the counter grew in the last minute, or since this replica started if that is less. */
+    /**
+     * Returns how much the counter grew in the last minute, or since this replica started if that
+     * is less.
+     */
     synchronized long lastMinute() {
         long since = readNanos - TimeUnit.SECONDS.toNanos(60);
         long oldest = readTotal;
@@ -263,17 +279,19 @@ final class History implements AutoCloseable {
         return readTotal - oldest;
     }
 
-    /** Returns how many readings have been taken: unless it has changed, nothing else has. */
+    /**
+     * Returns the number of readings taken. As long as it is the same, the history has not changed.
+     */
     synchronized long readings() {
         return readings;
     }
 
-    /** Returns the buckets of that length that are kept, oldest first, the current one last. */
+    /** Returns all kept buckets of that length, oldest first, the current one last. */
     synchronized List<Bucket> buckets(Unit unit) {
         return requireNonNull(series.get(unit)).buckets(readMillis);
     }
 
-    /** Stops following, after a last reading, and saves. Idempotent. */
+    /** Takes a last reading, saves, and stops. Idempotent. */
     @Override
     public void close() {
         Thread reader;
@@ -302,12 +320,12 @@ final class History implements AutoCloseable {
         }
     }
 
-    // ---- the file: little more than the arrays, replaced as a whole ----
+    // ---- the file: the arrays with a header, replaced as a whole ----
 
     private void save() {
         savedMinute = readMillis / 60_000;
         if (!owned.getAsBoolean()) {
-            return; // a store that has lost its directory must not write into whatever is there now
+            return; // a store that has lost its directory must not write to its successor's
         }
         ByteBuffer b = ByteBuffer.allocate(FILE_BYTES);
         b.put(MAGIC).putLong(0); // the checksum, below
@@ -331,13 +349,13 @@ final class History implements AutoCloseable {
         } catch (IOException e) {
             if (!saveFails) {
                 LOG.warn(
-                        "the history in {} cannot be saved ({}); counting is not affected, and the next minute tries again",
+                        "the history in {} cannot be saved ({}); counting is not affected, and saving is retried every minute",
                         directory,
                         e.toString());
             }
             saveFails = true;
             try {
-                Files.deleteIfExists(aside); // it may be what fills the disk
+                Files.deleteIfExists(aside); // it may be the file that fills the disk
             } catch (IOException ignored) {
                 // The warning has been logged.
             }
@@ -352,14 +370,14 @@ final class History implements AutoCloseable {
         } catch (NoSuchFileException e) {
             return;
         } catch (IOException e) {
-            LOG.warn("the history in {} cannot be read ({}) and begins again", directory, e.toString());
+            LOG.warn("the history in {} cannot be read ({}) and starts empty", directory, e.toString());
             return;
         }
         ByteBuffer b = ByteBuffer.wrap(bytes);
         if (bytes.length != FILE_BYTES
                 || !Arrays.equals(bytes, 0, MAGIC.length, MAGIC, 0, MAGIC.length)
                 || b.getLong(MAGIC.length) != checksum(bytes)) {
-            LOG.warn("the history in {} is damaged and begins again; the counts are not affected", directory);
+            LOG.warn("the history in {} is damaged and starts empty; the counts are not affected", directory);
             return;
         }
         b.position(MAGIC.length + Long.BYTES);
@@ -388,7 +406,10 @@ final class History implements AutoCloseable {
         return crc.getValue();
     }
 
-    /** The buckets of one length, as a ring: a bucket's number, counted from 1970, decides its slot. */
+    /**
+     * The buckets of one length, as a ring. A bucket's number, counted from 1970, determines its
+     * slot.
+     */
     private static final class Series {
 
         private final Unit unit;
@@ -410,7 +431,7 @@ final class History implements AutoCloseable {
             return Math.floorDiv(millis, unit.seconds * 1_000L);
         }
 
-        /** Returns the slot of that moment, emptied if an older bucket was in it. */
+        /** Returns the slot of that moment, cleared if it held an older bucket. */
         private int slot(long millis) {
             long number = number(millis);
             int slot = (int) Math.floorMod(number, (long) unit.buckets);
@@ -434,10 +455,10 @@ final class History implements AutoCloseable {
             }
         }
 
-        /** Notes that the replica ran from one moment to the other. */
+        /** Records that the replica ran from one moment to the other. */
         void cover(long from, long to) {
             long length = unit.seconds * 1_000L;
-            long start = Math.max(from, to - unit.buckets * length); // no more than a whole lap
+            long start = Math.max(from, to - unit.buckets * length); // at most one lap of the ring
             while (start < to) {
                 long end = Math.min(to, (number(start) + 1) * length);
                 int slot = slot(start);
@@ -450,7 +471,10 @@ final class History implements AutoCloseable {
             marks[slot(millis)] |= mark.bit;
         }
 
-        /** The wall clock was set to {@code now}: what lies after it is merged into the current bucket. */
+        /**
+         * Handles a wall clock that was set to {@code now}: merges all later buckets into the
+         * current one.
+         */
         void clockSet(long now) {
             long current = number(now);
             long growth = 0;

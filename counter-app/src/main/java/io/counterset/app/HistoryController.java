@@ -27,7 +27,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
-/** How this replica's main counter grew, and its count as a badge. Neither counts a visit. */
+/** The history of this replica's main counter, and its count as a badge. Neither counts a visit. */
 @Controller
 @Problem.Answers
 final class HistoryController {
@@ -71,9 +71,10 @@ final class HistoryController {
     @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_CSV, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL
     }) // Negotiation chooses
     @Operation(
-            summary = "Returns how much the main counter grew on this replica, bucket by bucket",
-            description = "A bucket in which this replica did not run has no count. Plain text is a sparkline, HTML the"
-                    + " section of the page, with all three lengths.")
+            summary = "Returns how much this replica's main counter grew in each bucket",
+            description =
+                    "A bucket in which this replica did not run has no count. Plain text is a sparkline. HTML is the"
+                            + " section of the page, with buckets of all three lengths.")
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",
@@ -92,23 +93,23 @@ final class HistoryController {
             @QueryValue
                     @Nullable
                     @Parameter(
-                            description = "The length of a bucket; minute if it is not given",
+                            description = "The length of a bucket; default minute",
                             schema = @Schema(allowableValues = {"minute", "hour", "day"}))
                     String unit) {
         Query.allow(request, "unit");
-        MediaType type = Negotiation.best(request, Negotiation.JSON, CSV, Negotiation.TEXT, Negotiation.HTML);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, CSV, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
         if (type.equals(Negotiation.HTML)) {
-            return Negotiation.fresh(type, page.history(history))
+            return Negotiation.uncached(type, page.history(history))
                     .header("Content-Security-Policy", Page.FRAGMENT_POLICY);
         }
         List<History.Bucket> buckets = history.buckets(chosen);
         if (type.equals(CSV)) {
-            return Negotiation.fresh(type, csv(buckets));
+            return Negotiation.uncached(type, csv(buckets));
         } else if (type.equals(Negotiation.TEXT)) {
-            return Negotiation.fresh(type, sparkline(chosen, buckets));
+            return Negotiation.uncached(type, sparkline(chosen, buckets));
         }
-        return Negotiation.fresh(
+        return Negotiation.uncached(
                 type,
                 new Answer(
                         replica.instance(),
@@ -123,11 +124,11 @@ final class HistoryController {
     @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL
     }) // Negotiation chooses
     @Operation(
-            summary = "Returns how much the main counter grew on all replicas, bucket by bucket",
+            summary = "Returns how much the main counter grew on all replicas in each bucket",
             description =
-                    "Asks every replica that answers for its history, at most once in five seconds however many clients"
-                            + " ask. A replica whose history is not known is named, with the reason. Plain text has a sparkline of all"
-                            + " replicas and one of each, HTML is the section of the page, with all three lengths.")
+                    "Asks every answering replica for its history, at most once every five seconds however many"
+                            + " clients ask. A replica whose history is unknown is listed with the reason. Plain text has a sparkline of all"
+                            + " replicas and one of each. HTML is the section of the page, with buckets of all three lengths.")
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",
@@ -147,19 +148,19 @@ final class HistoryController {
             @QueryValue
                     @Nullable
                     @Parameter(
-                            description = "The length of a bucket; minute if it is not given",
+                            description = "The length of a bucket; default minute",
                             schema = @Schema(allowableValues = {"minute", "hour", "day"}))
                     String unit) {
         CounterName.refuseEmpty(request);
         Query.allow(request, "unit");
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
         if (type.equals(Negotiation.HTML)) {
             return histories
                     .all()
                     .handleAsync(
                             (found, failure) -> failure == null
-                                    ? Negotiation.fresh(type, page.histories(found))
+                                    ? Negotiation.uncached(type, page.histories(found))
                                             .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
                                     : PeersController.problem(failure).response(),
                             CountController.eventLoop(request));
@@ -168,7 +169,7 @@ final class HistoryController {
                 .of(chosen)
                 .handleAsync(
                         (found, failure) -> failure == null
-                                ? Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? sparklines(found) : found)
+                                ? Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? sparklines(found) : found)
                                 : PeersController.problem(failure).response(),
                         CountController.eventLoop(request));
     }
@@ -201,7 +202,7 @@ final class HistoryController {
         return lines.toString();
     }
 
-    /** A bucket as a sparkline shows it. */
+    /** A bucket of a sparkline. */
     private record Point(Instant start, @Nullable Long count, boolean isMarked) {}
 
     private static String sparkline(History.Unit unit, List<History.Bucket> buckets) {
@@ -213,7 +214,10 @@ final class HistoryController {
                         .toList());
     }
 
-    /** All replicas together, then a line for each with its latest buckets, on one scale. */
+    /**
+     * Returns a sparkline of all replicas together, then a line for each with its latest buckets,
+     * all on one scale.
+     */
     private static String sparklines(Histories.Report report) {
         StringBuilder text = new StringBuilder(String.format(
                 Locale.ROOT,
@@ -257,7 +261,10 @@ final class HistoryController {
                 .toString();
     }
 
-    /** Blocks of eight heights, a dot for a gap, and an exclamation mark for a count that is in doubt. */
+    /**
+     * Returns blocks of eight heights, with a dot for a gap and an exclamation mark for a doubtful
+     * count.
+     */
     private static String lines(History.Unit unit, List<Point> points) {
         long most = most(points.stream().map(Point::count));
         StringBuilder lines = new StringBuilder();
@@ -284,7 +291,7 @@ final class HistoryController {
     @Produces("image/svg+xml")
     @Operation(
             summary = "Returns this replica's main count as a badge",
-            description = "An SVG image for a README or a dashboard. Never counts.")
+            description = "An SVG image for a README or a dashboard. Does not count.")
     @ApiResponse(
             responseCode = "200",
             description = "The badge",
@@ -294,12 +301,12 @@ final class HistoryController {
             },
             content = @Content(mediaType = "image/svg+xml", schema = @Schema(type = "string", format = "binary")))
     HttpResponse<?> badge(HttpRequest<?> request) {
-        Negotiation.best(request, SVG);
+        Negotiation.negotiate(request, SVG);
         String label = Page.escaped(counter.name());
         String count = Page.number(counter.value());
         int left = width(counter.name());
         int right = width(count);
-        return Negotiation.fresh(
+        return Negotiation.uncached(
                         SVG,
                         String.format(
                                 Locale.ROOT,
@@ -326,7 +333,10 @@ final class HistoryController {
                 .header("X-Content-Type-Options", "nosniff");
     }
 
-    /** Returns the width of a half of the badge: about seven pixels a character, wide ones twice that, and a margin. */
+    /**
+     * Returns the width of one half of the badge: about 7 pixels per character, 13 for a wide one,
+     * and a margin.
+     */
     private static int width(String text) {
         return 12 + text.codePoints().map(c -> c < 0x1100 ? 7 : 13).sum();
     }

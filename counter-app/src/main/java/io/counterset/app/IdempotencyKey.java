@@ -5,8 +5,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Reads the header {@code Idempotency-Key}: a string as structured fields write it (RFC 8941), with its quotes, or the same
- * characters bare. Both forms of a key are the same key.
+ * Parses the header {@code Idempotency-Key}: a quoted string in the syntax of structured fields
+ * (RFC 8941), or the same characters without quotes. Both forms denote the same key.
  */
 final class IdempotencyKey {
 
@@ -27,12 +27,12 @@ final class IdempotencyKey {
             return null;
         }
         if (values.size() > 1) {
-            throw malformed("a request has one key, this one has " + values.size());
+            throw malformed("expected one key; this request has " + values.size());
         }
         String value = values.get(0).strip();
         String key = value.startsWith("\"") ? unquote(value) : bare(value);
         if (key.isEmpty() || key.length() > MAX_LENGTH) {
-            throw malformed("a key has 1 to " + MAX_LENGTH + " characters, this one has " + key.length());
+            throw malformed("a key must have 1 to " + MAX_LENGTH + " characters; this one has " + key.length());
         }
         return key;
     }
@@ -49,20 +49,20 @@ final class IdempotencyKey {
             if (c == '\\') {
                 c = i < value.length() ? value.charAt(i++) : 0;
                 if (c != '"' && c != '\\') {
-                    throw malformed("a backslash stands only before a quote or another backslash");
+                    throw malformed("a backslash may only precede a quote or another backslash");
                 }
             } else if (c < 0x20 || c > 0x7E) {
-                throw malformed("a key has printable ASCII characters only");
+                throw malformed("a key may contain only printable ASCII characters");
             }
             key.append(c);
         }
         if (i >= value.length()) {
             throw malformed("the closing quote is missing");
         }
-        // Parameters, of which none are defined, are to be ignored.
+        // No parameters are defined, and unknown ones must be ignored.
         String rest = value.substring(i + 1).strip();
         if (!rest.isEmpty() && rest.charAt(0) != ';') {
-            throw malformed("nothing follows the closing quote");
+            throw malformed("nothing may follow the closing quote");
         }
         return key.toString();
     }
@@ -71,8 +71,8 @@ final class IdempotencyKey {
         for (int i = 0; i < value.length(); i++) {
             char c = value.charAt(i);
             if (c <= 0x20 || c > 0x7E || c == '"' || c == ',' || c == '\\') {
-                throw malformed("a key without quotes has printable ASCII characters only, and none"
-                        + " of space, quote, comma and backslash");
+                throw malformed("an unquoted key may contain only printable ASCII characters,"
+                        + " but no space, quote, comma or backslash");
             }
         }
         return value;

@@ -11,9 +11,9 @@ import java.util.concurrent.Executors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The names of this replica's counters in order, for those who list them page by page. Counters are never removed, so the names
- * are read again only after one was created: one reading at a time, shared by all who ask before it begins. Thread-safe; does
- * not block.
+ * The sorted names of this replica's counters, for listing them page by page. Counters are never
+ * removed, so the names are read again only after one was created. One read runs at a time, and all
+ * requests made before it starts share it. Thread-safe; does not block.
  */
 @Singleton
 final class Listing {
@@ -33,7 +33,10 @@ final class Listing {
         this.store = store;
     }
 
-    /** Returns the names of all counters whose first add was durable before this call; the list does not change. */
+    /**
+     * Returns the names of all counters whose first add was durable before this call, as an
+     * immutable list.
+     */
     synchronized CompletionStage<List<String>> names() {
         if (latest.counters == store.statistics().counters()) {
             return CompletableFuture.completedFuture(latest.sorted);

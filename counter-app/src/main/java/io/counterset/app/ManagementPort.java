@@ -5,7 +5,7 @@ import io.micronaut.context.event.BeanCreatedEventListener;
 import io.micronaut.management.endpoint.EndpointDefaultConfiguration;
 import jakarta.inject.Singleton;
 
-/** Moves health and metrics to a port of their own, if one is set. */
+/** Moves health and metrics to a separate port, if one is set. */
 @Singleton
 final class ManagementPort implements BeanCreatedEventListener<EndpointDefaultConfiguration> {
 

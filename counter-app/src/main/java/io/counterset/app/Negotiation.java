@@ -9,7 +9,9 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
 
-/** Which of the media types that a resource offers a client likes best (RFC 9110, section 12.5.1). */
+/**
+ * Content negotiation: selects the media type that the client prefers (RFC 9110, section 12.5.1).
+ */
 final class Negotiation {
 
     static final MediaType JSON = MediaType.APPLICATION_JSON_TYPE;
@@ -19,11 +21,12 @@ final class Negotiation {
     private Negotiation() {}
 
     /**
-     * Returns the one of {@code offered} that the client likes best, the first of equals.
+     * Returns the type in {@code offered} that the client prefers, or the first of several equally
+     * preferred ones.
      *
-     * @throws Problem.Refusal if it accepts none
+     * @throws Problem.Refusal if the client accepts none
      */
-    static MediaType best(HttpRequest<?> request, MediaType... offered) {
+    static MediaType negotiate(HttpRequest<?> request, MediaType... offered) {
         List<MediaType> accepted = request.getHeaders().accept();
         if (accepted.isEmpty()) {
             return offered[0];
@@ -45,21 +48,21 @@ final class Negotiation {
         return best;
     }
 
-    /** Returns whether a person sees the answer: a browser asks for a page. */
+    /** Returns whether the client prefers HTML to JSON, as browsers do. */
     static boolean prefersHtml(HttpRequest<?> request) {
         List<MediaType> accepted = request.getHeaders().accept();
         return quality(HTML, accepted) > quality(JSON, accepted);
     }
 
-    /** Returns an answer of that type, which is never to be shown again as if it were new. */
-    static MutableHttpResponse<?> fresh(MediaType type, Object body) {
+    /** Returns a 200 response of that type with {@code Cache-Control: no-store}. */
+    static MutableHttpResponse<?> uncached(MediaType type, Object body) {
         return HttpResponse.ok(body)
                 .contentType(type)
                 .header(HttpHeaders.CACHE_CONTROL, "no-store")
                 .header(HttpHeaders.VARY, HttpHeaders.ACCEPT);
     }
 
-    /** Returns the quality that the most specific matching range gives. */
+    /** Returns the quality of the most specific matching range. */
     private static double quality(MediaType type, List<MediaType> accepted) {
         int specificity = -1;
         double quality = 0;

@@ -8,8 +8,9 @@ import java.util.Set;
 import java.util.function.Supplier;
 
 /**
- * Decides which counters clients may create. A counter takes memory and room on the disk for good, so a stranger who could
- * create them without end would stop this replica for good. Thread-safe; does not block on the disk.
+ * Decides which counters clients may create. A counter permanently takes memory and disk space, so
+ * an attacker who could create any number of them could disable this replica permanently.
+ * Thread-safe; does not block on the disk.
  */
 @Singleton
 final class NewCounters {
@@ -18,7 +19,10 @@ final class NewCounters {
     private final CounterSettings.Create allowed;
     private final Set<String> configured;
 
-    /** Counters created since the start, whose first add may not be durable yet. At most {@code counter.create}. */
+    /**
+     * Counters created since the start, whose first add may not be durable yet. At most as many as
+     * {@code counter.create} allows.
+     */
     private final Set<String> created = new HashSet<>();
 
     NewCounters(CounterStore store, CounterSettings settings) {
@@ -32,13 +36,16 @@ final class NewCounters {
     /**
      * Runs {@code add}, which must add to {@code counter} without waiting for the disk.
      *
-     * @throws Problem.Refusal if that would create a counter and may not; nothing was added
+     * @throws Problem.Refusal if that would create a counter that is not allowed; nothing was added
      */
     <T> T add(Counter counter, Supplier<T> add) {
         return counter.value() > 0 ? add.get() : create(counter.name(), add);
     }
 
-    /** Counters are counted and created under one lock, so that concurrent requests cannot pass the limit. */
+    /**
+     * Counts and creates counters under one lock, so that concurrent requests cannot exceed the
+     * limit.
+     */
     private synchronized <T> T create(String name, Supplier<T> add) {
         if (configured.contains(name) || created.contains(name)) {
             return add.get();
@@ -51,7 +58,7 @@ final class NewCounters {
         if (before >= allowed.most()) {
             throw new Problem.Refusal(
                     Problem.Type.TOO_MANY_COUNTERS,
-                    "counter.create allows " + allowed.most() + " counters; existing ones go on counting");
+                    "counter.create allows " + allowed.most() + " counters; existing counters still count");
         }
         T result = add.get();
         if (store.statistics().counters() > before) {
@@ -60,7 +67,7 @@ final class NewCounters {
         return result;
     }
 
-    /** Returns whether this replica has the counter, or is configured to have it. */
+    /** Returns whether this replica has the counter, or a setting names it. */
     boolean isKnown(String name) {
         if (store.counter(name).value() > 0 || configured.contains(name)) {
             return true;

@@ -11,12 +11,15 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 
-/** The description of this interface, made from the controllers when they were compiled. */
+/** The OpenAPI document, generated from the controllers at compile time. */
 @Hidden
 @Controller
 final class OpenApiController {
 
-    /** What the generator makes of {@code MediaType.ALL}, by which {@link Negotiation} and not the framework chooses. */
+    /**
+     * What the generator writes for {@code MediaType.ALL}, which lets {@link Negotiation} instead
+     * of the framework choose.
+     */
     private static final String ANY_TYPE = "(?m)^ +'\\*/\\*':\\R +schema:\\R +\\$ref: .*\\R";
 
     private final String description;

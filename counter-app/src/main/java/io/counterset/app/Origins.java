@@ -12,8 +12,9 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Refuses increments that a page of another origin makes its visitors' browsers send (RFC 6454). A browser tells where a request
- * comes from by {@code Sec-Fetch-Site}, and older ones by {@code Origin}; clients that are no browsers send neither.
+ * Refuses increments that a page of another origin makes its visitors' browsers send (RFC 6454).
+ * Browsers identify the origin of a request by {@code Sec-Fetch-Site}, older ones by
+ * {@code Origin}. Other clients send neither.
  */
 @Singleton
 final class Origins {
@@ -25,9 +26,9 @@ final class Origins {
     }
 
     /**
-     * Requires that no other origin, unless the settings of CORS allow it, caused this request.
+     * Requires that the request comes from this origin or one that the CORS settings allow.
      *
-     * @throws Problem.Refusal if one did; nothing was added
+     * @throws Problem.Refusal if it does not; nothing was added
      */
     void refuseForeign(HttpRequest<?> request) {
         HttpHeaders headers = request.getHeaders();
@@ -59,14 +60,16 @@ final class Origins {
                         || allowed.getAllowedOrigins().equals(CorsOriginConfiguration.ANY));
     }
 
-    /** Returns host and port in one form, or the text itself if it has none, which then equals no host. */
+    /**
+     * Returns the normalised host and port, or, if there is no host, a text that equals no host.
+     */
     private static String authority(@Nullable String origin) {
         try {
             URI uri = new URI(origin == null ? "" : origin);
             if (uri.getHost() == null) {
                 return "origin " + origin;
             }
-            // The scheme is the proxy's where TLS ends there, so it cannot be compared.
+            // The scheme is not compared: a proxy may terminate TLS.
             int port = uri.getPort() == 80 || uri.getPort() == 443 ? -1 : uri.getPort();
             return uri.getHost().toLowerCase(Locale.ROOT) + ":" + port;
         } catch (URISyntaxException e) {

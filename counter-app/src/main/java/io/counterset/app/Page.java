@@ -24,52 +24,54 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The page. All of it is rendered here: a browser without scripts reads it as it is, and the script of the page replaces
- * its two live parts, the {@linkplain #report report} and the {@linkplain #history history}, by newer ones from here.
- * Nothing is loaded from elsewhere, and the policy allows this style and this script only.
+ * The page, rendered completely on the server, so that it works without scripts. Its script
+ * replaces the two live sections, the {@linkplain #report report} and the
+ * {@linkplain #history history}, with newer ones rendered here. Nothing is loaded from other hosts,
+ * and the policy allows only this style and this script.
  *
  * <p>Thread-safe. A report is rendered once, however many visitors poll it.
  */
 @Singleton
 final class Page {
 
-    /** What a section may do when a browser shows it on its own: be read. */
+    /** The policy of a section that a browser shows on its own: it may load and run nothing. */
     static final String FRAGMENT_POLICY =
             "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
     private static final Pattern PLACEHOLDER = Pattern.compile("\\{\\{(\\w+)}}");
 
-    /** A longer reason is folded. */
+    /** The number of characters beyond which a reason is folded. */
     private static final int LONG_REASON = 120;
 
-    /** The drawing shows at most so many pods. */
+    /** The maximum number of replicas in the drawing. */
     private static final int DRAWN = 5;
 
-    /** Why a replica is in a state, by the word for the state. */
+    /** What each state means, by the word for the state. */
     private static final Map<String, String> MEANINGS = Map.of(
             "live", "It answered just now.",
             "starting", "It is new and does not answer yet.",
-            "terminating", "It is being stopped. Its count is final once it has bidden farewell.",
-            "unreachable", "It has an address and does not answer. Its last known count is shown.",
-            "missing", "It should exist and has no address. Its last known count is shown.",
+            "terminating", "It is being stopped. Its count is final once it has told the others.",
+            "unreachable", "It has an address but does not answer. Its last known count is shown.",
+            "missing", "It is expected but has no address. Its last known count is shown.",
             "retired", "It was scaled down. Its volume keeps its count, and scaling up brings it back.",
-            "rolled-back", "Its volume is an older copy: counts that others have seen are lost.",
-            "replaced", "Its volume is a new one: the counts on the former one are lost.",
-            "restored", "Its volume was replaced or rolled back, and it got back what the others remembered.");
+            "rolled-back", "Its volume is an older copy: increments that others have seen are lost.",
+            "replaced", "Its volume is new: the counts on the former one are lost.",
+            "restored", "Its volume was replaced or rolled back, and what the others remembered was restored.");
 
-    /** What to do about a state, and the runbook that has the commands. */
+    /** What to do about a state, and the runbook with the commands. */
     private record Remedy(String text, String runbook) {}
 
     private static final String LOST =
             "Find out what happened to the volume before you change anything else. If the right one"
-                    + " still exists, attach it again and restart the replica. If it is gone, give the replica what the others remember of"
-                    + " it, once.";
+                    + " still exists, attach it again and restart the replica. If it is gone, restore what the others remember of the replica,"
+                    + " once.";
 
     private static final Map<String, Remedy> REMEDIES = Map.of(
             "replaced", new Remedy(LOST, "CounterReplaced"),
             "rolled-back", new Remedy(LOST, "CounterRolledBack"),
-            "unreachable", new Remedy("Look whether it runs, and at the end of its log.", "CounterReplicaDown"),
-            "missing", new Remedy("Look why it was not created or scheduled.", "CounterReplicaMissing"));
+            "unreachable",
+                    new Remedy("Check whether it is running, and read the end of its log.", "CounterReplicaDown"),
+            "missing", new Remedy("Find out why it was not created or scheduled.", "CounterReplicaMissing"));
 
     private static final String RUNBOOKS = "https://github.com/counterset/counterset/blob/main/docs/runbooks/";
 
@@ -83,7 +85,7 @@ final class Page {
     private volatile @Nullable Rendered latestHistory;
     private volatile @Nullable Rendered latestHistories;
 
-    /** What a section was made from, and the section, so that the same one is not rendered twice. */
+    /** A rendered section and its source, so that the same section is not rendered twice. */
     private record Rendered(Object from, String html) {}
 
     Page(Replica replica) throws IOException {
@@ -101,7 +103,7 @@ final class Page {
                 + "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     }
 
-    /** Returns the policy to send along with the page. */
+    /** Returns the Content-Security-Policy of the page. */
     String contentSecurityPolicy() {
         return contentSecurityPolicy;
     }
@@ -110,10 +112,10 @@ final class Page {
      * Returns the whole page.
      *
      * @param count this replica's count
-     * @param counted whether this visit is in it
+     * @param counted whether it includes this visit
      * @param problem why the visit could not be counted, or null
-     * @param report what is known of all replicas, or null if that is not known yet
-     * @param history the section about how the count grew
+     * @param report the report about all replicas, or null if there is none yet
+     * @param history the section with the history
      */
     String render(
             long count, boolean counted, @Nullable Problem problem, @Nullable PeersReport report, String history) {
@@ -142,7 +144,7 @@ final class Page {
         return fill(template, values::get);
     }
 
-    /** Returns the step of the font size at which so many characters fit a narrow screen. */
+    /** Returns the font size step at which that many characters fit on a narrow screen. */
     private static String size(int characters) {
         return characters <= 5 ? "1" : characters <= 9 ? "2" : characters <= 14 ? "3" : "4";
     }
@@ -155,7 +157,7 @@ final class Page {
                 + escaped(problem.title()) + ".</p>";
     }
 
-    /** Returns the page of a browser that is not let in. */
+    /** Returns the page for a browser that is not admitted. */
     static String problem(Problem.Type type) {
         return """
                 <!DOCTYPE html>
@@ -164,7 +166,7 @@ final class Page {
                 <meta name="viewport" content="width=device-width">
                 <title>%1$s</title>
                 <h1>%1$s</h1>
-                <p>Reload the page. When the browser asks for a user name and a password, leave the user name empty and give a token
+                <p>Reload the page. When the browser asks for a user name and a password, leave the user name empty and enter a token
                 as the password.</p>
                 """.formatted(escaped(type.title()));
     }
@@ -174,7 +176,7 @@ final class Page {
     private static String pendingReport() {
         return """
                 <section id="report" class="all" aria-label="All replicas">
-                <div class="sum"><h2 id="total">All replicas</h2><p id="answered" data-complete="false">asking them</p></div>
+                <div class="sum"><h2 id="total">All replicas</h2><p id="answered" data-complete="false">waiting for answers</p></div>
                 </section>""";
     }
 
@@ -292,7 +294,7 @@ final class Page {
             return;
         }
         int most = reason.offsetByCodePoints(0, LONG_REASON - 20);
-        int space = reason.lastIndexOf(' ', most); // half a number would be another number
+        int space = reason.lastIndexOf(' ', most); // never inside a number, which would change it
         int end = space > 0 ? space : most;
         html.append("<details class=\"reason\" data-fold=\"reason ")
                 .append(name)
@@ -301,7 +303,10 @@ final class Page {
         html.append(escaped(reason)).append("</details>\n");
     }
 
-    /** A service in front of pods, a volume below each; for a report with few replicas it shows all of them. */
+    /**
+     * Returns the drawing: a service in front of replicas with a volume below each, and only the
+     * first ones if there are many.
+     */
     private String drawing(List<Peer> peers) {
         int shown = Math.min(DRAWN, peers.size());
         boolean more = peers.size() > shown;
@@ -351,7 +356,7 @@ final class Page {
         return svg.append("</svg>\n").toString();
     }
 
-    /** Keeps the end of a long name, which has the ordinal. */
+    /** Shortens a long name at its beginning, because its end has the ordinal. */
     private static String shortened(String name) {
         int length = name.codePointCount(0, name.length());
         return length <= 14 ? name : "…" + name.substring(name.offsetByCodePoints(0, length - 13));
@@ -374,7 +379,7 @@ final class Page {
 
     // ---- the history ----
 
-    /** A bucket as a bar: how high, if known, and whether that is in doubt. */
+    /** A bar of the history: the bucket's count, if known, and whether it is doubtful. */
     private record Bar(@Nullable Long count, boolean isMarked) {}
 
     private static final Map<History.Unit, String> PERIODS = new EnumMap<>(Map.of(
@@ -404,9 +409,9 @@ final class Page {
     }
 
     /**
-     * Returns the section with the bars of all replicas together, and of each for itself.
+     * Returns the section with the bars of all replicas together and of each one.
      *
-     * @param reports of every length, the shortest buckets first
+     * @param reports one for each length of buckets, the shortest first
      */
     String histories(List<Histories.Report> reports) {
         Rendered rendered = latestHistories;
@@ -435,7 +440,7 @@ final class Page {
         return (alone ? html : eachFor(html, shortest)).append("</section>").toString();
     }
 
-    /** A row for each replica, the bars of all on one scale. */
+    /** Appends a row for each replica, all on one scale. */
     private static StringBuilder eachFor(StringBuilder html, Histories.Report report) {
         html.append("<h3>Each replica, ")
                 .append(period(report.unit()).toLowerCase(Locale.ROOT))

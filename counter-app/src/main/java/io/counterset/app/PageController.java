@@ -24,7 +24,7 @@ import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** The front door: a visit is counted, and shown. */
+/** Counts a visit and shows the count. */
 @Controller
 @Problem.Answers
 @Produces({MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.APPLICATION_JSON, MediaType.ALL}) // Negotiation chooses
@@ -62,9 +62,9 @@ final class PageController {
 
     @Get("/")
     @Operation(
-            summary = "Counts a visit on this replica and shows it",
+            summary = "Counts a visit on this replica and shows the count",
             description =
-                    "A browser gets a page, other clients a line of text. HEAD and prefetches are answered and do not count.")
+                    "A browser gets a page, other clients get a line of text. HEAD requests and prefetches do not count.")
     @ApiResponse(
             responseCode = "200",
             description = "The count",
@@ -79,7 +79,7 @@ final class PageController {
             })
     @ApiResponse(
             responseCode = "5XX",
-            description = "A problem; a browser gets the page, which says that the visit was not counted",
+            description = "A problem; a browser gets the page, which states that the visit was not counted",
             headers = {
                 @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
                 @Header(name = "Retry-After", ref = "#/components/headers/RetryAfter")
@@ -89,7 +89,7 @@ final class PageController {
                 @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
-        MediaType type = Negotiation.best(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
+        MediaType type = Negotiation.negotiate(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
         boolean html = type.equals(Negotiation.HTML);
         if (!Visits.isVisit(request)) {
             return html
@@ -117,7 +117,10 @@ final class PageController {
                 .thenCompose(page -> page);
     }
 
-    /** Answers with the page, which says why the visit was not counted. The filter that counts problems sees none there. */
+    /**
+     * Answers with the page, which states why the visit was not counted. Counts the problem here,
+     * because the filter does not see it.
+     */
     private CompletionStage<HttpResponse<?>> refuse(HttpRequest<?> request, Problem problem) {
         refusals.count(problem.type());
         return page(request, counter.value(), false, problem.status(), problem);
@@ -125,9 +128,9 @@ final class PageController {
 
     private HttpResponse<?> show(MediaType type, long count) {
         if (type.equals(Negotiation.TEXT)) {
-            return Negotiation.fresh(type, counter.name() + " " + count + " on " + replica.instance() + "\n");
+            return Negotiation.uncached(type, counter.name() + " " + count + " on " + replica.instance() + "\n");
         }
-        return Negotiation.fresh(type, replica.count(counter.name(), count));
+        return Negotiation.uncached(type, replica.count(counter.name(), count));
     }
 
     private CompletionStage<HttpResponse<?>> page(HttpRequest<?> request, long count, boolean counted) {
@@ -135,8 +138,9 @@ final class PageController {
     }
 
     /**
-     * Answers with the page. It waits only briefly for other replicas, then shows what was last known of them; its script
-     * catches up. Rendering happens on the connection's event loop, never on the JVM's timer thread.
+     * Answers with the page. It waits only briefly for other replicas, then shows their last known
+     * counts; its script updates them later. Rendering runs on the connection's event loop, never
+     * on the JVM's timer thread.
      */
     private CompletionStage<HttpResponse<?>> page(
             HttpRequest<?> request, long count, boolean counted, int status, @Nullable Problem problem) {
@@ -144,7 +148,7 @@ final class PageController {
         CompletableFuture<Optional<List<Histories.Report>>> all = briefly(histories.all());
         return report.thenCombineAsync(
                 all,
-                (found, grown) -> Negotiation.fresh(
+                (found, grown) -> Negotiation.uncached(
                                 Negotiation.HTML,
                                 page.render(
                                         count,

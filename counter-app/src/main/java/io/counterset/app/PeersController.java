@@ -20,7 +20,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.RejectedExecutionException;
 
-/** What every replica counts. */
+/** The counts of all replicas. */
 @Controller
 @Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.TEXT_HTML, MediaType.ALL}) // Negotiation chooses
@@ -40,12 +40,12 @@ final class PeersController {
 
     @Get("/peers")
     @Operation(
-            summary = "Returns what every replica counts",
+            summary = "Returns the main counter's count on every replica",
             description =
-                    "Asks all replicas. However many clients ask, a replica asks each peer at most four times a second about the main counter and four times a second about all others. Plain text is a table, HTML the section of the page.")
+                    "Asks all replicas. However many clients ask, a replica asks each peer at most four times a second about the main counter and four times a second about all others. Plain text is a table. HTML is the section of the page.")
     @ApiResponse(
             responseCode = "200",
-            description = "The report, which says how complete it is",
+            description = "The report, including whether it is complete",
             headers = {
                 @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
                 @Header(name = "Vary", ref = "#/components/headers/Vary")
@@ -64,11 +64,11 @@ final class PeersController {
 
     @Get("/peers/" + CounterName.SEGMENT)
     @Operation(
-            summary = "Returns what every replica counts under one name",
+            summary = "Returns a counter's count on every replica",
             parameters = {@Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name")})
     @ApiResponse(
             responseCode = "200",
-            description = "The report, which says how complete it is",
+            description = "The report, including whether it is complete",
             headers = {
                 @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
                 @Header(name = "Vary", ref = "#/components/headers/Vary")
@@ -86,13 +86,13 @@ final class PeersController {
 
     private CompletionStage<HttpResponse<?>> report(HttpRequest<?> request, String counter) {
         Query.allow(request);
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
         CompletionStage<PeersReport> report;
         try {
-            if (!newCounters.isKnown(counter)) { // peers are not asked about names that a stranger invents
+            if (!newCounters.isKnown(counter)) { // peers are not asked about names that a client made up
                 throw new Problem.Refusal(
                         Problem.Type.UNKNOWN_COUNTER,
-                        "a replica reports counters that it has, or that its settings name; another replica may have it");
+                        "this replica reports only counters that it has or its settings name; another replica may have it");
             }
             report = peers.report(counter);
         } catch (IllegalArgumentException e) {
@@ -101,13 +101,13 @@ final class PeersController {
         if (type.equals(Negotiation.HTML)) {
             return report.handleAsync(
                     (found, failure) -> failure == null
-                            ? Negotiation.fresh(type, page.report(found))
+                            ? Negotiation.uncached(type, page.report(found))
                                     .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
                             : problem(failure).response(),
                     CountController.eventLoop(request));
         }
         return report.handle((found, failure) -> failure == null
-                ? Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? found.toTable() : found)
+                ? Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? found.toTable() : found)
                 : problem(failure).response());
     }
 

@@ -12,8 +12,8 @@ import java.time.Instant;
 import java.util.function.ToDoubleFunction;
 
 /**
- * Gauges of the latest report; a scrape never contacts peers. NaN until the first report, and once the report is old; its age goes
- * on growing.
+ * Gauges of the latest report; a scrape never contacts peers. They are NaN until the first report,
+ * and once the latest report is stale. The gauge of its age keeps growing.
  */
 @Singleton
 final class PeersMetrics implements MeterBinder {
@@ -27,16 +27,16 @@ final class PeersMetrics implements MeterBinder {
     @Override
     public void bindTo(MeterRegistry registry) {
         Gauge.builder("counterset.peers.expected", this, m -> m.latest(PeersReport::expected))
-                .description("Replicas that there should be")
+                .description("Expected number of replicas")
                 .register(registry);
         Gauge.builder("counterset.peers.answering", this, m -> m.latest(PeersReport::answered))
-                .description("Replicas that answered when they were last asked, this one included")
+                .description("Replicas that answered in the latest report, including this one")
                 .register(registry);
         Gauge.builder("counterset.peers.lost", this, m -> m.latest(PeersReport::lost))
-                .description("Counted on volumes that were replaced or rolled back, at least")
+                .description("Lower bound of the counts lost with volumes that were replaced or rolled back")
                 .register(registry);
         Gauge.builder("counterset.peers.complete", this, m -> m.latest(report -> report.complete() ? 1 : 0))
-                .description("Whether the total of the latest report is the truth: 1 or 0")
+                .description("Whether the total of the latest report is exact: 1 or 0")
                 .register(registry);
         Gauge.builder(
                         "counterset.peers.report.age",
@@ -56,7 +56,7 @@ final class PeersMetrics implements MeterBinder {
                             "counterset.peers.source.state",
                             this,
                             m -> m.latest(report -> report.source().state() == freshness ? 1 : 0))
-                    .description("The state of the source of the list of peers: 1 for the present one")
+                    .description("The state of the list of peers: 1 for the current state, 0 for the others")
                     .tag("state", freshness.toString())
                     .register(registry);
         }
@@ -73,11 +73,11 @@ final class PeersMetrics implements MeterBinder {
         }
         FunctionCounter.builder(
                         "counterset.peers.asked", peers, p -> p.statistics().asked())
-                .description("Times a peer was asked")
+                .description("Requests to peers")
                 .register(registry);
         FunctionCounter.builder(
                         "counterset.peers.failed", peers, p -> p.statistics().failed())
-                .description("Times that gave no count")
+                .description("Peer requests that failed")
                 .register(registry);
     }
 

@@ -30,24 +30,25 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Why a request was not done, in the form of RFC 9457.
+ * Why a request failed, in the form of RFC 9457.
  *
- * @param type names the kind of problem, for programs; see {@link Type}
- * @param title the kind of problem in words, always the same for a type
+ * @param type identifies the kind of problem, for programs; see {@link Type}
+ * @param title describes the kind of problem; always the same for a type
  * @param status the HTTP status
  * @param detail what was wrong with this request, for people
- * @param increment what became of the increment asked for; a request that asked for none did not add anything either
+ * @param increment the outcome of the requested increment; {@code not-applied} if the request was
+ *     for none
  */
 @Serdeable
 record Problem(
         Type type, String title, int status, @Nullable String detail, Increment increment) {
 
-    /** What became of the increment that a failed request asked for. */
+    /** The outcome of the increment that a failed request was for. */
     @Serdeable
     enum Increment {
-        /** It did not happen, and will not. */
+        /** It was not counted, and will not be. */
         NOT_APPLIED("not-applied"),
-        /** It may or may not be there after a restart. Only an idempotency key makes a retry safe. */
+        /** It may or may not have been counted. Only an idempotency key makes a retry safe. */
         UNKNOWN("unknown");
 
         private final String word;
@@ -63,7 +64,10 @@ record Problem(
         }
     }
 
-    /** The kinds of problem. Their names are part of the interface: they are never changed or given another meaning. */
+    /**
+     * The kinds of problem. Their names are part of the API and are never changed or given another
+     * meaning.
+     */
     @Serdeable
     enum Type {
         BAD_REQUEST("bad-request", 400, "Bad request"),
@@ -80,11 +84,11 @@ record Problem(
         METHOD_NOT_ALLOWED("method-not-allowed", 405, "Method not allowed"),
         NOT_ACCEPTABLE("not-acceptable", 406, "Not acceptable"),
         REQUEST_TIMEOUT("request-timeout", 408, "The request took too long to arrive"),
-        OVERFLOW("overflow", 409, "The count would pass its largest value"),
+        OVERFLOW("overflow", 409, "The count would exceed its maximum"),
         TOO_LARGE("too-large", 413, "The request is too large"),
         URI_TOO_LONG("uri-too-long", 414, "The request line is too long"),
         BODY_NOT_TAKEN("body-not-taken", 415, "This request takes no body"),
-        MISDIRECTED("misdirected", 421, "Another replica was demanded"),
+        MISDIRECTED("misdirected", 421, "The request is for another replica"),
         KEY_REUSED("idempotency-key-reused", 422, "The idempotency key was used for another increment"),
         TOO_MANY_REQUESTS("too-many-requests", 429, "Too many requests from this address", 1),
         HEADERS_TOO_LARGE("headers-too-large", 431, "The headers are too large"),
@@ -94,7 +98,7 @@ record Problem(
         STOPPING("stopping", 503, "This replica is stopping", 1),
         STORE_FAILED("store-failed", 503, "This replica has stopped counting"),
         STORE_FULL("store-full", 507, "No space left on the disk", 10),
-        TOO_MANY_COUNTERS("too-many-counters", 507, "This replica may not have more counters");
+        TOO_MANY_COUNTERS("too-many-counters", 507, "Too many counters on this replica");
 
         private static final String PREFIX = "urn:counterset:problem:";
 
@@ -114,7 +118,7 @@ record Problem(
             this.retryAfterSeconds = retryAfterSeconds;
         }
 
-        /** Returns the type's own word, which the URI ends with. */
+        /** Returns the last part of the type's URI. */
         String word() {
             return uri.substring(PREFIX.length());
         }
@@ -123,12 +127,12 @@ record Problem(
             return title;
         }
 
-        /** Returns whether it is the operator who can do something about it, rather than the client. */
+        /** Returns whether the operator rather than the client can solve the problem. */
         boolean isOperators() {
             return status >= 500 && this != STOPPING;
         }
 
-        /** Returns the URI that stands for this type in a response. */
+        /** Returns the URI that identifies this type in a response. */
         @Override
         @JsonValue
         public String toString() {
@@ -136,7 +140,7 @@ record Problem(
         }
     }
 
-    /** Ends a request with a problem, before anything was added. */
+    /** Fails a request with a problem before anything was added. */
     static final class Refusal extends RuntimeException {
         private static final long serialVersionUID = 1L;
 
@@ -154,7 +158,10 @@ record Problem(
 
     static final String MEDIA_TYPE = "application/problem+json";
 
-    /** Says, in the interface's description, that every request to a controller may be answered so. */
+    /**
+     * Declares in the OpenAPI document that any request to a controller may be answered with a
+     * problem.
+     */
     @ApiResponse(
             responseCode = "4XX",
             description = Answers.DESCRIPTION,
@@ -174,22 +181,22 @@ record Problem(
     @Retention(RetentionPolicy.CLASS)
     @Target(ElementType.TYPE)
     @interface Answers {
-        String DESCRIPTION = "A problem (RFC 9457): the type says which, increment whether something was added";
+        String DESCRIPTION = "A problem (RFC 9457): type identifies it, and increment tells whether anything was added";
     }
 
     private static final Logger LOG = LoggerFactory.getLogger(Problem.class);
 
-    /** Returns a problem that came up before anything was added. */
+    /** Returns a problem that occurred before anything was added. */
     static Problem of(Type type, @Nullable String detail) {
         return new Problem(type, type.title, type.status, detail, Increment.NOT_APPLIED);
     }
 
-    /** Returns a problem after which nobody knows whether something was added. */
+    /** Returns a problem after which it is unknown whether anything was added. */
     static Problem outcomeUnknown(Type type, @Nullable String detail) {
         return new Problem(type, type.title, type.status, detail, Increment.UNKNOWN);
     }
 
-    /** Returns the problem that an add ended in. */
+    /** Returns the problem for a failed add. */
     static Problem ofAdd(Throwable failure) {
         if (failure instanceof CounterStoreException refused) {
             Type type = typeOf(refused);
@@ -200,17 +207,20 @@ record Problem(
         return outcomeUnknown(Type.INTERNAL_ERROR, null);
     }
 
-    /** Says what is meant, and nothing that another client sent: the exception's own message may name its counter, or a path. */
+    /**
+     * Returns a fixed text rather than the exception's message, which may contain another client's
+     * counter name or a path.
+     */
     private static @Nullable String detail(Type type) {
         return switch (type) {
             case BUSY -> "nothing was added; retry in a moment";
-            case STORE_FULL -> "a new counter or key needs room; nothing was added, existing counters go on";
-            case TOO_MANY_COUNTERS -> "nothing was added; existing counters go on";
-            case KEY_REUSED -> "the key came before with another counter or amount; nothing was added";
+            case STORE_FULL -> "a new counter or key needs room; nothing was added; existing counters still count";
+            case TOO_MANY_COUNTERS -> "nothing was added; existing counters still count";
+            case KEY_REUSED -> "the key was used before with another counter or amount; nothing was added";
             case STORE_FAILED -> "the disk failed; nothing was added, and only a restart opens the store again";
             case STOPPING -> "nothing was added; another replica may answer";
             case OUTCOME_UNKNOWN -> "the disk failed during the increment; only a retry with the same key is safe";
-            case OVERFLOW -> "the count would pass its largest value; nothing was added";
+            case OVERFLOW -> "the count would exceed its maximum; nothing was added";
             default -> null;
         };
     }
@@ -240,7 +250,7 @@ record Problem(
         return fill(HttpResponse.status(HttpStatus.valueOf(status)));
     }
 
-    /** Makes {@code response} say this. */
+    /** Fills {@code response} with this problem. */
     MutableHttpResponse<Problem> fill(MutableHttpResponse<?> response) {
         if (type.retryAfterSeconds > 0) {
             response.header(HttpHeaders.RETRY_AFTER, Integer.toString(type.retryAfterSeconds));
@@ -248,7 +258,7 @@ record Problem(
         if (type == Type.MISDIRECTED) { // a retry on another connection may reach another replica
             response.header(HttpHeaders.CONNECTION, "close");
         }
-        if (type == Type.TOKEN_REQUIRED) { // browsers ask their users for the second kind, and go on asking for it
+        if (type == Type.TOKEN_REQUIRED) { // browsers ask their users for Basic credentials, and send them from then on
             response.header(HttpHeaders.WWW_AUTHENTICATE, "Bearer realm=\"counterset\"")
                     .header(HttpHeaders.WWW_AUTHENTICATE, "Basic realm=\"counterset\", charset=\"UTF-8\"");
         } else if (type == Type.TOKEN_INSUFFICIENT) {

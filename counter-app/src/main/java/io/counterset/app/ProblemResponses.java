@@ -19,7 +19,9 @@ import io.netty.handler.codec.http.TooLongHttpLineException;
 import jakarta.inject.Singleton;
 import org.jspecify.annotations.Nullable;
 
-/** Gives every refusal one form, whether a controller or the HTTP server refused. */
+/**
+ * Gives every refusal the same form, whether a controller or the HTTP server refused the request.
+ */
 @Singleton
 final class ProblemResponses
         implements ErrorResponseProcessor<Problem>, ExceptionHandler<Problem.Refusal, HttpResponse<?>> {
@@ -35,7 +37,7 @@ final class ProblemResponses
     public MutableHttpResponse<Problem> processResponse(ErrorContext context, MutableHttpResponse<?> response) {
         HttpRequest<?> request = context.getRequest();
         if (request.getMethod() == HttpMethod.OPTIONS && response.status() == HttpStatus.METHOD_NOT_ALLOWED) {
-            return (MutableHttpResponse<Problem>) response; // a filter makes it the list of methods
+            return (MutableHttpResponse<Problem>) response; // a filter turns it into the list of methods
         }
         Problem.Type type = tooLong(request);
         if (type == null) {
@@ -44,7 +46,7 @@ final class ProblemResponses
         if (context.getRootCause()
                 .filter(ConversionErrorException.class::isInstance)
                 .isPresent()) {
-            type = Problem.Type.NOT_FOUND; // only the last part of a path of health is ever converted
+            type = Problem.Type.NOT_FOUND; // only the last segment of a health path is ever converted
         }
         if (type == Problem.Type.METHOD_NOT_ALLOWED) {
             MutableHttpHeaders headers = response.getHeaders();
@@ -55,12 +57,13 @@ final class ProblemResponses
                 && context.getRootCause()
                         .filter(CodecException.class::isInstance)
                         .isPresent()) {
-            return Problem.outcomeUnknown(type, null).fill(response); // the answer failed, not what it was about
+            return Problem.outcomeUnknown(type, null)
+                    .fill(response); // encoding the answer failed, after the request was done
         }
         return Problem.of(type, detail(type, context)).fill(response);
     }
 
-    /** Returns which part of the request the decoder found too long, or null if none. */
+    /** Returns the problem of a request of which a part was too long for the decoder, or null. */
     private static Problem.@Nullable Type tooLong(HttpRequest<?> request) {
         Throwable cause = request instanceof NettyHttpRequest<?> netty
                 ? netty.getNativeRequest().decoderResult().cause()
@@ -87,8 +90,8 @@ final class ProblemResponses
             case NOT_FOUND, METHOD_NOT_ALLOWED ->
                 context.getRequest().getMethodName() + " "
                         + context.getRequest().getPath();
-            case INTERNAL_ERROR -> null; // the log has it
-            case URI_TOO_LONG, HEADERS_TOO_LARGE -> null; // the decoder's message says nothing more
+            case INTERNAL_ERROR -> null; // the details are in the log
+            case URI_TOO_LONG, HEADERS_TOO_LARGE -> null; // the decoder's message adds nothing
             default ->
                 context.getErrors().stream().findFirst().map(Error::getMessage).orElse(null);
         };

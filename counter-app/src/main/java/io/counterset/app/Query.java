@@ -6,15 +6,18 @@ import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
-/** Reads the query of a request. A parameter that is not known is refused: it may well have meant one that is. */
+/**
+ * Reads the query of a request. An unknown parameter is refused, since it may be a misspelt known
+ * one.
+ */
 final class Query {
 
     private Query() {}
 
     /**
-     * Requires that the query has no parameters but {@code known} ones, each at most once.
+     * Requires that the query has only {@code known} parameters, each at most once.
      *
-     * @throws Problem.Refusal if it has
+     * @throws Problem.Refusal if it has another one, or one more than once
      */
     static void allow(HttpRequest<?> request, String... known) {
         Set<String> names = request.getParameters().names();
@@ -34,7 +37,7 @@ final class Query {
     /**
      * Returns the value of a parameter, or null if the query does not have it.
      *
-     * @throws Problem.Refusal of type {@code repeated} if it comes more than once
+     * @throws Problem.Refusal of type {@code repeated} if the parameter occurs more than once
      */
     static @Nullable String one(HttpRequest<?> request, String name, Problem.Type repeated) {
         List<String> values = request.getParameters().getAll(name);

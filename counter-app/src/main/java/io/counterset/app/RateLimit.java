@@ -13,22 +13,23 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How many requests a second each client address may send. Addresses are spread over a fixed number of slots, each of which holds
- * one time, so the memory is 512 KiB however many addresses there are, and nothing is ever evicted. Two clients share a slot, and
- * so a limit, with a probability of 1 in 65,536. Thread-safe; does not block.
+ * Limits the requests per second from each client address. Addresses are hashed to a fixed number
+ * of slots, each of which holds one time, so memory is 512 KiB for any number of addresses and
+ * nothing is ever evicted. Two clients share a slot, and so a limit, with a probability of 1 in
+ * 65,536. Thread-safe; does not block.
  */
 final class RateLimit {
 
     private static final int SLOTS = 1 << 16;
     private static final Pattern FOR = Pattern.compile("(?i)(?:^|;)\\s*for=\"?\\[?([0-9a-f.:]+)");
 
-    /** Where the address of a client comes from. */
+    /** The source of a client's address. */
     enum Source {
-        /** The connection. */
+        /** The remote address of the connection. */
         SOCKET(null),
-        /** What the nearest proxy added to the header {@code Forwarded} (RFC 7239). */
+        /** The address that the nearest proxy added to the header {@code Forwarded} (RFC 7239). */
         FORWARDED("Forwarded"),
-        /** What the nearest proxy added to the header {@code X-Forwarded-For}. */
+        /** The address that the nearest proxy added to the header {@code X-Forwarded-For}. */
         X_FORWARDED_FOR("X-Forwarded-For");
 
         private final @Nullable String header;
@@ -44,10 +45,13 @@ final class RateLimit {
     private final long interval;
     private final long tolerance;
 
-    /** For each slot when its next request would be due if requests came one {@link #interval} after the other. */
+    /**
+     * For each slot, the time at which its next request would be due if requests came exactly one
+     * {@link #interval} apart.
+     */
     private final AtomicLongArray due = new AtomicLongArray(SLOTS);
 
-    /** Makes it unknown to clients which addresses share a slot. */
+    /** Prevents clients from predicting which addresses share a slot. */
     private final long seed = ThreadLocalRandom.current().nextLong();
 
     RateLimit(CounterSettings.Rate rate, LongSupplier nanoTime) {
@@ -58,7 +62,7 @@ final class RateLimit {
         this.tolerance = interval * (rate.burst() - 1);
     }
 
-    /** Returns whether the client may send this request now. */
+    /** Returns whether this request is within the client's limit. */
     boolean admits(HttpRequest<?> request) {
         int slot = slot(address(request));
         long now = nanoTime.getAsLong() - started;
@@ -73,7 +77,10 @@ final class RateLimit {
         }
     }
 
-    /** Spreads IPv4 addresses, and the networks of 64 bits that IPv6 gives to a client. */
+    /**
+     * Hashes an IPv4 address, or the first 64 bits of an IPv6 address, the network that a client is
+     * given.
+     */
     private int slot(byte[] address) {
         long key = 0;
         for (int i = 0; i < Math.min(address.length, 8); i++) {
@@ -98,7 +105,10 @@ final class RateLimit {
         return address == null ? new byte[0] : address.getAddress();
     }
 
-    /** Returns the last address, which is the one that the nearest proxy saw: a client may have made up the earlier ones. */
+    /**
+     * Returns the last address, which the nearest proxy added; a client may have forged the earlier
+     * ones.
+     */
     static byte @Nullable [] last(List<String> headers, boolean forwarded) {
         if (headers.isEmpty()) {
             return null;

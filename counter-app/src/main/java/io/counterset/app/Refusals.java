@@ -11,8 +11,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Counts requests that were not done, by kind. The log has one line when this replica begins to refuse for a reason of its own, and
- * one when it has not done so for a minute. Thread-safe; does not block.
+ * Counts refused requests by kind. One line is logged when this replica begins to refuse requests
+ * for a reason that the operator can solve, and one when it has not done so for a minute.
+ * Thread-safe; does not block.
  */
 @ServerFilter(ServerFilter.MATCH_ALL_PATTERN)
 final class Refusals {
@@ -22,13 +23,16 @@ final class Refusals {
 
     private final Map<Problem.Type, Kind> kinds = new EnumMap<>(Problem.Type.class);
     private final Kind closedConnections = new Kind(
-            "too many connections: the longest idle ones are closed for new ones (counter.max-connections)",
-            "connections are no longer closed for new ones");
+            "too many connections: closing the longest idle ones to admit new ones (counter.max-connections)",
+            "connections are no longer closed to admit new ones");
     private final Kind failedAccepts = new Kind(
-            "connections cannot be accepted, probably for lack of file descriptors (ulimit -n): idle ones are closed",
+            "connections cannot be accepted, probably because file descriptors ran out (ulimit -n): closing idle ones",
             "connections can be accepted again");
 
-    /** How often something happened: one line in the log when it begins, one when it ends. All but the adder belong to the timer. */
+    /**
+     * Counts events of one kind, and logs one line when they begin and one when they end. Only the
+     * timer uses the fields, except the adder.
+     */
     private static final class Kind {
         private final LongAdder count = new LongAdder();
         private final String begins;
@@ -64,7 +68,9 @@ final class Refusals {
         }
     }
 
-    /** Counts the problem that a request is answered with, and gives one to an answer of the framework that has none. */
+    /**
+     * Counts the problem in a response, and adds one to a response of the framework that has none.
+     */
     @ResponseFilter
     void count(MutableHttpResponse<?> response) {
         Object body = response.body();
@@ -79,7 +85,7 @@ final class Refusals {
         }
     }
 
-    /** Counts one that is answered without the filter, such as on the page. */
+    /** Counts a problem in a response that the filter does not see, such as the page. */
     void count(Problem.Type type) {
         kind(type).count.increment();
     }
@@ -89,12 +95,12 @@ final class Refusals {
         closedConnections.count.increment();
     }
 
-    /** Counts an attempt to accept a connection that failed. */
+    /** Counts a failed attempt to accept a connection. */
     void acceptFailed() {
         failedAccepts.count.increment();
     }
 
-    /** Returns how many problems of that type were answered since the start. */
+    /** Returns how many responses had a problem of that type since the start. */
     long countOf(Problem.Type type) {
         return kind(type).count.sum();
     }
@@ -112,7 +118,7 @@ final class Refusals {
         return kind;
     }
 
-    /** Called once a second: logs what began or ended. */
+    /** Called once a second. Logs the kinds that began or ended. */
     synchronized void tick() {
         kinds.forEach((type, kind) -> {
             if (type.isOperators()) {

@@ -23,7 +23,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import org.jspecify.annotations.Nullable;
 
-/** What replicas remember of one another: tells it, gives lost counts back, and forgets. */
+/** Returns remembered losses of peers, restores this replica's lost counts, and forgets peers. */
 @Controller
 @Problem.Answers
 @Produces({MediaType.APPLICATION_JSON, MediaType.TEXT_PLAIN, MediaType.ALL}) // Negotiation chooses
@@ -38,7 +38,7 @@ final class RestorationController {
     @Get("/peers/losses/" + CounterName.SEGMENT)
     @Right.Needed(Right.PEERS)
     @Operation(
-            summary = "Returns what this replica remembers of counts that another one lost",
+            summary = "Returns the losses of another replica that this one remembers",
             parameters = {
                 @Parameter(
                         name = "name",
@@ -56,19 +56,20 @@ final class RestorationController {
             })
     HttpResponse<?> losses(HttpRequest<?> request) {
         Query.allow(request);
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         Restoration.Losses losses = peers.losses(CounterName.of(request));
-        return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? losses.toText() : losses);
+        return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? losses.toText() : losses);
     }
 
     @Post("/peers/restore")
     @Consumes(MediaType.ALL)
     @Operation(
-            summary = "Gives this replica the counts back that its peers remember of volumes that it lost",
-            description = "Exactly once: what was given back before is not added again, whichever peer remembers it.")
+            summary = "Restores the counts that this replica lost with former volumes and its peers remember",
+            description =
+                    "Each loss is restored exactly once, whichever peers remember it and however often this is called.")
     @ApiResponse(
             responseCode = "200",
-            description = "What was done for each loss; the counts are durable",
+            description = "The outcome for each loss; the counts are durable",
             content = {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
@@ -79,9 +80,7 @@ final class RestorationController {
             HttpRequest<?> request,
             @QueryValue
                     @Nullable
-                    @Parameter(
-                            description =
-                                    "The peer to ask, an instance or an address of /peers; all of them if not given")
+                    @Parameter(description = "The peer to ask, an instance or an address of /peers; default all")
                     String from,
             @QueryValue("dry-run")
                     @Nullable
@@ -92,15 +91,15 @@ final class RestorationController {
             @QueryValue
                     @Nullable
                     @Parameter(
-                            description = "Whether to add also where this replica counted as much already",
+                            description = "Whether to restore even if this replica has already counted as much",
                             schema = @Schema(allowableValues = {"true", "false"}))
                     String force) {
         Query.allow(request, "from", "dry-run", "force");
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         return peers.restore(from, isTrue("dry-run", dryRun), isTrue("force", force))
                 .handle((result, failure) -> {
                     if (failure == null) {
-                        return Negotiation.fresh(type, type.equals(Negotiation.TEXT) ? result.toText() : result);
+                        return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? result.toText() : result);
                     }
                     Throwable cause = failure instanceof CompletionException ? failure.getCause() : failure;
                     return cause instanceof IllegalArgumentException
@@ -111,7 +110,7 @@ final class RestorationController {
     }
 
     /**
-     * What was forgotten.
+     * The result of forgetting a replica.
      *
      * @param instance the replica
      * @param forgotten whether anything was remembered of it
@@ -122,8 +121,9 @@ final class RestorationController {
     @Post("/peers/forget/" + CounterName.SEGMENT)
     @Consumes(MediaType.ALL)
     @Operation(
-            summary = "Forgets what this replica remembers of another one",
-            description = "If it answers again, it is remembered as it is then. Every replica remembers for itself.",
+            summary = "Forgets everything that this replica remembers of another one",
+            description =
+                    "If the other replica answers again, it is remembered as new. Each replica has its own memory.",
             parameters = {
                 @Parameter(
                         name = "name",
@@ -134,7 +134,7 @@ final class RestorationController {
             })
     @ApiResponse(
             responseCode = "200",
-            description = "Nothing is remembered any more, also after a restart",
+            description = "The replica is forgotten, even after a restart",
             content = {
                 @Content(
                         mediaType = MediaType.APPLICATION_JSON,
@@ -143,10 +143,10 @@ final class RestorationController {
             })
     CompletionStage<HttpResponse<?>> forget(HttpRequest<?> request) {
         Query.allow(request);
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         String instance = CounterName.of(request);
         return peers.forget(instance)
-                .thenApply(forgotten -> Negotiation.fresh(
+                .thenApply(forgotten -> Negotiation.uncached(
                         type,
                         type.equals(Negotiation.TEXT)
                                 ? (forgotten ? "forgotten: " : "nothing remembered: ") + Replica.escaped(instance)

@@ -14,7 +14,10 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** Tells the replica beside it, or another one, to get lost counts back from a peer or to forget one; prints what it did. */
+/**
+ * The commands {@code restore} and {@code forget}: asks the local replica, or another one, to
+ * restore lost counts from a peer or to forget a peer, and prints the result.
+ */
 final class Restore {
 
     static final String USAGE =
@@ -35,8 +38,8 @@ final class Restore {
     }
 
     /**
-     * Runs the command and returns the exit status: 0 if all was done, 1 if a loss was refused or a replica could not be asked, 2 if
-     * the arguments cannot be understood.
+     * Runs the command and returns the exit status: 0 if everything was done, 1 if a loss was
+     * refused or a replica could not be asked, 2 if the arguments are invalid.
      */
     static int run(String[] arguments, Map<String, String> environment, PrintStream out, PrintStream err) {
         boolean forget = arguments[0].equals("forget");
@@ -97,7 +100,7 @@ final class Restore {
             } else if (forget && !argument.startsWith("--") && subject == null) {
                 subject = argument;
             } else {
-                throw new IllegalArgumentException("'" + argument + "' is not expected");
+                throw new IllegalArgumentException("'" + argument + "' is unexpected");
             }
         }
         if (subject == null) {

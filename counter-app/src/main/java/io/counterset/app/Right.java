@@ -6,20 +6,24 @@ import java.lang.annotation.Retention;
 import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
 
-/** What a route lets a client do, and so which tokens open it if there are any. */
+/** The permission that a route needs, which determines the tokens that are accepted. */
 enum Right {
-    /** Nothing that a token protects. */
+    /** No token is needed. */
     NOTHING,
-    /** Reads what peers read, too. */
+    /** Reads what peers also read. */
     COUNT,
     /** Reads. */
     READ,
     /** Adds. */
     WRITE,
-    /** What only peers do. */
+    /** What only peers may do. */
     PEERS;
 
-    /** Says which right a route needs. Without it a {@code GET} needs {@link #READ}, and every other method {@link #WRITE}. */
+    /**
+     * Declares the permission that a route needs. Without this annotation {@code GET} and
+     * {@code HEAD} need {@link #READ}, and every other method except {@code OPTIONS} needs
+     * {@link #WRITE}.
+     */
     @Documented
     @Retention(RetentionPolicy.RUNTIME)
     @Target(ElementType.METHOD)

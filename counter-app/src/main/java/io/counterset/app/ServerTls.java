@@ -25,9 +25,11 @@ import java.util.function.Supplier;
 import javax.net.ssl.SSLException;
 
 /**
- * TLS of the port, with a certificate and a key from mounted files, which may be replaced while the server runs: a new connection uses
- * what is there then. The framework's parser reads the files. Its own provider, which can reload them, too, misses a Secret that
- * is replaced by switching a link, and takes a key that does not belong to the certificate. Thread-safe.
+ * TLS for the server's port, with a certificate and a key from mounted files. The files may be
+ * replaced while the server runs; new connections use the new content. The framework's parser reads
+ * the files. The framework's own reloading provider is not used: it misses a Secret that is
+ * replaced by switching a symbolic link, and accepts a key that does not belong to the certificate.
+ * Thread-safe.
  */
 @Singleton
 @Requires(property = ServerTls.CERTIFICATE, pattern = ".*\\S.*")
@@ -38,7 +40,10 @@ final class ServerTls {
 
     private final Supplier<Loaded> loaded;
 
-    /** @throws IllegalArgumentException if a file cannot be used, or if the key belongs to another certificate */
+    /**
+     * @throws IllegalArgumentException if a file cannot be used, or if the key belongs to another
+     *     certificate
+     */
     ServerTls(Settings settings, MountedFiles files, ResourceResolver resources) {
         String certificate = settings.text(CERTIFICATE).orElse("");
         String key = settings.text(KEY).orElse("");
@@ -46,7 +51,7 @@ final class ServerTls {
         loaded = files.follow(contents -> loader.load(), CERTIFICATE, KEY);
     }
 
-    /** What the files contain. */
+    /** The content of the files. */
     private record Loaded(SslContext context, Instant expires) {}
 
     /** Returns when the certificate in use expires. */
@@ -54,12 +59,15 @@ final class ServerTls {
         return loaded.get().expires();
     }
 
-    /** Returns what makes a new connection secure. */
+    /** Returns the TLS handler of a new connection. */
     SslHandler handler(ByteBufAllocator allocator) {
         return loaded.get().context().newHandler(allocator);
     }
 
-    /** Reads PEM as the framework does: a chain of certificates, and a key in PKCS #8, PKCS #1 or SEC 1. */
+    /**
+     * Reads PEM with the framework's parser: a certificate chain, and a key in PKCS #8, PKCS #1 or
+     * SEC 1.
+     */
     private static final class Loader extends SslBuilder<SslContext> {
 
         private static final byte[] PROBE = {1, 2, 3};
@@ -98,7 +106,7 @@ final class ServerTls {
             try {
                 store = getKeyStore(configuration).orElseThrow();
                 context = build(configuration).orElseThrow();
-            } catch (Exception e) { // whatever is wrong with the files
+            } catch (Exception e) { // any problem with the files
                 throw Settings.invalid(
                         CERTIFICATE,
                         certificatePath,

@@ -11,7 +11,10 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import org.reactivestreams.Publisher;
 
-/** Ready while the store accepts increments and the process is not stopping. A replica that is not ready still serves its counts. */
+/**
+ * Up while the store accepts increments and the process is not stopping. A replica that is not
+ * ready still serves its counts.
+ */
 @Singleton
 @Readiness
 final class StoreHealth implements HealthIndicator {
@@ -46,6 +49,6 @@ final class StoreHealth implements HealthIndicator {
         }
         return connections.isDraining()
                 ? "the replica is stopping"
-                : "the disk has no room for the journal; increments are accepted once there is some";
+                : "no space left for the journal; increments are accepted again once there is space";
     }
 }

@@ -19,7 +19,10 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.ToDoubleFunction;
 
-/** The store's figures as metrics. They are read when somebody asks for them, and cost nothing while counting. */
+/**
+ * The store's statistics as metrics. They are read only by a scrape, and cost nothing while
+ * counting.
+ */
 @Singleton
 final class StoreMetrics implements MeterBinder {
 
@@ -54,14 +57,14 @@ final class StoreMetrics implements MeterBinder {
         counter(
                 registry,
                 "commit.callers",
-                "Increments that those commits served; divided by the commits, the average group",
+                "Increments served by those commits; divided by the commits, the average group size",
                 StoreStatistics::callers);
         counter(
                 registry,
                 "commit.failures",
                 "Commits that failed: after one, nothing is accepted until the next start",
                 StoreStatistics::commitFailures);
-        counter(registry, "journal.written.bytes", "Bytes of those commits", StoreStatistics::bytesWritten);
+        counter(registry, "journal.written.bytes", "Bytes written by those commits", StoreStatistics::bytesWritten);
         counter(
                 registry,
                 "journal.growths",
@@ -83,9 +86,9 @@ final class StoreMetrics implements MeterBinder {
                 "Failed attempts to write count.txt",
                 StoreStatistics::countFileFailures);
 
-        gauge(registry, "pending", "Increments that wait for the disk now", StoreStatistics::pending);
-        gauge(registry, "counters", "Counters that were ever added to", StoreStatistics::counters);
-        gauge(registry, "idempotency.keys", "Keys that are remembered", StoreStatistics::rememberedKeys);
+        gauge(registry, "pending", "Increments waiting for the disk", StoreStatistics::pending);
+        gauge(registry, "counters", "Counters that have ever been added to", StoreStatistics::counters);
+        gauge(registry, "idempotency.keys", "Idempotency keys remembered", StoreStatistics::rememberedKeys);
         gauge(
                 registry,
                 "commit.longest.seconds",
@@ -104,30 +107,30 @@ final class StoreMetrics implements MeterBinder {
                 .register(registry);
         Gauge.builder(
                         "counterset.journal.bytes",
-                        settings, // a gauge does not keep its object from being collected; this one stays
+                        settings, // a gauge holds its object weakly; this one stays reachable
                         s -> s.directory().resolve("counters.journal").toFile().length())
                 .description("Size of the journal; the next start needs as much free space")
                 .register(registry);
         for (Problem.Type type : Problem.Type.values()) {
             FunctionCounter.builder("counterset.refusals", refusals, r -> r.countOf(type))
-                    .description("Requests that were answered with a problem")
+                    .description("Requests answered with a problem")
                     .tag("type", type.word())
                     .register(registry);
         }
         Gauge.builder("counterset.connections", connections, Connections::open)
-                .description("Connections that are open")
+                .description("Open connections")
                 .register(registry);
         FunctionCounter.builder("counterset.connections.closed", refusals, Refusals::closedConnections)
-                .description("Connections that were closed to make room for others")
+                .description("Connections closed to make room for others")
                 .register(registry);
         Gauge.builder(
                         "counterset.certificate.expires.seconds",
                         () -> tls.map(t -> (double) t.expires().getEpochSecond())
                                 .orElse(Double.NaN))
-                .description("When the certificate in use expires, in seconds since 1970; not a number without TLS")
+                .description("When the certificate in use expires, in seconds since 1970; NaN without TLS")
                 .register(registry);
         Gauge.builder("counterset.build.info", () -> 1)
-                .description("The version that runs")
+                .description("The running version")
                 .tag("version", Application.version())
                 .tag("java", Runtime.version().toString())
                 .register(registry);
@@ -155,7 +158,10 @@ final class StoreMetrics implements MeterBinder {
                 .register(registry);
     }
 
-    /** Commit times as a histogram: the store's own buckets, which end at powers of two of a microsecond. */
+    /**
+     * Returns the commit times as a histogram with the store's own buckets, whose bounds are powers
+     * of two in microseconds.
+     */
     private MetricSnapshot commitSeconds() {
         StoreStatistics statistics = store.statistics();
         List<Long> times = statistics.flushTimes();

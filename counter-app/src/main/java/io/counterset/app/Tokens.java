@@ -13,8 +13,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tokens that clients present: which ones there are, and what each opens. A kind of token that is not configured protects
- * nothing. Thread-safe; does not block.
+ * Checks the tokens that clients present. A kind of token that is not configured protects nothing.
+ * Thread-safe; does not block.
  */
 @Singleton
 final class Tokens {
@@ -30,17 +30,20 @@ final class Tokens {
     private final @Nullable Supplier<List<String>> read;
     private final @Nullable Supplier<List<String>> peers;
 
-    /** What is to become of a request. */
+    /** The result of checking a request. */
     enum Verdict {
-        /** It may. */
+        /** It is allowed. */
         ALLOWED,
-        /** It has no token, or one that this replica does not know. */
+        /** It has no token, or an unknown one. */
         UNKNOWN,
-        /** Its token opens other things. */
+        /** Its token does not allow this request. */
         INSUFFICIENT
     }
 
-    /** @throws IllegalArgumentException if a file cannot be used, or if files are missing that make sense only together */
+    /**
+     * @throws IllegalArgumentException if a file cannot be used, or if only some of the files that
+     *     belong together are set
+     */
     Tokens(Settings settings, MountedFiles files) {
         write = files.tokens(WRITE).orElse(null);
         read = files.tokens(READ).orElse(null);
@@ -53,7 +56,7 @@ final class Tokens {
         }
     }
 
-    /** Returns whether the request may do what the right allows. */
+    /** Returns whether the request's token grants the permission. */
     Verdict check(HttpRequest<?> request, Right right) {
         if (isOpen(right)) {
             return Verdict.ALLOWED;
@@ -62,7 +65,7 @@ final class Tokens {
         if (token == null) {
             return Verdict.UNKNOWN;
         }
-        // All of them, in any case: how long it takes tells nothing.
+        // Always compares with all tokens, so that the time taken reveals nothing.
         boolean isWrite = isAmong(write, token);
         boolean isRead = isAmong(read, token);
         boolean isPeers = isAmong(peers, token);
@@ -79,7 +82,7 @@ final class Tokens {
         return isWrite || isRead || isPeers ? Verdict.INSUFFICIENT : Verdict.UNKNOWN;
     }
 
-    /** Returns whether a replica sent the request: it has a peers' token. */
+    /** Returns whether the request has a token of peers. */
     boolean isPeer(HttpRequest<?> request) {
         byte[] token = peers == null ? null : presented(request);
         return token != null && isAmong(peers, token);
@@ -104,7 +107,10 @@ final class Tokens {
         return found;
     }
 
-    /** Returns the token of a request, also as the password that a browser asks its user for; or null. */
+    /**
+     * Returns the token of a request: a bearer token, or the password that a browser sends; null if
+     * there is none.
+     */
     private static byte @Nullable [] presented(HttpRequest<?> request) {
         List<String> headers = request.getHeaders().getAll(HttpHeaders.AUTHORIZATION);
         if (headers.size() != 1) {

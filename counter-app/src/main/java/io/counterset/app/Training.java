@@ -20,17 +20,23 @@ import java.util.Map;
 import java.util.concurrent.Executors;
 
 /**
- * Trains the class cache of the image: starts the service on a free port with a directory of its
- * own, as a pod with a peer and an API server to watch, asks it whatever clients and probes ask, and ends the process. The image
- * is built with what {@code -XX:AOTCacheOutput} records meanwhile. Exits with 1 if the service gives a wrong answer: such an image
- * is not to be.
+ * Trains the AOT class cache of the image: starts the service on a free port with a directory of
+ * its own, as a pod with a peer and an API server to watch, sends it the requests of clients and
+ * probes, and ends the process. The image contains the cache that {@code -XX:AOTCacheOutput}
+ * records meanwhile. Exits with 1 if the service gives a wrong answer, so that no such image is
+ * built.
  */
 final class Training {
 
-    /** Enough for whatever is loaded and linked only after a while, and over in seconds. */
+    /**
+     * Enough rounds to load and link classes that are needed only after a while, in a few seconds.
+     */
     private static final int ROUNDS = 50;
 
-    /** And rounds with the requests that need a peers' report, of which there are at most four a second about the main counter. */
+    /**
+     * Rounds with requests for a peers' report. They are fewer, because there are at most four
+     * reports a second about the main counter.
+     */
     private static final int ROUNDS_WITH_REPORTS = 5;
 
     private static final List<String[]> REPORTS = List.of(
@@ -56,12 +62,14 @@ final class Training {
 
     private Training() {}
 
-    /** Runs the service and its clients, then ends the process, which by itself would go on serving. */
+    /**
+     * Runs the service and its clients, then ends the process, which would otherwise keep serving.
+     */
     public static void main(String[] arguments) {
         try {
             train();
             System.exit(0);
-        } catch (Throwable failure) { // whatever it is, it ends the process
+        } catch (Throwable failure) { // any failure ends the process
             failure.printStackTrace(System.err);
             System.exit(1);
         }
@@ -107,7 +115,7 @@ final class Training {
         }
     }
 
-    /** Asks for all of them in turn, and returns the last answer. */
+    /** Sends all requests in turn, and returns the last answer. */
     private static String ask(HttpClient client, int port, int round, List<String[]> requests)
             throws IOException, InterruptedException {
         String answer = "";
@@ -128,7 +136,10 @@ final class Training {
         return answer;
     }
 
-    /** Starts what has the lists that a pod watches, and never a change to tell of; returns its port. */
+    /**
+     * Starts an API server that serves the lists a pod watches and never reports a change; returns
+     * its port.
+     */
     private static int apiServer(int peersPort) throws IOException {
         HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         server.setExecutor(Executors.newCachedThreadPool());
@@ -136,7 +147,7 @@ final class Training {
             exchange.getResponseHeaders().set("Content-Type", "application/json");
             if (String.valueOf(exchange.getRequestURI().getQuery()).contains("watch=true")) {
                 exchange.sendResponseHeaders(200, 0);
-                exchange.getResponseBody().flush(); // and stays open as long as the process
+                exchange.getResponseBody().flush(); // stays open until the process ends
             } else {
                 String path = exchange.getRequestURI().getPath();
                 send(exchange, path.endsWith("/endpointslices") ? slices(peersPort) : STATEFUL_SETS);
@@ -146,7 +157,10 @@ final class Training {
         return server.getAddress().getPort();
     }
 
-    /** The service's endpoints: this replica, and a peer that is in truth this replica again. */
+    /**
+     * Returns the service's endpoints: this replica, and a peer that is actually this replica
+     * again.
+     */
     private static String slices(int port) {
         return """
                 {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": [

@@ -12,12 +12,18 @@ import io.swagger.v3.oas.annotations.Hidden;
 import java.util.List;
 import java.util.Locale;
 
-/** What counts as a visit to {@code /}, and what crawlers are told. docs/http.md has the rule in words. */
+/**
+ * Decides which requests to {@code /} count as visits, and serves robots.txt. docs/http.md
+ * describes the rule.
+ */
 @Hidden
 @Controller
 final class Visits {
 
-    /** Parts of the names of clients that look without a visitor: checks of load balancers, and declared bots. */
+    /**
+     * Parts of the user agents of clients without a visitor: load balancer checks and declared
+     * bots.
+     */
     private static final List<String> MACHINES = List.of(
             "bot",
             "crawl",
@@ -34,8 +40,9 @@ final class Visits {
             "prometheus/");
 
     /**
-     * Returns whether a person, or a program of theirs, asks to see the count: not a {@code HEAD}, not what a browser fetches ahead,
-     * not what another site makes a browser fetch, no load balancer's check and no declared bot.
+     * Returns whether the request is a visit by a person or a person's program: not a {@code HEAD}
+     * request, a prefetch, a request caused by another site, a load balancer check or a declared
+     * bot.
      */
     static boolean isVisit(HttpRequest<?> request) {
         HttpHeaders headers = request.getHeaders();
@@ -57,7 +64,7 @@ final class Visits {
         return value == null ? "" : value.toLowerCase(Locale.ROOT);
     }
 
-    /** Asks crawlers to stay away: a page that counts its visitors has nothing to index. */
+    /** Asks crawlers to stay away, since a page that counts its visitors has nothing to index. */
     @Get("/robots.txt")
     @Right.Needed(Right.NOTHING)
     @Produces(MediaType.ALL)

@@ -28,8 +28,7 @@ class CommandLineIT {
         assertThat(run("--version")).isEqualTo(new Result(0, "counterset 0.1.0\n", ""));
         assertThat(run("--help").output()).contains("COUNTER_DURABILITY").contains("--version");
         assertThat(run("--nonsense"))
-                .isEqualTo(
-                        new Result(2, "", "counterset: unknown argument '--nonsense'; --help lists what there is\n"));
+                .isEqualTo(new Result(2, "", "counterset: unknown argument '--nonsense'; --help lists the commands\n"));
     }
 
     @Test
@@ -44,7 +43,7 @@ class CommandLineIT {
             assertThat(good.output().lines())
                     .containsExactly(
                             "ok: app-0 counted helm-test to 1",
-                            "ok: the same key again is recognised: still 1",
+                            "ok: a retry with the same key is recognised: still 1",
                             "ok: read back 1",
                             "ok: 1 of 1 replicas answered, total 0");
             assertThat(service.json("/count/helm-test").get("count").getLongValue())

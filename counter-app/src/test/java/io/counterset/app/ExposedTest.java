@@ -351,7 +351,7 @@ class ExposedTest extends ServiceTest {
                     .atMost(Duration.ofSeconds(20))
                     .untilAsserted(() -> assertThat(List.copyOf(log.list))
                             .extracting(ILoggingEvent::getFormattedMessage)
-                            .containsExactly("requests are refused: This replica may not have more counters"
+                            .containsExactly("requests are refused: Too many counters on this replica"
                                     + " (urn:counterset:problem:too-many-counters)"));
             Refusals refusals = small.bean(Refusals.class);
             for (int second = 0; second < 62; second++) {

@@ -41,7 +41,7 @@ class FailuresTest {
 
         @Context
         @Bean(preDestroy = "close")
-        @Replaces(bean = CounterStore.class, factory = StoreFactory.class)
+        @Replaces(bean = CounterStore.class, factory = CounterBeans.class)
         CounterStore store(FailingDisk disk, CounterSettings settings) {
             return disk.open(settings.store(), settings.directory());
         }

@@ -183,7 +183,7 @@ class HistoriesTest {
                             .isEqualTo(
                                     kind.equals("large")
                                             ? "answered with more than 97536 bytes"
-                                            : "answered something that is not its history"));
+                                            : "answered something other than its history"));
         }
     }
 

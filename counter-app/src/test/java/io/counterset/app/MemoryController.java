@@ -29,9 +29,9 @@ final class MemoryController {
     @Consumes(MediaType.ALL)
     @Produces(MediaType.ALL)
     HttpResponse<?> add(HttpRequest<?> request) {
-        MediaType type = Negotiation.best(request, Negotiation.JSON, Negotiation.TEXT);
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         var identity = replica.store().identity();
-        return Negotiation.fresh(
+        return Negotiation.uncached(
                 type,
                 new CountController.Added(
                         replica.instance(),

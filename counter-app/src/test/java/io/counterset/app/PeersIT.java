@@ -293,7 +293,7 @@ class PeersIT {
         assertSum(report, 9, true, 3);
         assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 rolled-back 5");
         assertThat(text(last(report), "reason"))
-                .startsWith("its volume went back in time: visits was 11 and came back as 5; found ");
+                .startsWith("its volume was rolled back: visits was 11 and came back as 5; found ");
         assertThat(table(0))
                 .startsWith("visits: total 9 (and at least 6 lost), 3 of 3 replicas answered; 1 rolled back\n");
         assertThat(replica(0).output()).contains("app-2 is rolled back: its store");

@@ -205,7 +205,7 @@ class TlsTest {
             }
             try (Service two = peer("app-1", second, addresses, "counter.tls.peer-name", "another-name")) {
                 assertThat(reason(two, 0))
-                        .startsWith("its certificate is not accepted: No ")
+                        .startsWith("its certificate was rejected: No ")
                         .contains("another-name");
             }
             X509Bundle stranger = new CertificateBuilder()
@@ -215,7 +215,7 @@ class TlsTest {
                     .buildSelfSigned();
             Path other = Files.writeString(folder.resolve("other.crt"), stranger.getCertificatePEM());
             try (Service two = peer("app-1", second, addresses, "counter.tls.authority", other.toString())) {
-                assertThat(reason(two, 0)).startsWith("its certificate is not accepted: ");
+                assertThat(reason(two, 0)).startsWith("its certificate was rejected: ");
                 Files.writeString(other, authority.getCertificatePEM());
                 await(() -> json(get(client(), two, "/peers")).get("complete").getBooleanValue());
             }

@@ -237,12 +237,12 @@ class TokensTest {
             assertThat(warnings(log).get(0))
                     .startsWith(
                             "counter.tokens.write: '" + tokens + "' is invalid; expected a file with 1 to 100 tokens")
-                    .endsWith("; what was read before stays in force")
+                    .endsWith("; the previous content stays in use")
                     .doesNotContain("short");
             Files.delete(mount.resolve("..data"));
             secret(mount, "5", "new-token-0123456789");
             await(() -> log.list.stream()
-                            .filter(event -> event.getFormattedMessage().equals("read again: counter.tokens.write"))
+                            .filter(event -> event.getFormattedMessage().equals("reloaded: counter.tokens.write"))
                             .count()
                     == 3);
             assertThat(status(service, "new-token-0123456789")).isEqualTo(200);

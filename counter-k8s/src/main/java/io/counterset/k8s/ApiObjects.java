@@ -8,16 +8,17 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The parts of the Kubernetes API's objects that matter here, as Gson reads them; whatever else an object holds is not kept.
+ * The fields of Kubernetes API objects that this module uses, as Gson reads them. All other fields
+ * are dropped.
  *
- * <p>The client's own classes would not do: they refuse the {@code "endpoints":null} that a real API server sends for a service whose
- * pods do not exist yet, and the whole list with it.
+ * <p>The client's own model classes are unsuitable: they reject the {@code "endpoints":null} that
+ * an API server sends for a service whose pods do not exist yet, and with it the whole list.
  */
 final class ApiObjects {
 
     private ApiObjects() {}
 
-    /** What all objects have. */
+    /** What all objects have in common. */
     abstract static class Named implements KubernetesObject {
 
         private @Nullable String apiVersion;
@@ -30,7 +31,7 @@ final class ApiObjects {
         }
 
         @Override
-        @SuppressWarnings("NullAway") // the interface says nothing about null; its callers here do not ask
+        @SuppressWarnings("NullAway") // the interface is not annotated for null, and no caller here uses it
         public String getApiVersion() {
             return apiVersion;
         }
@@ -47,7 +48,7 @@ final class ApiObjects {
         }
     }
 
-    /** What all lists have. */
+    /** What all lists have in common. */
     abstract static class Several<T extends Named> implements KubernetesListObject {
 
         private @Nullable String apiVersion;
@@ -78,7 +79,7 @@ final class ApiObjects {
         }
     }
 
-    /** A part of a service's endpoints. */
+    /** One slice of a service's endpoints. */
     static final class EndpointSlice extends Named {
         @Nullable
         List<Endpoint> endpoints;
@@ -127,7 +128,7 @@ final class ApiObjects {
         Integer port;
     }
 
-    /** As much of a StatefulSet as says which pods it should have. */
+    /** The fields of a StatefulSet that define which pods it should have. */
     static final class StatefulSet extends Named {
         @Nullable
         Spec spec;
@@ -146,7 +147,10 @@ final class ApiObjects {
         ClaimRetention persistentVolumeClaimRetentionPolicy;
     }
 
-    /** What happens to the claim of a pod that is scaled away: {@code Retain}, the default, or {@code Delete}. */
+    /**
+     * What happens to a pod's volume claim when the pod is scaled away: {@code Retain}, the
+     * default, or {@code Delete}.
+     */
     static final class ClaimRetention {
         @Nullable
         String whenScaled;

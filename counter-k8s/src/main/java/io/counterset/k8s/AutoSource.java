@@ -6,8 +6,10 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Peers by Kubernetes as soon as the API server has given a list, and by DNS until then: for as long as this replica may not
- * ask. Once there is a list from Kubernetes it stays, however old: it names who is missing, which DNS cannot.
+ * Finds peers through Kubernetes once the API server has delivered a list, and through DNS until
+ * then or for as long as this replica is not allowed to list them. Once Kubernetes has delivered a
+ * list, this source never falls back to DNS: a stale list still names missing replicas, which DNS
+ * cannot.
  */
 final class AutoSource implements PeerSource {
 

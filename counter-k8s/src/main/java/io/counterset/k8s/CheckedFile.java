@@ -21,15 +21,15 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A small file of JSON that survives a crash whole: the memory of peers, or what was given back. The caller makes sure that one
- * thread at a time writes.
+ * A small JSON file that a crash never leaves half written: the memory of peers, or the restored
+ * amounts. The caller ensures that only one thread writes at a time.
  *
- * <p>The file is written whole to another name, synced, renamed, and the directory synced: a crash leaves the old file or the new
- * one.
+ * <p>The content is written to a new file and synced; that file is renamed, and the directory is
+ * synced. After a crash either the old file or the new one exists.
  *
  * <pre>{@code
  * FORMAT CRC32C LENGTH\n      the format and its version; checksum and length in bytes of the rest
- * {…}                         the content, as JSON; a reader ignores fields that it does not know
+ * {…}                         the content, as JSON; readers ignore unknown fields
  * }</pre>
  */
 final class CheckedFile<T> {
@@ -45,7 +45,7 @@ final class CheckedFile<T> {
 
     /**
      * @param name the file's name
-     * @param format what its first line begins with
+     * @param format the prefix of its first line
      */
     CheckedFile(Path directory, String name, String format, Class<T> type, JsonMapper json) {
         this.directory = directory;
@@ -81,7 +81,10 @@ final class CheckedFile<T> {
         }
     }
 
-    /** Returns what the file holds; empty if there is no file. A damaged file is set aside, with a line in the log. */
+    /**
+     * Returns the content of the file; empty if there is no file. A damaged file is renamed to
+     * {@code NAME.damaged} and logged.
+     */
     Optional<T> read() {
         Path file = path();
         byte[] bytes;

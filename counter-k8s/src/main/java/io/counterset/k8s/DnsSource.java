@@ -32,18 +32,20 @@ import javax.naming.directory.InitialDirContext;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Peers by the addresses that DNS has for the headless service. Needs no rights; knows no names, so a peer is who it says it is, as
- * long as it says it is a replica of the same StatefulSet.
+ * Finds peers by the addresses that DNS returns for the headless service. It needs no permissions.
+ * DNS returns no names, so a peer is identified by the name in its own answer, which must belong to
+ * the same StatefulSet.
  *
- * <p>The servers are asked directly, through the JDK's own DNS client: {@link java.net.InetAddress} keeps what it found for 30 s
- * and cannot tell "no such name" from "no answer". Looked up when a report is wanted and the last answer is older than 5 s, which is
- * how long the cluster's own servers keep it.
+ * <p>The JDK's DNS client queries the servers directly: {@link java.net.InetAddress} caches results
+ * for 30 s and cannot distinguish "no such name" from "no answer". A lookup is made when a report
+ * is requested and the last answer is older than 5 s, the time for which the cluster's DNS servers
+ * cache it.
  */
 final class DnsSource implements PeerSource {
 
     private static final Duration MOST_AGE = Duration.ofSeconds(5);
     private static final Duration RETRY = Duration.ofSeconds(1);
-    private static final Duration PATIENCE = Duration.ofMillis(1_500);
+    private static final Duration LOOKUP_TIMEOUT = Duration.ofMillis(1_500);
 
     private final PeersSettings settings;
     private final Replica replica;
@@ -64,9 +66,9 @@ final class DnsSource implements PeerSource {
     private @Nullable CompletableFuture<Void> lookup;
 
     /**
-     * @param servers which servers to ask, as a URL: {@code dns:} for those of the system
-     * @param resolvConf where the domains are named that complete a name
-     * @param chosen why this source was picked; null if the settings name it
+     * @param servers the servers to query, as a URL: {@code dns:} for the system's servers
+     * @param resolvConf the file that lists the search domains
+     * @param chosen why this source was chosen; null if the settings name it
      */
     DnsSource(
             PeersSettings settings,
@@ -90,7 +92,10 @@ final class DnsSource implements PeerSource {
         thread.allowCoreThreadTimeOut(true);
     }
 
-    /** A relative name is completed by the domains of the system, as every other program of the pod does. */
+    /**
+     * Completes a relative name with the system's search domains, as every other program in the pod
+     * does.
+     */
     static List<String> candidates(String service, Path resolvConf) {
         if (service.endsWith(".")) {
             return List.of(service.substring(0, service.length() - 1));
@@ -100,12 +105,12 @@ final class DnsSource implements PeerSource {
             for (String line : Files.readAllLines(resolvConf)) {
                 String[] words = line.strip().split("\\s+");
                 if (words[0].equals("search") || words[0].equals("domain")) {
-                    domains.clear(); // the last line counts
+                    domains.clear(); // the last line wins
                     domains.addAll(List.of(words).subList(1, words.length));
                 }
             }
         } catch (IOException | RuntimeException e) {
-            domains.clear(); // the name may be complete as it is
+            domains.clear(); // the name may already be complete
         }
         List<String> candidates = new ArrayList<>();
         domains.forEach(domain -> candidates.add(service + "." + domain.replaceFirst("\\.$", "")));
@@ -138,7 +143,7 @@ final class DnsSource implements PeerSource {
             running = lookup;
         }
         return running.copy()
-                .completeOnTimeout(null, PATIENCE.toMillis(), TimeUnit.MILLISECONDS)
+                .completeOnTimeout(null, LOOKUP_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS)
                 .handle((nothing, failed) -> current());
     }
 
@@ -166,7 +171,8 @@ final class DnsSource implements PeerSource {
     private synchronized void found(Set<String> addresses) {
         lookup = null;
         if (addresses.isEmpty()) {
-            // This replica itself should be among them: an empty answer is a fault, and never "no peers".
+            // This replica's own address should be among them, so an empty answer is a failure and
+            // does not mean "no peers".
             fail("DNS has no addresses for " + (name == null ? settings.service() : name));
             return;
         }
@@ -174,7 +180,7 @@ final class DnsSource implements PeerSource {
         foundAt = clock.instant();
         failingSince = null;
         failure = null;
-        // All of them: a DNS answer has room for some 4,000.
+        // No limit is needed: a DNS answer has room for about 4,000 addresses.
         members = addresses.stream()
                 .map(ip -> new Member(
                         null, (ip.contains(":") ? "[" + ip + "]" : ip) + ":" + replica.port(), Phase.SERVING))
@@ -209,7 +215,7 @@ final class DnsSource implements PeerSource {
         }
         Expected expected = Expected.number(settings.expected(), Reconciliation.base(replica.instance()));
         if (reason == null && !expected.known()) {
-            reason = "counter.peers.expected is not set: it is not known how many replicas there should be";
+            reason = "counter.peers.expected is not set: the expected number of replicas is unknown";
         }
         Long age = since == null
                 ? null
@@ -220,11 +226,11 @@ final class DnsSource implements PeerSource {
 
     private String describe(NamingException failure) {
         return failure instanceof NameNotFoundException
-                ? "DNS does not know the name " + settings.service()
+                ? "DNS has no name " + settings.service()
                 : "DNS does not answer: " + PeerClient.printable(String.valueOf(failure.getMessage()));
     }
 
-    @SuppressWarnings("JdkObsolete") // the constructor wants it
+    @SuppressWarnings("JdkObsolete") // the constructor requires it
     private Set<String> lookUp() throws NamingException {
         Hashtable<String, String> environment = new Hashtable<>();
         environment.put("java.naming.factory.initial", "com.sun.jndi.dns.DnsContextFactory");
@@ -233,7 +239,8 @@ final class DnsSource implements PeerSource {
         environment.put("com.sun.jndi.dns.timeout.retries", "2");
         DirContext dns = new InitialDirContext(environment);
         try {
-            // Tries the name that existed last time first: the others would fail every time.
+            // Tries the name that existed last time first, because the other candidates would fail
+            // every time.
             List<String> order = new ArrayList<>(candidates);
             if (name != null && order.remove(name)) {
                 order.add(0, name);
@@ -251,7 +258,7 @@ final class DnsSource implements PeerSource {
         }
     }
 
-    /** Returns the addresses of a name, or null if there is no such name. */
+    /** Returns the addresses of a name, or null if the name does not exist. */
     private static @Nullable Set<String> addresses(DirContext dns, String name) throws NamingException {
         Set<String> addresses = new TreeSet<>();
         for (String type : List.of("A", "AAAA")) {
@@ -270,7 +277,10 @@ final class DnsSource implements PeerSource {
         return addresses;
     }
 
-    /** Safe though JNDI: this provider gives text only, and the name has no ':' or '/' that could lead to another one. */
+    /**
+     * JNDI is safe here: this provider returns only text, and the name contains no ':' or '/' that
+     * could select another provider.
+     */
     @SuppressWarnings("BanJNDI")
     private static Attributes attributes(DirContext dns, String name, String type) throws NamingException {
         return dns.getAttributes(name, new String[] {type});

@@ -12,14 +12,15 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What is known of a peer. Immutable.
+ * What this replica remembers about a peer. Immutable.
  *
- * @param key what it is remembered by: its name, or its address where a list has addresses only
+ * @param key what the peer is remembered by: its name, or its address if the source lists only
+ *     addresses
  * @param instance its name
- * @param address where it was last seen
- * @param group the set of replicas that it said it belongs to; null if it did not say
- * @param kept whether it was found to be scaled away while volumes are kept
- * @param stores its stores, the one seen last first; at least one
+ * @param address the address at which it was last seen
+ * @param group the group that it reported; null if it reported none
+ * @param kept whether it was scaled away under a policy that keeps volumes
+ * @param stores its stores, the most recently seen first; at least one
  */
 @Serdeable
 record Known(
@@ -34,7 +35,7 @@ record Known(
         stores = List.copyOf(stores);
     }
 
-    /** The store that was seen last. */
+    /** Returns the most recently seen store. */
     Store store() {
         return stores.get(0);
     }
@@ -57,13 +58,13 @@ record Known(
      * One store of a peer.
      *
      * @param id its identity
-     * @param incarnation how often it had been opened
-     * @param since since when it is known as the peer's store
+     * @param incarnation how many times it had been opened
+     * @param since when it was first seen as the peer's store
      * @param seenAt when it was last seen
-     * @param counts what was last counted in it
-     * @param loss what it was found to have lost; null if nothing
-     * @param revision the StatefulSet's version up to which this is known; null if there is none
-     * @param closed whether it was sealed, and up to {@code revision} nothing can have opened it again
+     * @param counts the last count seen of each counter
+     * @param loss the loss that was detected in it; null if none
+     * @param revision the StatefulSet's revision up to which this holds; null if there is none
+     * @param closed whether it was sealed and cannot have been reopened up to {@code revision}
      */
     @Serdeable
     record Store(
@@ -76,7 +77,7 @@ record Known(
             @Nullable Revision revision,
             boolean closed) {
 
-        /** An empty map is not written, and so reads as null. */
+        /** Accepts null for an empty map, which JSON leaves out. */
         Store {
             counts = counts == null ? Map.of() : Map.copyOf(counts);
         }
@@ -86,12 +87,12 @@ record Known(
             return counts.get(counter);
         }
 
-        /** Returns whether something that was lost was given back in it. */
+        /** Returns whether any lost count was restored in this store. */
         boolean hasRestored() {
             return counts.values().stream().anyMatch(seen -> seen.restored() > 0);
         }
 
-        /** Returns whether the count last seen is the last one there is. */
+        /** Returns whether the last seen count is final. */
         boolean isFinal(String counter) {
             Seen seen = seen(counter);
             return closed && seen != null && seen.isFinal();
@@ -101,7 +102,10 @@ record Known(
             return new Store(id, incarnation, since, seenAt, counts, loss, now, true);
         }
 
-        /** The store may have been opened again, so that no count of it is final. */
+        /**
+         * Returns this store as one that may have been reopened, so that none of its counts is
+         * final.
+         */
         Store opened() {
             return new Store(id, incarnation, since, seenAt, opened(counts), loss, revision, false);
         }
@@ -120,12 +124,12 @@ record Known(
     /**
      * One count of a store.
      *
-     * @param count the count last seen
+     * @param count the last seen count
      * @param at when it was seen
-     * @param isFinal whether the store was sealed with it
-     * @param lost by how much it was found to have fallen, in all
-     * @param restored how much of the count was given back of what other stores, or this one, had lost
-     * @param highest the highest count that was seen
+     * @param isFinal whether the store was sealed at that count
+     * @param lost the sum of all decreases that were detected
+     * @param restored how much of the count was restored after this store or another one lost it
+     * @param highest the highest count seen
      */
     @Serdeable
     record Seen(long count, Instant at, boolean isFinal, long lost, long restored, long highest) {
@@ -138,12 +142,15 @@ record Known(
             this(count, at, false, 0, 0, count);
         }
 
-        /** What was counted in this store, without what was given back. */
+        /** Returns what was counted in this store itself, without restored amounts. */
         long own() {
             return Math.max(0, count - restored);
         }
 
-        /** Returns the next count; what was given back and went with it is no further loss. */
+        /**
+         * Returns the entry after another count was seen. A decrease that only undoes a restoration
+         * is not a new loss.
+         */
         Seen then(long next, Instant nextAt, boolean nextIsFinal, long nextRestored) {
             long fallen = Math.max(0, count - next) - Math.max(0, restored - nextRestored);
             return new Seen(next, nextAt, nextIsFinal, lost + Math.max(0, fallen), nextRestored, highest);
@@ -154,19 +161,25 @@ record Known(
         }
     }
 
-    /** What a store was found to have lost. */
+    /** A loss that was detected in a store. */
     @Serdeable
     record Loss(
             Instant foundAt, String counter, long count, long formerCount, long incarnation, long formerIncarnation) {}
 
-    /** Returns what the store seen last has lost, as long as a report shows a loss; null if nothing. */
+    /**
+     * Returns the loss of the most recently seen store; null if there is none or it is too old for
+     * a report.
+     */
     @Nullable
     Loss loss(Duration shown, Instant now) {
         Loss loss = store().loss();
         return loss != null && loss.foundAt().plus(shown).isAfter(now) ? loss : null;
     }
 
-    /** Returns the stores that the peer had before, the latest first, as long as a report shows that they were replaced. */
+    /**
+     * Returns the peer's former stores, the latest first, except those replaced too long ago for a
+     * report.
+     */
     List<Store> formers(Duration shown, Instant now) {
         int number = 0;
         while (number + 1 < stores.size()

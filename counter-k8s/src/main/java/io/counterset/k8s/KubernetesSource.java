@@ -42,20 +42,25 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Peers by two watches on the Kubernetes API: the EndpointSlices of the headless service say who is where, the StatefulSet says how
- * many there should be. No request is made when a report is wanted.
+ * Finds peers through two watches on the Kubernetes API: the EndpointSlices of the headless service
+ * list the replicas' addresses, and the StatefulSet gives their expected number. A report makes no
+ * request to the API server.
  *
- * <p>The right to list and watch is needed for {@code endpointslices} of {@code discovery.k8s.io}, and for the one StatefulSet. Without
- * a service account's token no request is made at all: the client would look elsewhere for a server, and find this replica.
+ * <p>It needs permission to list and watch {@code endpointslices} of {@code discovery.k8s.io} and
+ * the one StatefulSet. Without a service account token it makes no request at all: the client would
+ * fall back to a default server address, and reach this replica.
  */
 final class KubernetesSource implements PeerSource {
 
-    /** Finds a connection whose other end is gone; nothing else would, since a watch may be silent for minutes. */
+    /**
+     * Detects a connection whose other end is gone. Nothing else would: a watch may be silent for
+     * minutes.
+     */
     private static final Duration PING = Duration.ofSeconds(2);
 
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
 
-    /** A list is a short answer; a watch is ended by the server after 10 minutes at the latest. */
+    /** A list is answered quickly, whereas the server ends a watch only after up to 10 minutes. */
     private static final Duration LIST_TIMEOUT = Duration.ofSeconds(15);
 
     private static final Duration WATCH_TIMEOUT = Duration.ofMinutes(11);
@@ -69,12 +74,15 @@ final class KubernetesSource implements PeerSource {
     private final Duration ping;
     private final Instant startedAt;
 
-    /** Where each pod has been seen serving: there it cannot be starting any more. */
+    /**
+     * The pods and addresses seen serving: a pod that has served at an address is no longer
+     * starting there.
+     */
     private final Set<String> served = ConcurrentHashMap.newKeySet();
 
     private volatile @Nullable OkHttpClient http;
-    private volatile @Nullable Watched<EndpointSlice, EndpointSlices> slices;
-    private volatile @Nullable Watched<StatefulSet, StatefulSets> statefulSets;
+    private volatile @Nullable ListWatch<EndpointSlice, EndpointSlices> slices;
+    private volatile @Nullable ListWatch<StatefulSet, StatefulSets> statefulSets;
     private volatile @Nullable String cannotStart;
 
     private volatile Runnable listener = () -> {};
@@ -84,8 +92,8 @@ final class KubernetesSource implements PeerSource {
     /**
      * How to reach the API server.
      *
-     * @param builder gives a client of it; not asked before a token is found
-     * @param namespace where the service and the StatefulSet are
+     * @param builder supplies a client builder; not called before a token is found
+     * @param namespace the namespace of the service and the StatefulSet
      * @param token the service account's token; null if the client has other credentials
      */
     record Access(
@@ -93,7 +101,7 @@ final class KubernetesSource implements PeerSource {
             String namespace,
             @Nullable Path token) {
 
-        /** Returns why there is no way to ask the API server, or null if there may be one. */
+        /** Returns why the API server cannot be reached at all, or null if it may be reachable. */
         @Nullable
         String missing() {
             return token == null || Files.isReadable(token)
@@ -106,7 +114,7 @@ final class KubernetesSource implements PeerSource {
         this(settings, replica, access, clock, PING);
     }
 
-    /** For tests, which cannot wait as long. */
+    /** For tests, which need a shorter ping interval. */
     KubernetesSource(PeersSettings settings, Replica replica, Access access, InstantSource clock, Duration ping) {
         this.settings = settings;
         this.replica = replica;
@@ -130,16 +138,17 @@ final class KubernetesSource implements PeerSource {
             }
         } catch (RuntimeException
                 | IOException
-                | LinkageError e) { // the last one: a class that the credentials need is not there
-            cannotStart = "the Kubernetes client cannot be made: " + e;
+                | LinkageError e) { // LinkageError: a class that the credentials need is missing
+            cannotStart = "cannot create the Kubernetes client: " + e;
         }
         if (cannotStart != null) {
-            LOG.warn("peers by kubernetes: {}; the API server is not asked", cannotStart);
+            LOG.warn("peers by kubernetes: {}; the API server is not contacted", cannotStart);
         }
     }
 
     private void watch() throws IOException {
-        // A client of its own: the shared one logs every request, and its interval of pings is the host's affair.
+        // A separate client: the shared one logs every request, and its ping interval belongs to
+        // the application.
         ApiClient client = access.builder().get().setPingInterval(ping).build();
         OkHttpClient patient = client.getHttpClient()
                 .newBuilder()
@@ -155,7 +164,7 @@ final class KubernetesSource implements PeerSource {
         http = patient;
         String service = Objects.requireNonNull(settings.service(), "service");
         CustomObjectsApi api = new CustomObjectsApi(client);
-        slices = new Watched<>(
+        slices = new ListWatch<>(
                 EndpointSlice.class,
                 EndpointSlices.class,
                 client,
@@ -164,10 +173,10 @@ final class KubernetesSource implements PeerSource {
                 this::noteServing,
                 this::changed,
                 clock,
-                Watched.LONGEST_PAUSE);
+                ListWatch.LONGEST_PAUSE);
         String statefulSet = statefulSet();
         if (statefulSet != null) {
-            statefulSets = new Watched<>(
+            statefulSets = new ListWatch<>(
                     StatefulSet.class,
                     StatefulSets.class,
                     client,
@@ -176,7 +185,7 @@ final class KubernetesSource implements PeerSource {
                     set -> {},
                     this::changed,
                     clock,
-                    Watched.LONGEST_PAUSE);
+                    ListWatch.LONGEST_PAUSE);
             statefulSets.start();
         }
         slices.start();
@@ -200,12 +209,14 @@ final class KubernetesSource implements PeerSource {
         }
     }
 
-    /** Returns whether the API server ever gave a list of peers. */
+    /** Returns whether the API server has ever delivered a list of peers. */
     boolean hasList() {
         return slices != null && slices.hasSynced();
     }
 
-    /** Returns whether a list of peers is out of question as things are: no credentials, or they are not accepted. */
+    /**
+     * Returns whether no list of peers can be expected because credentials are missing or rejected.
+     */
     boolean isRefused() {
         return cannotStart != null || (slices != null && slices.isRefused());
     }
@@ -216,8 +227,8 @@ final class KubernetesSource implements PeerSource {
     }
 
     private Membership current() {
-        Watched<EndpointSlice, EndpointSlices> endpoints = slices;
-        Watched<StatefulSet, StatefulSets> sets = statefulSets;
+        ListWatch<EndpointSlice, EndpointSlices> endpoints = slices;
+        ListWatch<StatefulSet, StatefulSets> sets = statefulSets;
         if (endpoints == null || !endpoints.hasSynced()) {
             String reason = cannotStart != null
                     ? cannotStart
@@ -237,7 +248,7 @@ final class KubernetesSource implements PeerSource {
             reason = reason != null
                     ? reason
                     : "the name " + replica.instance() + " has no ordinal, and counter.peers.stateful-set is not set: "
-                            + "it is not known how many replicas there should be";
+                            + "the expected number of replicas is unknown";
         } else if (!sets.hasSynced()) {
             staleSince = startedAt;
             reason = sets.failure() != null ? sets.failure() : "no answer about the StatefulSet yet";
@@ -253,8 +264,8 @@ final class KubernetesSource implements PeerSource {
             } else {
                 expected = expected(found.get(0));
                 if (reason == null && !expected.known()) {
-                    reason = "the StatefulSet wants " + expected.atLeast() + " replicas, and no more than "
-                            + PeersSettings.MOST_PEERS + " can be dealt with";
+                    reason = "the StatefulSet has " + expected.atLeast() + " replicas; at most "
+                            + PeersSettings.MOST_PEERS + " are supported";
                 }
             }
         }
@@ -267,7 +278,7 @@ final class KubernetesSource implements PeerSource {
                 members(endpoints.objects()));
     }
 
-    /** Returns the versions of the objects that the membership is made of; tests wait for them. */
+    /** Returns the resource versions of the objects behind the membership; tests wait for them. */
     Set<String> versions() {
         Set<String> versions = new HashSet<>();
         if (slices != null) {
@@ -306,7 +317,10 @@ final class KubernetesSource implements PeerSource {
     /** One address of one pod, as one slice has it. */
     private record Entry(Member member, boolean serving, boolean ipv4, BigInteger version) {
 
-        /** Slices may disagree for a moment, and a pod may have addresses of both families: the better one comes last. */
+        /**
+         * Slices may disagree for a moment, and a pod may have IPv4 and IPv6 addresses. The best
+         * entry sorts last.
+         */
         static final Comparator<Entry> BETTER = Comparator.comparing(
                         (Entry entry) -> entry.member().phase() != Phase.TERMINATING)
                 .thenComparing(Entry::serving)
@@ -328,7 +342,7 @@ final class KubernetesSource implements PeerSource {
                     Conditions conditions = endpoint.conditions;
                     boolean serving = isServing(endpoint);
                     if (serving) {
-                        served.add(place(pod, ip)); // again, if it was noted before it was listed and so dropped below
+                        served.add(place(pod, ip)); // needed if it was noted before it was listed, and so dropped below
                     }
                     boolean terminating = conditions != null && Boolean.TRUE.equals(conditions.terminating);
                     Phase phase = terminating
@@ -373,7 +387,10 @@ final class KubernetesSource implements PeerSource {
         return addresses == null || addresses.isEmpty() ? List.of() : addresses.subList(0, 1);
     }
 
-    /** Returns the name of the replica at the endpoint, or null if it is none of this StatefulSet. */
+    /**
+     * Returns the name of the replica at the endpoint, or null if it is not a replica of this
+     * StatefulSet.
+     */
     private @Nullable String pod(Endpoint endpoint) {
         Target target = endpoint.targetRef;
         String pod = endpoint.hostname != null
@@ -409,12 +426,12 @@ final class KubernetesSource implements PeerSource {
         return version.matches("[0-9]{1,40}") ? new BigInteger(version) : BigInteger.ZERO;
     }
 
-    // One line in the log, not one a second
+    // One line in the log per outage, not one per retry
 
     private synchronized void changed() {
         String failure = null;
         boolean live = true;
-        for (Watched<?, ?> watched : new Watched<?, ?>[] {slices, statefulSets}) {
+        for (ListWatch<?, ?> watched : new ListWatch<?, ?>[] {slices, statefulSets}) {
             if (watched != null) {
                 live &= watched.isConnected();
                 failure = failure != null ? failure : watched.failure();

@@ -7,11 +7,11 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a source of peers knows at one moment: who should be there, and who is where.
+ * A snapshot from a source of peers: the expected replicas and the addresses of the listed ones.
  *
- * @param source the kind of source and how good the list is
- * @param expected who should be there
- * @param members who is where, this replica perhaps among them; no two with the same address
+ * @param source the kind of source and the state of its list
+ * @param expected the expected replicas
+ * @param members the listed replicas, possibly including this one; no two have the same address
  */
 record Membership(PeersReport.Source source, Expected expected, List<Member> members) {
 
@@ -23,7 +23,7 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
         return source.state() == PeersReport.Freshness.LIVE;
     }
 
-    /** Whether a member stands for a place in a list, and so keeps its identity when another instance answers there. */
+    /** Returns whether a member is identified by its address, whichever instance answers there. */
     boolean isByAddress() {
         return source.kind() == PeersReport.Kind.STATIC;
     }
@@ -33,14 +33,15 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
     }
 
     /**
-     * The replicas that should be there.
+     * The expected replicas.
      *
-     * @param names the names known of them, perhaps none
-     * @param atLeast how many there are at least
-     * @param exact whether {@code names} are all of them; if not, an address that is listed is one more
-     * @param known whether their number is known at all; if not, no report can be complete
-     * @param revision the version of what says so; null where versions are not known
-     * @param deletesClaims whether the volume of a replica is deleted when it is scaled away
+     * @param names their known names, possibly none
+     * @param atLeast their minimum number
+     * @param exact whether {@code names} is complete; if not, every listed address may be another
+     *     replica
+     * @param known whether their number is known; if not, no report can be complete
+     * @param revision the revision of the StatefulSet that defines them; null if there is none
+     * @param deletesClaims whether scaling a replica away deletes its volume
      */
     record Expected(
             Set<String> names,
@@ -58,7 +59,10 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
             this(names, atLeast, exact, known, null, false);
         }
 
-        /** Exactly the replicas of a StatefulSet; of more than 5,000 the first ones, and no report is complete then. */
+        /**
+         * Exactly the replicas of a StatefulSet. Beyond 5,000 only the first 5,000 are named, and
+         * no report is complete.
+         */
         static Expected statefulSet(
                 String name, int start, int replicas, @Nullable Revision revision, boolean deletesClaims) {
             boolean all = replicas <= PeersSettings.MOST_PEERS;
@@ -71,19 +75,24 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
                     deletesClaims);
         }
 
-        /** As many as a setting says, and more if more are listed; named by ordinals if the base of the names is known. */
+        /**
+         * The number of replicas in the setting, or more if more are listed, with ordinal names if
+         * {@code base} is known.
+         */
         static Expected number(@Nullable Integer setting, @Nullable String base) {
             int number = setting == null ? 0 : setting;
             return new Expected(base == null ? Set.of() : names(base, 0, number), number, false, setting != null);
         }
 
-        /** As above, but not known even if a setting says so: what should know better does not answer. */
+        /**
+         * As above, but never {@code known}, because the source of the true number does not answer.
+         */
         static Expected unknown(@Nullable Integer setting, @Nullable String base) {
             Expected guess = number(setting, base);
             return new Expected(guess.names(), guess.atLeast(), false, false);
         }
 
-        /** All that are listed, or more if a setting says so. */
+        /** All listed replicas, or more if the setting says so. */
         static Expected listed(@Nullable Integer setting) {
             return new Expected(Set.of(), setting == null ? 0 : setting, false, true);
         }
@@ -98,32 +107,36 @@ record Membership(PeersReport.Source source, Expected expected, List<Member> mem
     }
 
     /**
-     * A version of a StatefulSet's specification.
+     * A revision of a StatefulSet's specification.
      *
-     * @param uid tells it from another StatefulSet that had the same name
-     * @param generation one more whenever the specification changed, the number of replicas included
+     * @param uid distinguishes the StatefulSet from an earlier one of the same name
+     * @param generation increases by one whenever the specification changes, including its number
+     *     of replicas
      */
     @Serdeable
     record Revision(String uid, long generation) {
 
-        /** Returns whether no version of the StatefulSet lies between the other one, seen before, and this one. */
+        /** Returns whether no revision lies between the earlier one and this one. */
         boolean follows(Revision before) {
             return uid.equals(before.uid) && (generation == before.generation || generation == before.generation + 1);
         }
     }
 
     /**
-     * A replica with an address.
+     * A listed replica.
      *
-     * @param instance the name it must answer with; null if the source does not know names
+     * @param instance the name that it must answer with; null if the source lists only addresses
      * @param address host and port
-     * @param phase what the source says of it
+     * @param phase its phase according to the source
      */
     record Member(@Nullable String instance, String address, Phase phase) {}
 
-    /** What a source says of a member. Only {@link #TERMINATING} can be trusted; for the rest the member's own answer decides. */
+    /**
+     * A member's phase according to the source. Only {@link #TERMINATING} is reliable; otherwise
+     * the member's own answer decides.
+     */
     enum Phase {
-        /** Nothing is said against it. */
+        /** It serves, or the source does not know. */
         SERVING,
         /** It has not served at this address since it was first listed there. */
         STARTING,

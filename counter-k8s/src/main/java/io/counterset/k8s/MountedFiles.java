@@ -22,11 +22,13 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Follows files that may be replaced while the process runs, such as those of a mounted Kubernetes Secret. Each file is read when it
- * is first followed, and compared with what was read once a second: a Secret is replaced by switching a link to its folder, which the
- * watch service of the JDK does not report. If a file can no longer be used, what was read last stays in force, with one warning.
+ * Follows files that may be replaced while the process runs, such as those of a mounted Kubernetes
+ * Secret. Each file is read when it is first followed, and once a second its content is compared
+ * with the last one: Kubernetes replaces a Secret by switching a symbolic link, which the JDK's
+ * watch service does not report. If a file becomes unusable, one warning is logged and its previous
+ * content stays in use.
  *
- * <p>Thread-safe. Only the first reading blocks its caller. Closed by the context.
+ * <p>Thread-safe. Only the first read blocks its caller. The application context closes it.
  */
 @Singleton
 public final class MountedFiles implements AutoCloseable {
@@ -34,7 +36,7 @@ public final class MountedFiles implements AutoCloseable {
     private static final int MOST_BYTES = 1 << 20;
     private static final int MOST_TOKENS = 100;
 
-    /** What RFC 6750 allows in a header, of a length that nobody guesses. */
+    /** The characters that RFC 6750 allows in a header, and a length that cannot be guessed. */
     private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/-]{16,256}=*");
 
     private static final String TOKENS = "a file with 1 to " + MOST_TOKENS
@@ -53,23 +55,25 @@ public final class MountedFiles implements AutoCloseable {
         this.settings = settings;
     }
 
-    /** Makes a value of what files contain. */
+    /** Converts the content of files to a value. */
     public interface Content<T> {
 
         /**
          * Returns the value.
          *
          * @param files the content of each file, in the order of the settings that name them
-         * @throws IllegalArgumentException if a file cannot be used; the message names its setting and what is expected
+         * @throws IllegalArgumentException if a file cannot be used; the message names its setting
+         *     and what is expected
          */
         T read(List<byte[]> files);
     }
 
     /**
-     * Returns what supplies the value of the files now. The supplier never fails and does not block.
+     * Returns a supplier of the files' current value. The supplier never fails and does not block.
      *
      * @param names the settings that name the files, all of which are set
-     * @throws IllegalArgumentException if a file is missing, unreadable, or refused by {@code content}
+     * @throws IllegalArgumentException if a file is missing, unreadable or rejected by
+     *     {@code content}
      */
     public <T> Supplier<T> follow(Content<T> content, String... names) {
         Followed<T> followed = new Followed<>(content, names);
@@ -78,10 +82,11 @@ public final class MountedFiles implements AutoCloseable {
     }
 
     /**
-     * Returns what supplies the tokens in the file that a setting names, in the order of the file's lines and at least one; or
-     * nothing if the setting is absent.
+     * Returns a supplier of the tokens in the file that a setting names: at least one, in the order
+     * of the file's lines. Empty if the setting is absent.
      *
-     * @throws IllegalArgumentException if the file is missing, unreadable, or has anything but tokens
+     * @throws IllegalArgumentException if the file is missing, unreadable or contains anything but
+     *     tokens
      */
     public Optional<Supplier<List<String>>> tokens(String name) {
         return settings.text(name)
@@ -114,7 +119,7 @@ public final class MountedFiles implements AutoCloseable {
 
         private final Content<T> content;
         private final String[] names;
-        private List<byte[]> bytes; // this and what follows belongs to the timer, but for the first reading
+        private List<byte[]> bytes; // this field and the next are used only by the timer after the first read
         private int failures;
         private volatile T value;
 
@@ -139,14 +144,14 @@ public final class MountedFiles implements AutoCloseable {
                     bytes = now;
                 }
                 if (changed || failures > 1) {
-                    LOG.info("read again: {}", String.join(", ", names));
+                    LOG.info("reloaded: {}", String.join(", ", names));
                 }
                 failures = 0;
             } catch (RuntimeException e) {
-                // Two files that belong together are replaced one after the other: the first failure may be that
-                // moment.
+                // Files that belong together are replaced one after the other, so a single failure
+                // may be transient.
                 if (++failures == 2) {
-                    LOG.warn("{}; what was read before stays in force", e.getMessage());
+                    LOG.warn("{}; the previous content stays in use", e.getMessage());
                 }
             }
         }

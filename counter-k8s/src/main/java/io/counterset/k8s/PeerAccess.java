@@ -15,12 +15,13 @@ import javax.net.ssl.SSLException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How this replica shows its peers that it may ask them, and how it knows that they are its peers: the token that it sends, and the
- * certificate that it expects. Thread-safe.
+ * The credentials between peers: the token with which this replica authenticates itself, and the
+ * certificate that it expects of a peer. Thread-safe.
  *
- * @param tokens {@code counter.tokens.peers}: the first one is sent; null: none
- * @param tls makes connections secure; null: they are not
- * @param name {@code counter.tls.peer-name}: the name in every peer's certificate; null: the host by which a peer is listed
+ * @param tokens {@code counter.tokens.peers}, of which the first one is sent; null for none
+ * @param tls the TLS context of connections to peers; null for plain HTTP
+ * @param name {@code counter.tls.peer-name}, the name in every peer's certificate; null for the
+ *     host by which a peer is listed
  */
 record PeerAccess(
         @Nullable Supplier<List<String>> tokens,
@@ -32,10 +33,11 @@ record PeerAccess(
     static final String AUTHORITY = "counter.tls.authority";
 
     /**
-     * Reads the settings and the files that they name. Peers speak TLS if this replica does: {@code counter.tls.certificate} is set
-     * for all of them, or for none.
+     * Reads the settings and the files that they name. Peers use TLS if this replica does:
+     * {@code counter.tls.certificate} must be set on all replicas or on none.
      *
-     * @param service the headless service, whose name the certificates have unless a setting says otherwise
+     * @param service the headless service, whose name is in the certificates unless a setting says
+     *     otherwise
      * @throws IllegalArgumentException if a file cannot be used
      */
     static PeerAccess from(Settings settings, MountedFiles files, @Nullable String service) {
@@ -54,7 +56,7 @@ record PeerAccess(
         return () -> usual;
     }
 
-    /** Trusts the certificates of the JVM if none are given. */
+    /** Trusts the JVM's certificate authorities if none are given. */
     private static SslContext context(X509Certificate... authority) {
         try {
             SslContextBuilder builder = SslContextBuilder.forClient().endpointIdentificationAlgorithm("HTTPS");
@@ -85,21 +87,21 @@ record PeerAccess(
         return tokens == null ? null : "Bearer " + tokens.get().get(0);
     }
 
-    /** Returns what makes a connection secure, or null. */
+    /** Returns the TLS handler of a connection, or null for plain HTTP. */
     @Nullable
     SslHandler handler(ByteBufAllocator allocator, String host, int port) {
         return tls == null ? null : tls.get().newHandler(allocator, name == null ? host : name, port);
     }
 
-    /** Returns why no secure connection came about, in words for the report. */
+    /** Returns why the TLS handshake failed, in words for the report. */
     static String reason(Throwable failure) {
         for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
             if (cause instanceof NotSslRecordException) {
                 return "does not speak TLS";
             } else if (cause instanceof CertificateException) {
-                return "its certificate is not accepted: " + PeerClient.printable(String.valueOf(cause.getMessage()));
+                return "its certificate was rejected: " + PeerClient.printable(String.valueOf(cause.getMessage()));
             }
         }
-        return "no TLS connection came about: " + PeerClient.printable(String.valueOf(failure.getMessage()));
+        return "the TLS handshake failed: " + PeerClient.printable(String.valueOf(failure.getMessage()));
     }
 }

@@ -38,11 +38,13 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Asks peers for their counts over HTTP: many at the same time but no more than a bound, each within its own time, all within one
- * deadline. Connections are kept and used again. Thread-safe; never blocks its caller.
+ * Requests counts from peers over HTTP. The number of concurrent requests is bounded; each request
+ * has a timeout, and all requests of a round share one deadline. Connections are kept alive and
+ * reused. Thread-safe; never blocks its caller.
  *
- * <p>What a peer sends is not trusted: its size is bounded while it arrives, its time includes the last byte of the body, its
- * shape is checked field by field, and redirects are not followed. Whatever is wrong with one answer is that peer's failure alone.
+ * <p>Answers are not trusted. Their size is bounded while they arrive, the timeout includes the
+ * last byte of the body, every field is checked, and redirects are not followed. A bad answer is a
+ * failure of that peer alone.
  */
 final class PeerClient implements AutoCloseable {
 
@@ -50,7 +52,7 @@ final class PeerClient implements AutoCloseable {
     private static final int MOST_LOSSES_BYTES = 256 * 1024;
     private static final JsonFactory TOKENS = new JsonFactory();
 
-    /** Finds the address of a host; may block. */
+    /** Resolves a host name; may block. */
     interface Lookup {
         InetAddress address(String host) throws UnknownHostException;
     }
@@ -66,7 +68,10 @@ final class PeerClient implements AutoCloseable {
     private final Duration deadline;
     private final int concurrency;
 
-    /** Addresses that did not answer the last time: they are asked last, so that they take no live peer's turn. */
+    /**
+     * Addresses that did not answer last time. They are asked last, so that they do not delay live
+     * peers.
+     */
     private final Set<String> silent = ConcurrentHashMap.newKeySet();
 
     private final Set<FanOut> running = ConcurrentHashMap.newKeySet();
@@ -74,7 +79,10 @@ final class PeerClient implements AutoCloseable {
     private final LongAdder asked = new LongAdder();
     private final LongAdder failed = new LongAdder();
 
-    /** Those who wait for the address of a host; each host is looked up by one thread at a time. Guarded by itself. */
+    /**
+     * The pending look-ups by host. Only one thread at a time resolves each host. Guarded by
+     * itself.
+     */
     private final Map<String, Set<CompletableFuture<InetAddress>>> lookups = new HashMap<>();
 
     PeerClient(
@@ -98,45 +106,54 @@ final class PeerClient implements AutoCloseable {
         this.connections = new PeerConnections(timeout, access);
     }
 
-    /** What came of asking one peer. */
+    /** The outcome of a request to one peer. */
     sealed interface Answer {}
 
     /**
-     * It counts this, or so it says: whether it is who it should be is for the caller to check.
+     * The peer returned a count. The caller must check that the answer comes from the right
+     * replica.
      *
-     * @param at when the answer came, by the clock
-     * @param order when it came, by {@link System#nanoTime}
+     * @param at when the answer arrived, by the clock
+     * @param order when it arrived, by {@link System#nanoTime}
      * @param millis how long it took
      */
     record Counted(Replica.Count count, Instant at, long order, double millis) implements Answer {}
 
-    /** It gave no count; the reason is fit for a person to read. */
+    /** The peer gave no usable answer. The reason is in words for the report. */
     record Failed(String reason) implements Answer {}
 
-    /** It answered another question, and the one who asked could use the answer. */
+    /**
+     * The peer answered a request for something else than a count, and the reader accepted the
+     * answer.
+     */
     record Read() implements Answer {}
 
     /**
-     * What is asked.
+     * A request.
      *
      * @param path the encoded path
-     * @param mostBytes the largest answer
-     * @param reader makes something of what a member answered, on the thread of all connections, so it must be quick
-     * @param isCount whether every member is asked for its count, so that silent members are asked last the next time
+     * @param mostBytes the largest answer accepted
+     * @param reader converts a member's answer; runs on the thread of all connections, so it must
+     *     be quick
+     * @param isCount whether it is a request for a count, whose failures decide who is asked last
+     *     next time
      */
     private record Question(String path, int mostBytes, Reader reader, boolean isCount) {}
 
-    /** Reads what a member answered. */
+    /** Converts a member's answer. */
     private interface Reader {
         Answer read(Member member, byte[] body, double millis);
     }
 
-    /** Returns an answer for every member, at the latest when the deadline has passed. Never fails. */
+    /**
+     * Asks every member for its count. Completes with an answer for each at the deadline at the
+     * latest, and never fails.
+     */
     CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter) {
         return ask(members, counter, "/count/" + encoded(counter));
     }
 
-    /** As above; every member is sent that path, which it answers with its count of that counter. */
+    /** As above, with a path to which every member answers with its count of that counter. */
     private CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter, String path) {
         List<Member> order = new ArrayList<>(members);
         order.sort(Comparator.comparing(member -> silent.contains(member.address())));
@@ -150,12 +167,13 @@ final class PeerClient implements AutoCloseable {
     }
 
     /**
-     * Asks each member something else than its count. Returns, at the latest when the deadline has passed, {@link Read} or
-     * {@link Failed} for every member. Never fails.
+     * Asks every member for something other than its count. Completes with {@link Read} or
+     * {@link Failed} for each at the deadline at the latest, and never fails.
      *
      * @param path the encoded path, without the context path
-     * @param mostBytes the largest answer
-     * @param reader returns why it cannot use an answer, or null if it has; called on the thread of all connections
+     * @param mostBytes the largest answer accepted
+     * @param reader returns why an answer is unusable, or null if it is accepted; called on the
+     *     thread of all connections
      */
     CompletionStage<Map<Member, Answer>> ask(
             List<Member> members, String path, int mostBytes, BiFunction<Member, byte[], @Nullable String> reader) {
@@ -178,7 +196,10 @@ final class PeerClient implements AutoCloseable {
         return fanOut.done.whenComplete((answers, failure) -> running.remove(fanOut));
     }
 
-    /** Asks every member to ask this replica in turn; each answers, once it has, with its own count of the main counter. */
+    /**
+     * Asks every member to request this replica's counts once more. Each then answers with its own
+     * count of the main counter.
+     */
     CompletionStage<Map<Member, Answer>> bidFarewell(List<Member> members, Replica replica) {
         return ask(members, replica.mainCounter(), "/peers/farewell/" + encoded(replica.instance()));
     }
@@ -191,14 +212,14 @@ final class PeerClient implements AutoCloseable {
         return failed.sum();
     }
 
-    /** Withdraws every request and closes the connections in the background. */
+    /** Cancels every request and closes the connections in the background. */
     @Override
     public void close() {
         running.forEach(FanOut::expire);
         connections.close();
     }
 
-    /** One round of questions. */
+    /** One request to many members. */
     private final class FanOut {
 
         private final CompletableFuture<Map<Member, Answer>> done = new CompletableFuture<>();
@@ -226,7 +247,10 @@ final class PeerClient implements AutoCloseable {
             startSome();
         }
 
-        /** Asks as many as may be asked now. Only one thread at a time does, so that quick answers do not nest calls. */
+        /**
+         * Sends as many requests as concurrency allows. Only one thread at a time runs the loop, so
+         * that quick answers do not nest calls.
+         */
         private void startSome() {
             while (true) {
                 Member member;
@@ -277,11 +301,11 @@ final class PeerClient implements AutoCloseable {
                         .forEach(member -> record(
                                 member, new Failed("no answer within the " + text(deadline) + " for all peers")));
                 waiting.clear();
-                // Not its failure, so neither counted as one nor held against it in the next round.
+                // Not the peer's failure: it is not counted as one, and the peer keeps its place in
+                // the next round.
                 for (; next < order.size(); next++) {
                     answers.put(
-                            order.get(next),
-                            new Failed("not asked: others used up the " + text(deadline) + " for all peers"));
+                            order.get(next), new Failed("not asked within the " + text(deadline) + " for all peers"));
                 }
                 all = finish();
             }
@@ -311,13 +335,16 @@ final class PeerClient implements AutoCloseable {
             if (question.isCount()) {
                 Set<String> addresses = new HashSet<>();
                 order.forEach(member -> addresses.add(member.address()));
-                silent.retainAll(addresses); // an address that is gone need not be remembered
+                silent.retainAll(addresses); // forget addresses that are no longer listed
             }
             return Map.copyOf(answers);
         }
     }
 
-    /** Completes the answer, never exceptionally; if the answer is completed otherwise before, the question is withdrawn. */
+    /**
+     * Completes the answer, never exceptionally. If the caller completes it first, the request is
+     * cancelled.
+     */
     private void askOne(Member member, Question question, CompletableFuture<Answer> answer) {
         String address = member.address();
         ScheduledFuture<?> expiry = timer.schedule(
@@ -356,7 +383,7 @@ final class PeerClient implements AutoCloseable {
         stage.whenComplete(listener);
     }
 
-    /** Returns the address of a host: at once for a literal, else from a thread that may block. */
+    /** Resolves a host: at once if it is an IP literal, otherwise on a thread that may block. */
     private CompletableFuture<InetAddress> resolve(String host, CompletableFuture<Answer> answer) {
         if (LITERAL.matcher(host).matches()) {
             return lookUp(host);
@@ -403,7 +430,7 @@ final class PeerClient implements AutoCloseable {
                 }));
     }
 
-    @SuppressWarnings("CollectionUndefinedEquality") // identity is what tells two look-ups apart
+    @SuppressWarnings("CollectionUndefinedEquality") // look-ups are distinguished by identity
     private void forget(String host, CompletableFuture<InetAddress> found) {
         synchronized (lookups) {
             Set<CompletableFuture<InetAddress>> waiting = lookups.get(host);
@@ -413,7 +440,7 @@ final class PeerClient implements AutoCloseable {
         }
     }
 
-    /** Returns how many hosts are being looked up. */
+    /** Returns how many hosts are being resolved. */
     int lookups() {
         synchronized (lookups) {
             return lookups.size();
@@ -468,9 +495,10 @@ final class PeerClient implements AutoCloseable {
     }
 
     /**
-     * Asks members what they remember to be lost by that replica.
+     * Asks members for the losses that they remember of a replica.
      *
-     * @param reader returns why it cannot use an answer, or null if it has; called on the thread of all connections
+     * @param reader returns why an answer is unusable, or null if it is accepted; called on the
+     *     thread of all connections
      */
     CompletionStage<Map<Member, Answer>> losses(
             List<Member> members, String instance, BiFunction<Member, Restoration.Losses, @Nullable String> reader) {
@@ -481,9 +509,9 @@ final class PeerClient implements AutoCloseable {
                     return reader.apply(member, losses);
                 }
             } catch (IOException | RuntimeException e) {
-                // As below.
+                // Refused below.
             }
-            return "answered something that is not what it remembers of losses";
+            return "answered something other than the losses it remembers";
         });
     }
 
@@ -505,10 +533,10 @@ final class PeerClient implements AutoCloseable {
     }
 
     private static Failed notACount(String what) {
-        return new Failed("answered something that is not its count (" + what + ")");
+        return new Failed("answered something other than its count (" + what + ")");
     }
 
-    /** Returns whether anything but white space follows the first value. */
+    /** Returns whether anything other than white space follows the first value. */
     private static boolean hasMore(byte[] body) throws IOException {
         try (JsonParser tokens = TOKENS.createParser(body)) {
             tokens.nextToken();
@@ -526,7 +554,10 @@ final class PeerClient implements AutoCloseable {
         return clean.length() <= 250 ? clean : clean.substring(0, 250);
     }
 
-    /** A name as one segment of a path; one of dots alone would be taken for a step upwards. */
+    /**
+     * Encodes a name as one path segment. The names {@code .} and {@code ..} are encoded too, since
+     * they would otherwise be resolved as relative segments.
+     */
     private static String encoded(String name) {
         String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
         return name.equals(".") || name.equals("..") ? encoded.replace(".", "%2E") : encoded;

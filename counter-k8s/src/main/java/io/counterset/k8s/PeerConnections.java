@@ -49,28 +49,36 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Sends {@code GET} requests to peers over kept connections, all on one thread. Thread-safe; never blocks its caller.
+ * Sends {@code GET} requests to peers over keep-alive connections, all on one thread. Thread-safe;
+ * never blocks its caller.
  *
- * <p>A connection is reused only after a clean exchange: one response with status 200 and keep-alive, with nothing after it. In every
- * other case the connection is closed: after another status, an interim response, malformed or oversized headers or body, bytes
- * that no request asked for, or a cancelled request. A peer can therefore cost no more than the connections of the requests in
- * flight and {@link #MOST_IDLE} idle ones, and for each request the largest body allowed and {@link #MOST_FRAMING_BYTES} bytes.
+ * <p>A connection is reused only after a clean exchange: one response with status 200 and
+ * keep-alive, with nothing after it. It is closed after anything else: another status, an interim
+ * response, malformed or oversized headers or body, unsolicited bytes, or a cancelled request. A
+ * peer can therefore use at most one connection per request in flight plus {@link #MOST_IDLE} idle
+ * ones, and per request at most the largest body allowed plus {@link #MOST_FRAMING_BYTES} bytes.
  */
 final class PeerConnections implements AutoCloseable {
 
-    /** The largest body of a count. Names have at most 128 and 253 characters, six times as many bytes when every one is escaped. */
+    /**
+     * The largest body of a count. A counter's name has up to 128 characters and an instance's up
+     * to 253, and each character takes up to six bytes when escaped.
+     */
     static final int MOST_BYTES = 8_192;
 
-    /** The largest status line with all headers, and the largest trailers. */
+    /** The largest status line including all headers, and the largest trailers. */
     static final int MOST_HEADER_BYTES = 8_192;
 
-    /** How much larger than its body a response may be on the wire: headers, trailers and the framing of chunks. */
+    /**
+     * How much larger than its body a response may be on the wire: headers, trailers and the
+     * framing of chunks.
+     */
     static final int MOST_FRAMING_BYTES = 3 * MOST_BYTES;
 
-    /** How many idle connections to one address are kept. */
+    /** The maximum number of idle connections kept per address. */
     static final int MOST_IDLE = 2;
 
-    /** An idle connection older than this is closed. */
+    /** A connection that was idle for longer than this is closed. */
     private static final Duration MOST_IDLE_TIME = Duration.ofMinutes(2);
 
     private static final Duration SWEEP = Duration.ofSeconds(10);
@@ -81,18 +89,21 @@ final class PeerConnections implements AutoCloseable {
     private final int connectMillis;
     private final PeerAccess access;
 
-    /** The idle connections by address, the one used last first; used by the loop's thread alone. */
+    /**
+     * The idle connections by address, the most recently used first. Used only by the loop's
+     * thread.
+     */
     private final Map<InetSocketAddress, Deque<Connection>> idle = new HashMap<>();
 
     private boolean sweeping;
 
-    /** @param connectTimeout how long a connection may take to be made */
+    /** @param connectTimeout how long establishing a connection may take */
     PeerConnections(Duration connectTimeout, PeerAccess access) {
         this.access = access;
         this.connectMillis = (int) connectTimeout.toMillis();
     }
 
-    /** The reason, in words for the report, why a peer's answer is not used; the connection is closed. */
+    /** Why a peer's answer is not used, in words for the report. The connection is closed. */
     static final class Refused extends IOException {
         private static final long serialVersionUID = 1;
 
@@ -107,8 +118,9 @@ final class PeerConnections implements AutoCloseable {
     }
 
     /**
-     * Returns the body of a response with status 200. Fails with {@link Refused}, and no other way. Completing the returned future
-     * otherwise withdraws the request and closes its connection.
+     * Returns the body of a response with status 200. Fails only with {@link Refused}. If the
+     * caller completes the returned future first, the request is cancelled and its connection
+     * closed.
      *
      * @param address the resolved address
      * @param host the value of the header {@code Host}
@@ -228,7 +240,7 @@ final class PeerConnections implements AutoCloseable {
         exchange.connection = connection;
         connecting.addListener(done -> {
             if (connection.exchange != exchange) {
-                connection.end(); // withdrawn meanwhile
+                connection.end(); // cancelled meanwhile
             } else if (done.isSuccess()) {
                 connection.secure(exchange);
             } else {
@@ -237,7 +249,7 @@ final class PeerConnections implements AutoCloseable {
         });
     }
 
-    /** The host of {@code host:port} or {@code [ipv6]:port}. */
+    /** Returns the host of {@code host:port} or {@code [ipv6]:port}. */
     private static String host(String address) {
         String host = address.substring(0, address.lastIndexOf(':'));
         return host.startsWith("[") ? host.substring(1, host.length() - 1) : host;
@@ -287,7 +299,7 @@ final class PeerConnections implements AutoCloseable {
             }
             Future<Channel> unused = tls.handshakeFuture().addListener(done -> {
                 if (exchange != next) {
-                    end(); // withdrawn meanwhile
+                    end(); // cancelled meanwhile
                 } else if (done.isSuccess()) {
                     send(next);
                 } else {
@@ -380,7 +392,10 @@ final class PeerConnections implements AutoCloseable {
             channelInactive(context);
         }
 
-        /** A peer may close an idle connection just as it is reused. The request is repeated then, once. */
+        /**
+         * A peer may close an idle connection just as it is reused. The request is then repeated
+         * once.
+         */
         private void broken(Exchange current) {
             if (exchange != current) {
                 return;
@@ -418,7 +433,10 @@ final class PeerConnections implements AutoCloseable {
         }
     }
 
-    /** Counts the bytes of a response before they are decoded, since a decoder may skip any number of them. */
+    /**
+     * Counts the bytes of a response before they are decoded, because a decoder may skip any number
+     * of them.
+     */
     private static final class Meter extends ChannelInboundHandlerAdapter {
 
         private final Connection connection;

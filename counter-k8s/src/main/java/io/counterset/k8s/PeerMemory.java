@@ -29,11 +29,13 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * What was last seen of every peer: its counts, when, and in which store, with the losses that comparing them brought to light.
- * Thread-safe. Kept in memory, bounded in number, and written now and then to one file in this replica's own directory.
+ * What this replica last saw of every peer: its counts, when and in which store, and the losses
+ * detected by comparing them. Thread-safe. Held in memory, bounded in number, and saved from time
+ * to time to one file in this replica's own directory.
  *
- * <p>counter-core's own counters could not serve: they only grow, while a peer's count can fall, which this memory is there to
- * notice, and a count means nothing without the store, the incarnation and the time that belong to it, which must change together.
+ * <p>The counters of counter-core are unsuitable for this. They only grow, whereas this memory must
+ * detect that a peer's count fell; and a count must change together with its store, incarnation and
+ * time.
  */
 final class PeerMemory {
 
@@ -49,7 +51,7 @@ final class PeerMemory {
     private final int mostCounts;
 
     /**
-     * What the file holds.
+     * The content of the file.
      *
      * @param peers what is known of each peer
      * @param listed the names that were listed and never answered
@@ -57,14 +59,14 @@ final class PeerMemory {
     @Serdeable
     record Contents(List<Known> peers, Set<String> listed) {
 
-        /** An empty collection is not written, and so reads as null. */
+        /** Accepts null for an empty collection, which JSON leaves out. */
         Contents {
             peers = peers == null ? List.of() : List.copyOf(peers);
             listed = listed == null ? Set.of() : Set.copyOf(listed);
         }
     }
 
-    /** Held while the file is written; taken before the lock of this object, never after it. */
+    /** Held while the file is written. Always acquired before the lock of this object. */
     private final Object writing = new Object();
 
     private final Map<String, Known> peers = new HashMap<>();
@@ -72,7 +74,7 @@ final class PeerMemory {
     /** The names of replicas that were listed and never answered. */
     private final Set<String> listed = new HashSet<>();
 
-    /** Since when members do not serve, by address; not kept across restarts. */
+    /** Since when each member has not been serving, by address. Not kept across restarts. */
     private final Map<String, Instant> starting = new HashMap<>();
 
     private final Map<String, Long> orders = new HashMap<>();
@@ -85,11 +87,12 @@ final class PeerMemory {
     private long saveFailures;
 
     /**
-     * Reads what is remembered from the directory, if anything is. A file that cannot be understood is set aside and said so;
-     * nothing is remembered then.
+     * Reads the memory from the directory, if there is one. A damaged file is set aside and logged,
+     * and the memory starts empty.
      *
-     * @param mostPeers of how many peers something is remembered; those seen last
-     * @param mostCounts how many counts of all of them; those seen last, and the main counter's in any case
+     * @param mostPeers the maximum number of peers; the least recently seen are evicted
+     * @param mostCounts the maximum number of counts of all peers; the least recently seen are
+     *     evicted, but never the main counter's
      */
     PeerMemory(Path directory, JsonMapper json, String mainCounter, Duration lossShown, int mostPeers, int mostCounts) {
         this.file = new CheckedFile<>(directory, NAME, "counterset-peers 1", Contents.class, json);
@@ -103,13 +106,15 @@ final class PeerMemory {
     }
 
     /**
-     * Remembers an answer and returns what is now known of that peer. Rounds about different counters overlap, and an answer may
-     * wait for the slowest of its round: one that came before the last one remembered is not news, and no sign of a loss.
+     * Remembers an answer and returns what is now known of that peer. Rounds about different
+     * counters overlap, and an answer may wait for the slowest of its round. An answer that arrived
+     * before the last remembered one is therefore ignored, and is no sign of a loss.
      *
-     * @param at when it came, by the clock
-     * @param order when it came, by {@link System#nanoTime}, which never steps back
-     * @param expected the replicas that there should be, by a current list; null if the list is not current
-     * @param closed whether the store is sealed and cannot be opened again by the same pod
+     * @param at when it arrived, by the clock
+     * @param order when it arrived, by {@link System#nanoTime}, which never steps back
+     * @param expected the expected replicas according to a current list; null if the list is not
+     *     current
+     * @param closed whether the store is sealed and the same pod cannot open it again
      */
     synchronized Known observe(
             String key,
@@ -160,7 +165,8 @@ final class PeerMemory {
         boolean sameOpening = store != null && closed && store.closed() && store.incarnation() == answer.incarnation();
         Map<String, Seen> counts = store == null ? Map.of() : store.counts();
         Map<String, Seen> remembered = new HashMap<>(sameOpening ? counts : Store.opened(counts));
-        // A count of 0 is not worth a place unless it is the main counter's: a client may ask for any name.
+        // A count of 0 is remembered only for the main counter, because clients may ask for any
+        // name.
         if (answer.count() > 0 || seen != null || answer.counter().equals(mainCounter)) {
             remembered.put(
                     answer.counter(),
@@ -197,7 +203,10 @@ final class PeerMemory {
         return after;
     }
 
-    /** Whether the peer was scaled away and back while volumes are deleted then, so that a new store is no loss. */
+    /**
+     * Returns whether the peer was scaled away and back under a policy that deletes volumes, so
+     * that its new store is no loss.
+     */
     private static boolean wasDeleted(Store store, Replica.Count answer, Expected expected) {
         Revision before = store.revision();
         Revision now = expected.revision();
@@ -210,9 +219,10 @@ final class PeerMemory {
     }
 
     /**
-     * Follows a current list. A final count stays final only while the StatefulSet proves that the replica cannot have been started
-     * again: not listed but as terminating, and not wanted at any version since. A replica that was scaled away is forgotten if its
-     * volume is deleted then.
+     * Applies a list if it is current. A final count stays final only while the StatefulSet proves
+     * that the replica cannot have been restarted: it is listed only as terminating or not at all,
+     * and no revision since has wanted it. A replica that was scaled away is forgotten if the
+     * policy deletes its volume.
      */
     synchronized void follow(Membership membership, Replica replica) {
         Expected expected = membership.expected();
@@ -268,7 +278,7 @@ final class PeerMemory {
         return known;
     }
 
-    /** Returns the counters of which something is remembered of that replica, the main counter first; ten at most. */
+    /** Returns the counters remembered of that replica, the main counter first; at most ten. */
     synchronized List<String> countersOf(String instance) {
         return Stream.concat(
                         Stream.of(mainCounter),
@@ -281,24 +291,24 @@ final class PeerMemory {
                 .toList();
     }
 
-    /** Returns whether it is known of a replica that its last count is final. */
+    /** Returns whether the replica's last count is known to be final. */
     synchronized boolean isFinal(String instance) {
         return peers.values().stream()
                 .anyMatch(known ->
                         known.instance().equals(instance) && known.store().isFinal(mainCounter));
     }
 
-    /** Returns since when a member that does not serve yet is seen at that address. */
+    /** Returns when a member that does not serve yet was first seen at that address. */
     synchronized Instant startingSince(String address, Instant now) {
         return starting.computeIfAbsent(address, unused -> now);
     }
 
-    /** Forgets since when other addresses than these do not serve. */
+    /** Forgets the start times of all addresses but these. */
     synchronized void stillStarting(Set<String> addresses) {
         starting.keySet().retainAll(addresses);
     }
 
-    /** Returns the names that were listed once and never answered. */
+    /** Returns the names that were listed but never answered. */
     synchronized Set<String> neverSeen() {
         return Set.copyOf(listed);
     }
@@ -332,8 +342,8 @@ final class PeerMemory {
     }
 
     /**
-     * Returns what that peer lost: the counts of its former stores, unless another replica has the store now, and what fell in its
-     * present one. The main counter comes first.
+     * Returns what that peer lost: the counts of its former stores, unless another replica has that
+     * store now, and the decreases in its present one. The main counter comes first.
      *
      * @param own the store of this replica
      */
@@ -362,7 +372,7 @@ final class PeerMemory {
         return latest;
     }
 
-    /** Forgets all that is known of replicas of that name; returns whether anything was. */
+    /** Forgets everything about replicas of that name; returns whether anything was known. */
     synchronized boolean forgetInstance(String instance) {
         List<Known> known = peers.values().stream()
                 .filter(peer -> peer.instance().equals(instance))
@@ -393,7 +403,7 @@ final class PeerMemory {
         return saveFailures;
     }
 
-    /** For how long a report shows a loss. */
+    /** Returns how long a report shows a loss. */
     Duration lossShown() {
         return lossShown;
     }
@@ -418,7 +428,10 @@ final class PeerMemory {
         counts -= counts(known);
     }
 
-    /** Drops the oldest tenth of all counts but the main counter's, which are bounded by the number of peers. */
+    /**
+     * Evicts the oldest tenth of the counts. The main counter's are kept, being bounded by the
+     * number of peers.
+     */
     private void forgetOldCounts() {
         List<Instant> times = new ArrayList<>();
         for (Known known : peers.values()) {
@@ -457,9 +470,9 @@ final class PeerMemory {
     }
 
     /**
-     * Writes the memory to its file if there is anything new in it. New times alone are written once a minute only. Blocks for a
-     * device flush, and for another call that is writing: two at once would write to the same file. A failure is logged once until it
-     * succeeds again, and the next call tries again.
+     * Saves the memory to its file if it has changed; if only times changed, at most once a minute.
+     * Blocks for a device flush, and while another call writes the same file. A failure is logged
+     * once until a save succeeds again; the next call retries.
      */
     void save(Instant now) {
         synchronized (writing) {
@@ -467,7 +480,7 @@ final class PeerMemory {
         }
     }
 
-    /** As above; new times alone are written too. */
+    /** As above, but always saves if only times changed. */
     void saveAll(Instant now) {
         synchronized (this) {
             changed |= timesChanged;
@@ -498,7 +511,7 @@ final class PeerMemory {
                 saveFailures++;
                 if (!failing) {
                     LOG.warn(
-                            "{}: cannot be written, what is known of peers would not survive a restart: {}",
+                            "{}: cannot be written; what is known of peers will not survive a restart: {}",
                             file.path(),
                             e.toString());
                 }

@@ -2,25 +2,30 @@ package io.counterset.k8s;
 
 import java.util.concurrent.CompletionStage;
 
-/** Where the list of peers comes from. Thread-safe. */
+/** A source of the list of peers. Thread-safe. */
 interface PeerSource extends AutoCloseable {
 
-    /** Begins to find peers, in the background if that takes time. Never fails: what goes wrong shows in the membership. */
+    /**
+     * Starts finding peers, in the background if that takes time. Never fails; failures are
+     * reported by {@link #membership()}.
+     */
     void start();
 
     /**
-     * Calls back, a moment before or after, whenever the list may have changed, if the source hears of changes; to be called before
-     * {@link #start()}. The callback must not block.
+     * Registers a callback for changes of the list, if the source is notified of changes. It runs
+     * shortly before or after each possible change, and must not block. Call this before
+     * {@link #start()}.
      */
     default void onChange(Runnable whatToDo) {}
 
     /**
-     * Returns what is known now. Never fails, never blocks, and completes at once or within about two seconds: a source that
-     * cannot be reached gives its last list and says so.
+     * Returns what is known now. Never fails or blocks; completes at once or within about two
+     * seconds. If the source is unreachable, the membership has its last list and a state that is
+     * not {@code LIVE}.
      */
     CompletionStage<Membership> membership();
 
-    /** Ends what {@link #start()} began. */
+    /** Stops finding peers. */
     @Override
     void close();
 }

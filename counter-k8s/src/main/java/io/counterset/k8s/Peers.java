@@ -41,44 +41,53 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The replicas of a counter, seen from this one: who they are, what each one counts, and how complete that picture is.
+ * The replicas of a counter, seen from this one: who they are, what each one counts, and how
+ * complete that picture is.
  *
- * <p>Peers are asked in rounds. A round asks every replica about one counter. A report that is wanted while a round about the
- * same counter is waiting or running shares it. Rounds about the main counter begin at least 250 ms apart, and so do rounds about
- * all other counters together: however many clients ask, this replica asks a peer at most eight times a second, and other
- * counters never delay the main one. With more than 250 peers rounds begin less often, one millisecond per peer apart.
+ * <p>Peers are asked in rounds. A round asks every replica about one counter. A report that is
+ * requested while a round about the same counter is waiting or running shares that round. Rounds
+ * about the main counter begin at least 250 ms apart, and so do rounds about all other counters
+ * together. However many clients ask, this replica asks a peer at most eight times a second, and
+ * other counters never delay the main one. With more than 250 peers the interval is one millisecond
+ * per peer.
  *
- * <p>Thread-safe; no method blocks. Made and closed by the application's context, where it needs a {@link Replica}; without one it
- * is not made.
+ * <p>Thread-safe; no method blocks. The application context creates this bean if there is a
+ * {@link Replica} bean, and closes it.
  */
 @Context
 @Requires(beans = Replica.class)
 public final class Peers implements AutoCloseable {
 
-    /** How far apart rounds begin. */
+    /** The shortest interval between the starts of two rounds. */
     static final Duration INTERVAL = Duration.ofMillis(250);
 
-    /** Of how many peers a round may begin every interval. */
+    /** The largest number of peers for which a round may start every interval. */
     static final int PEERS_AN_INTERVAL = 250;
 
-    /** How many counters can be waiting for their round, or be in it. */
+    /** The maximum number of counters, other than the main one, with a round waiting or running. */
     static final int MOST_ROUNDS = 16;
 
-    /** How many counts of peers are remembered: four counters of each of the most peers. */
+    /** The maximum number of remembered counts: four for each of the maximum number of peers. */
     private static final int MOST_COUNTS = 4 * PeersSettings.MOST_PEERS;
 
-    /** In milliseconds: later digits are noise to a reader. */
+    /** Ticks in milliseconds; further digits are noise to a reader. */
     static final InstantSource CLOCK = Clock.tickMillis(ZoneOffset.UTC);
 
-    /** How long after a change of the list its new members are asked, so that several changes are one. */
+    /**
+     * How long after a change of the list its new members are asked. Changes within that time are
+     * handled together.
+     */
     private static final long NOTICE_MILLIS = 200;
 
-    /** How often a peer that says farewell is asked while the list does not yet say that it goes. */
+    /**
+     * How many times a peer that said farewell is asked while the list does not yet show it as
+     * terminating.
+     */
     private static final int FAREWELL_ATTEMPTS = 5;
 
     private static final long FAREWELL_PAUSE_MILLIS = 100;
 
-    /** How many losses an answer has room for: each takes up to 900 bytes. */
+    /** The maximum number of losses in an answer; each takes up to 900 bytes. */
     private static final int MOST_LOSSES = 250;
 
     private static final Duration SAVE_INTERVAL = Duration.ofSeconds(5);
@@ -96,27 +105,35 @@ public final class Peers implements AutoCloseable {
     private final ExecutorService workers;
     private final ExecutorService resolver;
 
-    /** The rounds that wait or run, by counter; guarded by itself. */
+    /** The rounds waiting or running, by counter. Guarded by itself. */
     private final Map<String, CompletableFuture<PeersReport>> rounds = new HashMap<>();
 
-    /** When the next round about the main counter, and about another one, may begin; guarded by {@link #rounds}. */
+    /**
+     * When the next round about the main counter may begin. This and the next field are guarded by
+     * {@link #rounds}.
+     */
     private long nextMain = System.nanoTime();
 
     private long nextOther = nextMain;
 
-    /** The farewells that are heard and not yet acted on, by instance; guarded by itself, like the next. */
+    /**
+     * The farewells received and not yet handled, by instance. Guards itself and the next field.
+     */
     private final Map<String, CompletableFuture<Void>> farewells = new HashMap<>();
 
-    /** The farewells that are acted on, by instance. */
+    /** The farewells being handled, by instance. */
     private final Map<String, CompletableFuture<Void>> hearing = new HashMap<>();
 
     private volatile int listed;
     private boolean closed;
 
-    /** Whether a change of the list will be looked at. */
+    /** Whether a change of the list is waiting to be handled. */
     private final AtomicBoolean noticing = new AtomicBoolean();
 
-    /** The members that were asked since they are as they are; belongs to the one who set {@link #noticing}. */
+    /**
+     * The members already asked in their present state. Used only by the task that
+     * {@link #noticing} admits.
+     */
     private volatile Set<Membership.Member> noticed = Set.of();
 
     private final AtomicLong roundsBegun = new AtomicLong();
@@ -127,7 +144,7 @@ public final class Peers implements AutoCloseable {
         this(replica, settings, source, access, json, CLOCK, INTERVAL);
     }
 
-    /** For tests, which cannot wait as long and must know the time. */
+    /** For tests, which need a shorter interval and a clock of their own. */
     Peers(
             Replica replica,
             PeersSettings settings,
@@ -158,7 +175,7 @@ public final class Peers implements AutoCloseable {
                 settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock, access);
     }
 
-    /** Begins to find peers and, every now and then, to ask them; called by the context. */
+    /** Starts finding peers and polling them. Called by the context. */
     @PostConstruct
     void start() {
         source.onChange(this::noticeChange);
@@ -175,17 +192,19 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Returns a report about one counter, at the latest when the deadline of the round has passed that this call begins or shares.
-     * A counter that no replica ever added to is reported as 0 everywhere.
+     * Returns a report about one counter. It completes at the deadline, at the latest, of the round
+     * that this call begins or shares. A counter that no replica has ever added to is reported as 0
+     * everywhere.
      *
-     * <p>The stage fails with {@link RejectedExecutionException}, and no peer is asked, if the counter is not the main one and
-     * rounds about 16 others are waiting already. It fails with {@link StoppingException} if the context is closed. A fault of
-     * peers, or of the source of their list, is part of the report and no failure.
+     * <p>The stage fails with {@link RejectedExecutionException}, and no peer is asked, if the
+     * counter is not the main one and rounds about 16 others are already in progress. It fails with
+     * {@link StoppingException} if the context is closed. Failures of peers, or of the source of
+     * their list, are part of the report and do not fail the stage.
      *
-     * @throws IllegalArgumentException if the name is not a counter's name
+     * @throws IllegalArgumentException if the name is not a valid counter name
      */
     public CompletionStage<PeersReport> report(String counter) {
-        replica.store().counter(counter); // refuses a bad name
+        replica.store().counter(counter); // rejects an invalid name
         CompletableFuture<PeersReport> round;
         long delay;
         synchronized (rounds) {
@@ -218,31 +237,32 @@ public final class Peers implements AutoCloseable {
         return round.minimalCompletionStage();
     }
 
-    /** Reads what a peer answered to {@link Peers#ask}. */
+    /** Reads the answers to {@link Peers#ask}. */
     public interface Reader {
 
         /**
-         * Takes the answer of a peer. Called on the thread of all connections to peers: it must be quick, and must not trust the
-         * answer, which may be anybody's.
+         * Reads the answer of a peer. Called on the thread of all connections to peers, so it must
+         * be quick. It must not trust the answer, which may come from anyone.
          *
-         * @param peer whose answer it should be
-         * @param body what was answered with status 200
-         * @return why the answer cannot be used, in words for a report; null if it can
+         * @param peer the peer that should have answered
+         * @param body the body of the answer, whose status was 200
+         * @return why the answer is unusable, in words for a report; null if it is accepted
          */
         @Nullable
         String read(PeersReport.Peer peer, byte[] body);
     }
 
     /**
-     * Asks peers that answered in a report something else than their count, within the time and the concurrency that bound every
-     * round; connections are kept and shared with the rounds. How often this is called is for the caller to bound.
+     * Asks peers of a report for something other than their count, within the same deadline and
+     * concurrency as a round and over the same connections. The caller must limit how often it does
+     * this.
      *
      * @param peers peers of a report; those without an address are not asked
      * @param path the encoded path that every replica answers, without the context path
-     * @param mostBytes the largest answer that is accepted
-     * @param reader is given each answer
-     * @return the peers without a usable answer, each with the reason; completes at the latest when the deadline of a round has
-     *     passed, and never fails
+     * @param mostBytes the largest answer accepted
+     * @param reader called with each answer
+     * @return the peers without a usable answer, each with the reason; completes at the deadline at
+     *     the latest, and never fails
      */
     public CompletionStage<Map<PeersReport.Peer, String>> ask(
             List<PeersReport.Peer> peers, String path, int mostBytes, Reader reader) {
@@ -271,12 +291,14 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Tells every peer that this replica counts no more, so that each asks it once more and remembers its final counts; to be called
-     * once {@link Replica#seal()} has sealed the store, while the counts are still served. What the peers answer is remembered:
-     * peers that stop at the same time give their final counts too.
+     * Tells every peer that this replica has stopped counting, so that each asks it once more and
+     * remembers its final counts. Call it after {@link Replica#seal()} has sealed the store, while
+     * counts are still served. The peers' answers are remembered, so peers that stop at the same
+     * time exchange their final counts.
      *
-     * <p>Returns a stage that completes, never exceptionally, once every peer has answered or the deadline of a round is over. A
-     * caller that waits for less loses no count: a peer that did not ask reports its last known count as such.
+     * <p>Returns a stage that completes, never exceptionally, once every peer has answered or the
+     * deadline of a round has passed. No count is lost if the caller does not wait: a peer that has
+     * not asked reports the last known count, and not as final.
      */
     public CompletionStage<?> bidFarewell() {
         String counter = replica.mainCounter();
@@ -286,17 +308,18 @@ public final class Peers implements AutoCloseable {
                 .thenCompose(membership -> client.bidFarewell(Reconciliation.toAsk(membership, replica), replica)
                         .thenApplyAsync(answers -> report(counter, membership, answers), workers))
                 .exceptionally(failure -> {
-                    LOG.warn("the peers could not be told that this replica stops", failure);
+                    LOG.warn("could not tell the peers that this replica is stopping", failure);
                     return null;
                 });
     }
 
     /**
-     * Hears that a peer counts no more, and asks it. Nothing in the message is believed: the peer is asked at the address that
-     * this replica's own list has for it, and only if it has one, so that nobody can retire another replica or set its count.
+     * Handles the message that a peer has stopped counting: asks that peer for its counts. Nothing
+     * in the message is trusted. The peer is asked at the address in this replica's own list, and
+     * only if there is one, so a forged message can neither retire a replica nor set its count.
      *
-     * <p>Returns a stage that completes, never exceptionally, once what the peer answered is remembered on the disk. However many
-     * callers there are, a peer is asked by one of them at a time.
+     * <p>Returns a stage that completes, never exceptionally, once the peer's answer is saved to
+     * disk. Concurrent calls about one peer are coalesced: it is asked by one of them at a time.
      */
     public CompletionStage<?> hearFarewell(String instance) {
         CompletableFuture<Void> heard = new CompletableFuture<>();
@@ -304,7 +327,7 @@ public final class Peers implements AutoCloseable {
         synchronized (farewells) {
             CompletableFuture<Void> next = farewells.get(instance);
             if (next != null) {
-                return next.minimalCompletionStage(); // begins after this call
+                return next.minimalCompletionStage(); // it starts after this call
             } else if (farewells.size() == PeersSettings.MOST_PEERS) {
                 return CompletableFuture.completedStage(null);
             }
@@ -326,14 +349,17 @@ public final class Peers implements AutoCloseable {
                         hearing.remove(instance, heard);
                     }
                     if (failure != null) {
-                        LOG.warn("the final counts of {} could not be asked for", instance, failure);
+                        LOG.warn("could not ask {} for its final counts", instance, failure);
                     }
                     heard.complete(null);
                 });
         return heard.minimalCompletionStage();
     }
 
-    /** Asks again after a moment if the list does not say yet that the peer goes: the message can be faster than the list. */
+    /**
+     * Asks again after a moment if the list does not show the peer as terminating yet, because the
+     * message can overtake the list.
+     */
     private CompletionStage<?> askForFinal(String instance, int attempts) {
         return source.membership().thenCompose(found -> {
             Membership membership = Reconciliation.withRemembered(found, memory);
@@ -370,8 +396,8 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Returns what this replica remembers of the counts that a peer lost, the main counter first, 250 at
-     * most.
+     * Returns the losses of a peer that this replica remembers, the main counter first; at most
+     * 250.
      */
     public Restoration.Losses losses(String instance) {
         List<Restoration.Loss> all = new ArrayList<>();
@@ -386,15 +412,17 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Gives this replica the counts back that its peers remember of volumes that it lost, each exactly once: another call, or a
-     * call with another peer, adds only what is remembered beyond that. A count is not given back if this replica itself counted
-     * as much already as the lost store did, unless {@code force} is given. What was given back is durable when the stage
-     * completes. A peer that cannot be asked, or has not yet seen the store that this replica has now, is among the failures
-     * of the result.
+     * Restores the counts that this replica lost with former volumes and its peers still remember,
+     * each exactly once. Another call, or a call with another peer, adds only what is remembered
+     * beyond that. A count is not restored if this replica itself has already counted as much as
+     * the lost store did, unless {@code force} is true. Restored counts are durable when the stage
+     * completes. The result lists as failures the peers that could not be asked or have not yet
+     * seen this replica's present store.
      *
-     * @param from the peer to ask: its instance name, or its address as the list of peers has it; null for all peers
+     * @param from the peer to ask: its instance name, or its address in the list of peers; null for
+     *     all peers
      * @param dryRun whether to change nothing
-     * @param force whether to add also where this replica counted as much already
+     * @param force whether to restore even if this replica has already counted as much
      * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed
      */
     public CompletionStage<Restoration.Result> restore(@Nullable String from, boolean dryRun, boolean force) {
@@ -415,7 +443,7 @@ public final class Peers implements AutoCloseable {
             List<Restoration.Losses> answers = Collections.synchronizedList(new ArrayList<>());
             return client.losses(members, replica.instance(), (member, losses) -> {
                         if (losses.askedBy().equals(replica.instance())) {
-                            return null; // a list of addresses names this replica too
+                            return null; // a list of addresses may include this replica
                         }
                         String problem = problem(member, losses);
                         if (problem == null) {
@@ -455,10 +483,11 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Forgets all that this replica remembers of a peer: its counts, its former stores and what it lost. If the peer answers again,
-     * it is remembered as it is then. Every replica remembers for itself.
+     * Forgets everything that this replica remembers of a peer: its counts, former stores and
+     * losses. If the peer answers again, it is remembered as new. Each replica has its own memory,
+     * so the other replicas still remember the peer.
      *
-     * @return a stage with whether anything was remembered; it completes when the disk has no trace of it
+     * @return a stage with whether anything was remembered; it completes once the change is on disk
      */
     public CompletionStage<Boolean> forget(String instance) {
         return CompletableFuture.supplyAsync(
@@ -470,7 +499,7 @@ public final class Peers implements AutoCloseable {
                 workers);
     }
 
-    /** This replica is stopping and asks its peers no longer. */
+    /** This replica is stopping and no longer asks its peers. */
     public static final class StoppingException extends RejectedExecutionException {
         private static final long serialVersionUID = 1L;
 
@@ -479,7 +508,10 @@ public final class Peers implements AutoCloseable {
         }
     }
 
-    /** Returns whether the latest report says how things are: there is one, no older than three times the time between two. */
+    /**
+     * Returns whether the latest report is current: no older than three times the interval between
+     * two.
+     */
     public boolean isCurrent() {
         PeersReport last = latest;
         if (last == null) {
@@ -494,12 +526,18 @@ public final class Peers implements AutoCloseable {
         return fair.compareTo(settings.refresh()) > 0 ? fair : settings.refresh();
     }
 
-    /** Returns the last report about the main counter, for health checks and metrics, which must not ask anybody. */
+    /**
+     * Returns the latest report about the main counter, for health checks and metrics, which must
+     * not contact peers.
+     */
     public Optional<PeersReport> latest() {
         return Optional.ofNullable(latest);
     }
 
-    /** Returns figures about what this replica did to know its peers, since it started. */
+    /**
+     * Returns statistics about requests to peers and the memory of peers since this replica
+     * started.
+     */
     public Statistics statistics() {
         return new Statistics(
                 roundsBegun.get(),
@@ -511,18 +549,19 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * What this replica did to know its peers, since it started. All but {@code remembered} only grow.
+     * Statistics about requests to peers and the memory of peers since this replica started. All
+     * values except {@code remembered} only grow.
      *
-     * @param rounds how often it asked all peers
-     * @param asked how often it asked a peer
-     * @param failed how often that peer gave no count
-     * @param remembered of how many peers something is remembered
-     * @param saves how often that memory was written to disk
-     * @param saveFailures how often that failed
+     * @param rounds the number of rounds
+     * @param asked the number of requests to peers
+     * @param failed the number of requests that gave no count
+     * @param remembered the number of remembered peers
+     * @param saves how many times the memory was written to disk
+     * @param saveFailures how many times that failed
      */
     public record Statistics(long rounds, long asked, long failed, int remembered, long saves, long saveFailures) {}
 
-    /** Stops asking, fails the reports that are waited for, and writes down what is remembered. */
+    /** Stops asking peers, fails the pending reports, and saves what is remembered. */
     @Override
     @PreDestroy
     public void close() {
@@ -547,7 +586,7 @@ public final class Peers implements AutoCloseable {
     private void begin(String counter, CompletableFuture<PeersReport> round) {
         roundsBegun.incrementAndGet();
         CompletableFuture.completedStage(source)
-                .thenCompose(PeerSource::membership) // so that whatever it throws fails this round and no other
+                .thenCompose(PeerSource::membership) // inside the stage, so that an exception fails only this round
                 .thenCompose(found -> {
                     Membership membership = Reconciliation.withRemembered(found, memory);
                     listed = membership.members().size();
@@ -587,8 +626,9 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Asks the members that were just listed, have a new address, begin to serve or are being stopped, and no others: a replica
-     * that goes soon after has been seen once, and a change costs one request however many replicas there are.
+     * Asks only the members that were just listed, have a new address, have begun to serve or are
+     * being stopped. A replica that stops soon after has then been seen once, and a change costs
+     * one request however many replicas there are.
      */
     private void askNewMembers() {
         CompletionStage<?> unused = source.membership().thenCompose(membership -> {
@@ -603,8 +643,8 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Asks about the main counter now and then. The more peers, the less often: at two peers a second this replica's share stays
-     * the same however many there are. Replicas that started together drift apart.
+     * Polls the peers for the main counter. The interval grows with their number, to at most two
+     * requests a second from this replica. Jitter makes replicas that started together drift apart.
      */
     private void scheduleRefresh(Duration delay) {
         long nanos = (long) (delay.toNanos() * ThreadLocalRandom.current().nextDouble(0.9, 1.1));
@@ -621,7 +661,7 @@ public final class Peers implements AutoCloseable {
         });
     }
 
-    /** Does something later, unless it is closed by then. */
+    /** Runs a task later, unless this is closed by then. */
     private void after(long nanos, Runnable task) {
         try {
             ScheduledFuture<?> unused = timer.schedule(task, nanos, TimeUnit.NANOSECONDS);
@@ -632,7 +672,7 @@ public final class Peers implements AutoCloseable {
 
     private void scheduleSave() {
         after(SAVE_INTERVAL.toNanos(), () -> {
-            // One at a time: a disk that hangs must not take one worker after the other.
+            // One save at a time, so that a hung disk cannot block all workers.
             workers.execute(() -> {
                 memory.save(clock.instant());
                 scheduleSave();

@@ -15,7 +15,7 @@ import java.nio.file.Path;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
-/** Makes the settings, and the source of peers that they ask for. */
+/** Creates the settings and the source of peers that they select. */
 @Factory
 final class PeersFactory {
 
@@ -27,7 +27,10 @@ final class PeersFactory {
         return new Settings(properties);
     }
 
-    /** With the files that settings name: one that cannot be used is found before anything is written, as a bad setting is. */
+    /**
+     * Reads the files that settings name, so that an unusable file fails the start before anything
+     * is written, as an invalid setting does.
+     */
     @Singleton
     PeerAccess access(Settings settings, MountedFiles files) {
         return PeerAccess.from(
@@ -62,7 +65,7 @@ final class PeersFactory {
                             replica.port(),
                             "auto: neither counter.peers.addresses nor counter.peers.service is set");
                 } else if (!properties.containsProperty("kubernetes.service.host")) {
-                    yield dns(settings, replica, "auto: this is no pod of Kubernetes (no KUBERNETES_SERVICE_HOST)");
+                    yield dns(settings, replica, "auto: not in a Kubernetes pod (no KUBERNETES_SERVICE_HOST)");
                 } else if (missing != null) {
                     yield dns(settings, replica, "auto: " + missing);
                 }
@@ -89,7 +92,7 @@ final class PeersFactory {
         return configuration.getNamespace().or(PeersFactory::podNamespace).orElse("default");
     }
 
-    /** Returns the namespace of the pod that this is, if it is one. */
+    /** Returns the namespace of this pod; empty outside a pod. */
     static Optional<String> podNamespace() {
         try {
             return Optional.of(Files.readString(NAMESPACE).strip()).filter(namespace -> !namespace.isEmpty());

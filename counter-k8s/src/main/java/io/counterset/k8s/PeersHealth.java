@@ -11,8 +11,9 @@ import java.util.Map;
 import org.reactivestreams.Publisher;
 
 /**
- * What the latest report said, among the details of {@code /health} and {@code /health/readiness}. It is information: always up,
- * because a replica that cannot see the others still counts. A check asks no peer.
+ * Adds the latest report to the details of {@code /health} and {@code /health/readiness}. The
+ * status is always up, because a replica that cannot reach its peers still counts. A health check
+ * does not contact peers.
  */
 @Singleton
 @Requires(classes = HealthIndicator.class, beans = Peers.class)

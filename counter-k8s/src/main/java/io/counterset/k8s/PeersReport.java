@@ -12,21 +12,23 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What every replica counts, and how complete that picture is. Immutable.
+ * The counts of all replicas and how complete they are. Immutable.
  *
- * @param counter the counter asked for
- * @param total the sum of the best known counts of all {@code peers}; {@link Long#MAX_VALUE}, and not complete, if that sum
- *     does not fit
- * @param complete whether {@code total} is the truth: every expected replica answered just now, the list of them is current,
- *     and the count of every replica that is gone is final; when it is false, {@code total} is a lower bound
- * @param lost what is known to have been counted on volumes that were replaced or rolled back, as long as that is shown; at
- *     least, since it is what was last seen there. Not part of {@code total}
- * @param expected how many replicas there should be
- * @param answered how many of those answered just now, this one included
+ * @param counter the requested counter
+ * @param total the sum of the last known counts of all {@code peers}; {@link Long#MAX_VALUE}, and
+ *     not complete, if the sum overflows
+ * @param complete whether {@code total} is exact: every expected replica answered just now, the
+ *     list of replicas is current, and the count of every replica that is gone is final; if false,
+ *     {@code total} is a lower bound
+ * @param lost the known losses of volumes that were replaced or rolled back, for as long as a
+ *     report shows them; a lower bound, since it is what was last seen there, and not part of
+ *     {@code total}
+ * @param expected the expected number of replicas
+ * @param answered how many of them answered just now, including this one
  * @param askedBy the replica that made this report
  * @param at when it was made
- * @param source where the list of peers comes from, and how good it is
- * @param peers one entry a replica, this one included, in the order of their names and ordinals
+ * @param source the source of the list of peers and the state of that list
+ * @param peers one entry per replica, including this one, ordered by name and ordinal
  */
 @Serdeable
 public record PeersReport(
@@ -46,7 +48,7 @@ public record PeersReport(
         peers = List.copyOf(peers);
     }
 
-    /** What is known of one replica just now. Every state but {@link #LIVE} comes with a reason. */
+    /** The state of a replica. Every state except {@link #LIVE} has a reason. */
     @Serdeable
     public enum State {
         /** It answered just now. */
@@ -55,17 +57,29 @@ public record PeersReport(
         STARTING("starting"),
         /** It is being stopped; it may or may not have answered. */
         TERMINATING("terminating"),
-        /** It has an address and did not answer there as itself; its count, if any, is the last one known. */
+        /**
+         * It has an address but did not answer there as itself; its count, if any, is the last
+         * known one.
+         */
         UNREACHABLE("unreachable"),
-        /** It is expected and has no address; its count, if any, is the last one known. */
+        /** It is expected but has no address; its count, if any, is the last known one. */
         MISSING("missing"),
-        /** It is no longer expected and has no address (scaled down); its count is the last one known. */
+        /**
+         * It was scaled down: it is no longer expected and has no address; its count is the last
+         * known one.
+         */
         RETIRED("retired"),
-        /** It answered, from a store that has lost increments this replica had seen: an older copy of its volume. */
+        /**
+         * It answered from an older copy of its volume: its store has lost increments that this
+         * replica had seen.
+         */
         ROLLED_BACK("rolled-back"),
-        /** It answered, from another store than the one this replica knew under its name: its volume was replaced. */
+        /**
+         * It answered from a store other than the one last seen under its name: its volume was
+         * replaced.
+         */
         REPLACED("replaced"),
-        /** As one of the two above, and all that this replica knows to be lost was given back since. */
+        /** It was rolled back or replaced, and every known loss has been restored since. */
         RESTORED("restored");
 
         private final String word;
@@ -82,14 +96,14 @@ public record PeersReport(
         }
     }
 
-    /** Where a list of peers can come from. */
+    /** The kind of a source of peers. */
     @Serdeable
     public enum Kind {
         /** Watches on the Kubernetes API. */
         KUBERNETES("kubernetes"),
-        /** The records of a headless service. */
+        /** The DNS records of a headless service. */
         DNS("dns"),
-        /** A list of addresses among the settings. */
+        /** A list of addresses in the settings. */
         STATIC("static");
 
         private final String word;
@@ -106,14 +120,14 @@ public record PeersReport(
         }
     }
 
-    /** How good a list of peers is. */
+    /** The state of a list of peers. */
     @Serdeable
     public enum Freshness {
-        /** As new as the source can give it. */
+        /** It is current. */
         LIVE("live"),
-        /** The last one seen; the source does not answer, or not all of it. */
+        /** It is the last one received: the source, or part of it, does not answer. */
         STALE("stale"),
-        /** There has been none since this replica started; peers are those remembered from before. */
+        /** None has been received since this replica started; the remembered peers are used. */
         UNAVAILABLE("unavailable");
 
         private final String word;
@@ -133,11 +147,11 @@ public record PeersReport(
     /**
      * The source of the list of peers.
      *
-     * @param kind which source it is
-     * @param state how good the list is
-     * @param reason why it is not live, or what is wrong with it; absent otherwise
-     * @param ageMillis for how long it has not been live, in milliseconds; absent when it is live
-     * @param chosen why this source was picked; absent when the settings name it
+     * @param kind the kind of source
+     * @param state the state of the list
+     * @param reason why the list is not live, or what is wrong with it; absent otherwise
+     * @param ageMillis how long the list has not been live, in milliseconds; absent if it is live
+     * @param chosen why this source was chosen; absent if the settings name it
      */
     @Serdeable
     public record Source(
@@ -150,20 +164,22 @@ public record PeersReport(
     /**
      * One replica.
      *
-     * @param instance its name; absent if the replica at this address never told it
+     * @param instance its name; absent if the replica at this address has never answered
      * @param address its host and port; absent if it has none
-     * @param state what is known of it just now
-     * @param reason why it is in that state; absent when it is live
-     * @param count its count: of just now if it answered, else the last one known; absent if none is known
+     * @param state its state
+     * @param reason why it is in that state; absent if it is live
+     * @param count its present count if it answered, otherwise the last known one; absent if none
+     *     is known
      * @param countedAt when it had that count
-     * @param isFinal {@code final} in JSON: whether the count cannot grow any more unless the replica is started again: its store is
-     *     sealed
-     * @param latencyMillis how long it took to answer just now; absent if it did not, and for the replica that asks
+     * @param isFinal {@code final} in JSON: whether the store is sealed, so that the count cannot
+     *     grow unless the replica is started again
+     * @param latencyMillis how long its answer took, in milliseconds; absent if it did not answer,
+     *     and for the replica that asks
      * @param store the identity of its store
-     * @param incarnation how often that store had been opened
-     * @param former what was known of the store it had before; only while a replacement is reported
-     * @param lost what was counted on its former volumes or before its volume was rolled back, at least; absent if nothing is known
-     *     to be lost
+     * @param incarnation how many times that store had been opened
+     * @param former its former store; present only while a replacement is reported
+     * @param lost a lower bound of what was lost with its former volumes or by a rollback; absent
+     *     if no loss is known
      */
     @Serdeable
     public record Peer(
@@ -180,14 +196,14 @@ public record PeersReport(
             @Nullable Former former,
             @Nullable Long lost) {
 
-        /** Returns the instance's name, or its address as long as the name is not known. */
+        /** Returns the instance's name, or its address while the name is unknown. */
         public String label() {
             return instance != null ? instance : address != null ? address : "?";
         }
     }
 
     /**
-     * The store that a replica had before the one it has now.
+     * A store that a replica had before its present one.
      *
      * @param store its identity
      * @param count the last count seen in it; absent if this counter was never seen in it
@@ -197,8 +213,9 @@ public record PeersReport(
     public record Former(UUID store, @Nullable Long count, Instant seenAt) {}
 
     /**
-     * Returns the report as an aligned table of plain text, for terminals: a line with the total, a line about the source if
-     * something is wrong with it, an empty line, then one line a replica. Lines end in a line feed.
+     * Returns the report as an aligned plain-text table for terminals: a line with the total, a
+     * line about the source if it has a problem, an empty line, a line with the column names, and
+     * one line per replica. Lines end with a line feed.
      */
     public String toTable() {
         List<String[]> rows = new ArrayList<>();
@@ -242,8 +259,9 @@ public record PeersReport(
     }
 
     /**
-     * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", or "at least" while it is not complete. A loss
-     * is named: "visits: total 7 (and at least 5 lost), 3 of 3 replicas answered; 1 replaced".
+     * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", with "at least"
+     * instead of "total" if it is not complete. Losses are included: "visits: total 7 (and at least
+     * 5 lost), 3 of 3 replicas answered; 1 replaced".
      */
     public String headline() {
         long replaced = count(State.REPLACED);

@@ -11,23 +11,29 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The settings {@code counter.peers.*}. Immutable; every value is checked when it is made.
+ * The settings {@code counter.peers.*}. Immutable; the constructor checks every value.
  *
- * @param source {@code source}: where the list of peers comes from; default {@code auto}
- * @param addresses {@code addresses}: the list of the static source, each {@code host}, {@code host:port} or
- *     {@code [ipv6]:port}; default none, which means this replica alone; at most 5,000
- * @param service {@code service}: the headless service of the replicas, for the sources kubernetes and dns; default none
- * @param statefulSet {@code stateful-set}: the StatefulSet of the replicas; default: this replica's name without its ordinal
- * @param expected {@code expected}: how many replicas there should be, 1 to 5,000, for the sources dns and static; default:
- *     as many as are listed
+ * @param source {@code source}: the source of the list of peers; default {@code auto}
+ * @param addresses {@code addresses}: the list of the static source, each {@code host},
+ *     {@code host:port} or {@code [ipv6]:port}; default none, which means only this replica; at
+ *     most 5,000
+ * @param service {@code service}: the headless service of the replicas, for the sources kubernetes
+ *     and dns; default none
+ * @param statefulSet {@code stateful-set}: the StatefulSet of the replicas; default: this replica's
+ *     name without its ordinal
+ * @param expected {@code expected}: the expected number of replicas, 1 to 5,000, for the sources
+ *     dns and static; default: as many as are listed
  * @param timeout {@code timeout}: how long one peer may take to answer, 10 ms to 30 s; default 1 s
- * @param deadline {@code deadline}: how long all of them together may take, from {@code timeout} to 60 s; default 2 s
- * @param concurrency {@code concurrency}: how many peers are asked at the same time, 1 to 5,000; default 256
- * @param refresh {@code refresh}: how often peers are asked though nobody wants a report, so that the last known counts are
- *     recent: 1 s to 1 d, or 0 for never; default 60 s
- * @param lossShown {@code loss-shown}: for how long a lost or replaced volume stays in the report, 0 to 365 d; default 7 d
- * @param directory {@code directory}: where the memory of peers is kept, in the file {@code counters.peers}; default: the
- *     setting {@code counter.directory}, or {@code data}
+ * @param deadline {@code deadline}: how long all peers together may take, from {@code timeout} to
+ *     60 s; default 2 s, or {@code timeout} if that is longer
+ * @param concurrency {@code concurrency}: the maximum number of concurrent requests to peers, 1 to
+ *     5,000; default 256
+ * @param refresh {@code refresh}: how often this replica polls its peers when nobody requests a
+ *     report, so that the last known counts stay recent: 1 s to 1 d, or 0 for never; default 60 s
+ * @param lossShown {@code loss-shown}: how long the report shows a lost or replaced volume, 0 to
+ *     365 d; default 7 d
+ * @param directory {@code directory}: the directory of the file {@code counters.peers}, the memory
+ *     of peers; default: the setting {@code counter.directory}, or {@code data}
  */
 public record PeersSettings(
         Choice source,
@@ -44,11 +50,11 @@ public record PeersSettings(
 
     /** Which source of peers to use. */
     public enum Choice {
-        /** The best one that works here; the report says which one that is and why. */
+        /** The best source that works here. The report says which one was chosen and why. */
         AUTO,
         /** Watches on the Kubernetes API. */
         KUBERNETES,
-        /** The records of the headless service. */
+        /** The DNS records of the headless service. */
         DNS,
         /** The list {@code addresses}. */
         STATIC
@@ -71,7 +77,10 @@ public record PeersSettings(
     private static final Pattern IPV4 = Pattern.compile(OCTET + "(\\." + OCTET + "){3}");
     private static final Pattern DNS_NAME = Pattern.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\\.?");
 
-    /** @throws IllegalArgumentException if a value is not allowed; the message names the setting, the value and what is allowed */
+    /**
+     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the
+     *     value and what is expected
+     */
     public PeersSettings {
         Objects.requireNonNull(source, "source");
         addresses = List.copyOf(addresses);
@@ -110,12 +119,13 @@ public record PeersSettings(
     }
 
     /**
-     * Reads the settings from configuration, absent and empty ones becoming their defaults.
+     * Reads the settings from the configuration. Absent and empty settings get their defaults.
      *
-     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the value and what is expected
+     * @throws IllegalArgumentException if a value is invalid; the message names the setting, the
+     *     value and what is expected
      */
     static PeersSettings from(Settings settings) {
-        var unused = settings.text(PREFIX + "group"); // known from here on; its default needs the instance
+        var unused = settings.text(PREFIX + "group"); // marks the setting as known; its default needs the instance
         Duration timeout = settings.duration(PREFIX + "timeout", A_DURATION).orElse(Duration.ofSeconds(1));
         return new PeersSettings(
                 choice(settings.text(PREFIX + "source").orElse("auto")),
@@ -139,8 +149,9 @@ public record PeersSettings(
     }
 
     /**
-     * Returns the name of the set of replicas that an instance belongs to: {@code counter.peers.group}, or in a pod
-     * {@code NAMESPACE/STATEFULSET}; empty if neither is known.
+     * Returns the name of the set of replicas that an instance belongs to:
+     * {@code counter.peers.group}, or in a pod {@code NAMESPACE/STATEFULSET}; empty if neither is
+     * known.
      *
      * @throws IllegalArgumentException if the setting is not 1 to 253 printable characters
      */
@@ -159,7 +170,10 @@ public record PeersSettings(
                 .flatMap(namespace -> set.map(name -> namespace + "/" + name));
     }
 
-    /** Returns {@code host:port} for an address of the list, the port being the default one unless it has its own. */
+    /**
+     * Returns {@code host:port} for an address of the list; an address without a port gets the
+     * default one.
+     */
     static String withPort(String address, int defaultPort) {
         Matcher matcher = ADDRESS.matcher(address);
         return matcher.matches() && matcher.group("port") == null ? address + ":" + defaultPort : address;
@@ -196,7 +210,10 @@ public record PeersSettings(
         return value.compareTo(least) >= 0 && value.compareTo(most) <= 0;
     }
 
-    /** A host whose last label is a number is an IPv4 address or a mistake. */
+    /**
+     * Returns whether the text is a valid host. A host whose last label is a number must be an IPv4
+     * address.
+     */
     private static boolean isHost(String host) {
         return host.startsWith("[")
                 || (host.matches("(.*\\.)?[0-9]+\\.?")

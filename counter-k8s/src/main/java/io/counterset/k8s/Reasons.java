@@ -6,7 +6,10 @@ import io.counterset.k8s.Known.Store;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
-/** The sentences that a report gives as the reason of a state. Nothing is decided by them. Immutable. */
+/**
+ * The sentences that a report gives as the reason of a state. No decision depends on them.
+ * Immutable.
+ */
 final class Reasons {
 
     static final String NOT_ASKED = "not asked";
@@ -24,7 +27,10 @@ final class Reasons {
         this.membership = membership;
     }
 
-    /** A replica that has not served for that long; after two minutes it is not likely to. */
+    /**
+     * Returns the reason for a replica that has not served for that long. After two minutes it is
+     * unlikely to start.
+     */
     static String starting(Duration time) {
         if (time.compareTo(Duration.ofSeconds(10)) < 0) {
             return "it does not serve yet";
@@ -47,11 +53,11 @@ final class Reasons {
     }
 
     static String movedTo(@Nullable String holder) {
-        return "its store is counted as " + holder + " now; what its volume holds is not known";
+        return "its store is counted as " + holder + " now; the content of its volume is unknown";
     }
 
     static String rolledBack(Loss loss) {
-        StringBuilder reason = new StringBuilder("its volume went back in time: ");
+        StringBuilder reason = new StringBuilder("its volume was rolled back: ");
         if (loss.count() < loss.formerCount()) {
             reason.append(loss.counter()).append(" was ").append(loss.formerCount());
             reason.append(" and came back as ").append(loss.count());
@@ -63,7 +69,7 @@ final class Reasons {
     }
 
     String restored(boolean rolledBack, long amount) {
-        return (rolledBack ? "its volume went back in time" : "its volume was replaced")
+        return (rolledBack ? "its volume was rolled back" : "its volume was replaced")
                 + "; all that is known to be lost was restored" + (amount == 0 ? "" : ": " + counter + " by " + amount);
     }
 

@@ -27,20 +27,24 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Compares who should be there (the membership), who answered what just now, and what is remembered, and concludes the state of
- * every replica. Invariant: the report never claims more than these three support.
+ * Derives the state of every replica from three inputs: the membership (the expected replicas), the
+ * answers of this round, and the memory of peers. Invariant: the report never claims more than
+ * these three inputs support.
  *
- * <p>In this order, each step leaving to the next what it cannot settle:
+ * <p>The steps, each of which leaves to the next what it cannot settle:
  *
  * <ol>
- *   <li>this replica itself, known by its name or, where the source knows no names, by name <em>and</em> store;
- *   <li>answers that come from who they should come from: remembered, then compared with what was remembered;
- *   <li>members that did not answer, or not as themselves: the last known count, if the member can be told;
- *   <li>expected names that nothing was seen of: missing;
+ *   <li>this replica itself, recognised by its name or, if the source lists only addresses, by name
+ *       <em>and</em> store;
+ *   <li>answers from the right replicas: compared with what was remembered, then remembered;
+ *   <li>members that did not answer, or not as themselves: the last known count, if the member can
+ *       be identified;
+ *   <li>expected names without a member: missing;
  *   <li>every other remembered peer: retired.
  * </ol>
  *
- * <p>A store is counted once, for the replica that answered with it, or else for the replica that was last seen with it.
+ * <p>A store is counted once: for the replica that answered with it, otherwise for the replica that
+ * was last seen with it.
  */
 final class Reconciliation {
 
@@ -59,35 +63,35 @@ final class Reconciliation {
     private final Map<String, String> addresses = new HashMap<>();
     private final List<Silence> unsettled = new ArrayList<>();
 
-    /** Silent members of which not even the name is known. */
+    /** Silent members whose names are unknown. */
     private final List<Silence> nameless = new ArrayList<>();
 
-    /** The addresses that have not served yet. */
+    /** The addresses at which no replica has served yet. */
     private final Set<String> starting = new HashSet<>();
 
     private List<Known> remembered = List.of();
 
-    /** The replica that counts a store in this report, by the store. */
+    /** The replica for which this report counts a store, by store. */
     private final Map<UUID, String> holders = new HashMap<>();
 
     private @Nullable Member self;
     private int answered;
 
-    /** Why a member gave no count that can be used. */
+    /** Why a member gave no usable count. */
     private sealed interface Silence {
         Member member();
 
-        /** In words for the report. */
+        /** Returns the reason in words for the report. */
         String reason();
     }
 
-    /** It did not answer, or not with a count. */
+    /** The member did not answer, or not with a count. */
     private record NoAnswer(Member member, String reason) implements Silence {}
 
-    /** It answered, and is not the replica that it should be. */
+    /** Another replica answered in its place. */
     private record Impostor(Member member, String reason) implements Silence {}
 
-    /** A row of the report before it is known which stores are counted elsewhere. */
+    /** A row of the report, before the stores counted in other rows are known. */
     private record Row(Peer peer, @Nullable Known known, boolean answered) {}
 
     private Reconciliation(String counter, Membership membership, Replica replica, PeerMemory memory, Instant now) {
@@ -100,7 +104,7 @@ final class Reconciliation {
         this.reasons = new Reasons(counter, membership);
     }
 
-    /** Returns the report; remembers the answers that can be trusted. */
+    /** Returns the report, and remembers the trusted answers. */
     static PeersReport report(
             String counter,
             Membership membership,
@@ -114,14 +118,17 @@ final class Reconciliation {
         return reconciliation.report();
     }
 
-    /** Returns the members to ask: all but this replica, where it can be told beforehand. */
+    /** Returns the members to ask: all except this replica, if the source lists names. */
     static List<Member> toAsk(Membership membership, Replica replica) {
         return membership.members().stream()
                 .filter(member -> !replica.instance().equals(member.instance()))
                 .toList();
     }
 
-    /** Returns the members at which a replica of that name is listed, or was last seen where the source knows no names. */
+    /**
+     * Returns the members listed with that name or, if the source lists only addresses, at the
+     * addresses where a replica of that name was last seen; at most three.
+     */
     static List<Member> named(Membership membership, String instance, PeerMemory memory) {
         Set<String> addresses = new HashSet<>();
         memory.all().stream()
@@ -135,7 +142,10 @@ final class Reconciliation {
                 .toList();
     }
 
-    /** Returns the membership with the peers remembered from before in it, if the source has never had a list of its own. */
+    /**
+     * Returns the membership with the remembered peers as its members, if the source has never
+     * received a list.
+     */
     static Membership withRemembered(Membership membership, PeerMemory memory) {
         if (membership.source().state() != PeersReport.Freshness.UNAVAILABLE || membership.isByAddress()) {
             return membership;
@@ -147,13 +157,16 @@ final class Reconciliation {
         return new Membership(membership.source(), membership.expected(), members);
     }
 
-    /** Returns a StatefulSet's name, if the instance is named as one of its pods; else null. */
+    /**
+     * Returns the name of the StatefulSet if the instance is named like one of its pods; otherwise
+     * null.
+     */
     static @Nullable String base(String instance) {
         Matcher matcher = ORDINAL.matcher(instance);
         return matcher.matches() ? matcher.group("base") : null;
     }
 
-    /** Returns what a peer is remembered by where the source knows names. */
+    /** Returns the key of a peer in the memory if the source lists names. */
     static String keyOf(String instance) {
         return "instance " + instance;
     }
@@ -259,8 +272,9 @@ final class Reconciliation {
     }
 
     /**
-     * Whether that is the last count of the store for as long as the replica is not scaled up again: it is sealed, its pod is being
-     * deleted, so that no container of it starts again, and the StatefulSet makes no other pod of that name.
+     * Returns whether this count is final until the set is scaled up again: the store is sealed,
+     * the pod is being deleted, so its container does not restart, and the StatefulSet creates no
+     * other pod of that name.
      */
     private boolean isLast(Member member, Replica.Count count) {
         Expected expected = membership.expected();
@@ -272,14 +286,17 @@ final class Reconciliation {
                 && !expected.names().contains(count.instance());
     }
 
-    /** Returns who answered instead of the one who should, or null if the answer can be trusted. */
+    /**
+     * Returns a description of the replica that answered in the member's place, or null if the
+     * answer is trusted.
+     */
     private @Nullable String mismatch(Member member, Replica.Count count) {
         String name = count.instance();
         if (member.instance() != null && !member.instance().equals(name)) {
             return name;
         }
         if (replica.group() != null && !replica.group().equals(count.group())) {
-            return name + (count.group() == null ? ", which does not tell its group" : " of " + count.group());
+            return name + (count.group() == null ? ", which reports no group" : " of " + count.group());
         }
         if (member.instance() == null) {
             String other = isSelf(count) && self != null ? self.address() : addresses.get(identity(count));
@@ -301,13 +318,13 @@ final class Reconciliation {
         if (!membership.isLive() && !membership.isByAddress()) {
             Known known = recalled(key(member, name));
             if (known != null && !known.store().id().equals(count.store())) {
-                return name + " with another store, which is not believed while the list of peers is not current";
+                return name + " with another store, which is ignored while the list of peers is stale";
             }
         }
         return null;
     }
 
-    // Members that did not
+    // Members that did not answer
 
     private void onSilence(Silence silence) {
         Member member = silence.member();
@@ -346,8 +363,9 @@ final class Reconciliation {
     }
 
     /**
-     * A silent address without a name is most likely that of a replica that is not found elsewhere, such as one that was started
-     * again at a new address: one replica is one row. With several of both it is not known which is where.
+     * A silent address without a name most likely belongs to a replica that was not found
+     * elsewhere, such as one that restarted at a new address. Both become one row. With several of
+     * each, the report does not say which replica is at which address.
      */
     private void addNameless() {
         List<String> absent = new ArrayList<>();
@@ -391,7 +409,8 @@ final class Reconciliation {
         if (member.instance() != null || membership.isByAddress()) {
             return recalled(key(member, member.instance()));
         }
-        // The source knows addresses only: the peer last seen there, unless it is known to be elsewhere now.
+        // The source lists only addresses: assume the peer last seen there, unless it is now known
+        // to be elsewhere.
         for (Known known : remembered) {
             if (isOfThisSource(known)
                     && known.address().equals(member.address())
@@ -492,7 +511,9 @@ final class Reconciliation {
         return !expected.exact() || expected.names().contains(instance);
     }
 
-    /** What tells two replicas apart: in a list of addresses, several may share a name. */
+    /**
+     * Returns the identity of a replica. In a list of addresses, several replicas may share a name.
+     */
     private String identity(Replica.Count count) {
         return membership.isByAddress() ? count.instance() + " " + count.store() : count.instance();
     }
@@ -503,7 +524,10 @@ final class Reconciliation {
                 : keyOf(String.valueOf(instance));
     }
 
-    /** Whether the peer belongs into this list and this group: a volume may remember the peers of another release. */
+    /**
+     * Returns whether the peer belongs to this kind of list and this group, since a volume may
+     * remember the peers of another release.
+     */
     private boolean isOfThisSource(Known known) {
         boolean sameGroup = replica.group() == null
                 || known.group() == null
@@ -519,12 +543,12 @@ final class Reconciliation {
         return base == null || base.equals(base(name));
     }
 
-    /** What a remembered peer is settled by: what its key is made of. */
+    /** Returns the name or address in a remembered peer's key. */
     private static String label(Known known) {
         return known.key().substring(known.key().indexOf(' ') + 1);
     }
 
-    // The sum of it
+    // The report
 
     private PeersReport report() {
         Expected expected = membership.expected();
@@ -571,7 +595,10 @@ final class Reconciliation {
                 peers);
     }
 
-    /** Returns the row once it is known where each store is: a store under another name is neither counted here nor lost. */
+    /**
+     * Completes a row once the holder of each store is known. A store held under another name is
+     * neither counted here nor lost.
+     */
     private Peer finished(Row row) {
         Peer peer = row.peer();
         Known known = row.known();
@@ -641,7 +668,7 @@ final class Reconciliation {
         return new Former(store.id(), seen == null ? null : seen.count(), store.seenAt());
     }
 
-    /** A sum that stays at {@link Long#MAX_VALUE} once it does not fit. */
+    /** A sum that stays at {@link Long#MAX_VALUE} once it overflows. */
     private static final class Sum {
 
         private long value;
@@ -658,7 +685,10 @@ final class Reconciliation {
         return peer.label() + "\0" + (peer.address() == null ? "" : peer.address());
     }
 
-    /** Compares runs of digits as numbers, so that app-10 follows app-9 and 10.0.0.2:8080 precedes 10.0.0.10:8080. */
+    /**
+     * Compares runs of digits as numbers, so that app-10 follows app-9 and 10.0.0.2:8080 precedes
+     * 10.0.0.10:8080.
+     */
     static int compareNaturally(String a, String b) {
         int i = 0;
         int j = 0;

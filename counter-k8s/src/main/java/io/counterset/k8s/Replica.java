@@ -10,7 +10,8 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * This replica, as its host describes it to this module: the one bean an application must provide. Thread-safe.
+ * This replica, as the application describes it to this module. It is the only bean that an
+ * application must provide. Thread-safe.
  */
 public final class Replica {
 
@@ -22,11 +23,12 @@ public final class Replica {
     private final @Nullable String group;
     private volatile boolean sealed;
 
-    /** How much of each count was given back after a loss. */
+    /** How much of each count was restored after a loss. */
     private volatile Map<String, Long> restored = Map.of();
 
     /**
-     * A replica without a context path that does not know its group, and so takes part in a report with peers of every group.
+     * Describes a replica without a context path or a group. It accepts the counts of peers of
+     * every group.
      *
      * @see #Replica(String, CounterStore, String, int, String, String)
      */
@@ -37,16 +39,19 @@ public final class Replica {
     /**
      * Describes this replica.
      *
-     * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's name
-     * @param store the counters of this replica; the module adds to them in {@link Peers#restore} only, and closes them in
-     *     {@link #seal()} only
-     * @param mainCounter the name of the counter that a report is about unless another one is requested
-     * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535; used where a source of peers
-     *     gives addresses without ports
-     * @param contextPath what comes before {@code /count/{name}} in that path on every replica: empty, or one that begins with a
-     *     slash and does not end with one
-     * @param group the name that all replicas of one set share and no other replica has, such as {@code namespace/set}, 1 to 253
-     *     printable characters; null if it is not known. A replica that knows its group refuses the counts of every other group
+     * @param instance this replica's own name, 1 to 253 printable characters; in a pod, the pod's
+     *     name
+     * @param store the counters of this replica; this module adds to them only in
+     *     {@link Peers#restore}, and closes them only in {@link #seal()}
+     * @param mainCounter the name of the counter that a report covers unless another one is
+     *     requested
+     * @param port the port on which every replica answers {@code GET /count/{name}}, 1 to 65535;
+     *     used if a source of peers gives addresses without ports
+     * @param contextPath the prefix of {@code /count/{name}} on every replica: empty, or a path
+     *     that begins with a slash and does not end with one
+     * @param group the name that all replicas of one set share and no other replica has, such as
+     *     {@code namespace/set}, 1 to 253 printable characters; null if unknown. A replica with a
+     *     group rejects the counts of every other group
      * @throws IllegalArgumentException if a value is not as described above
      */
     public Replica(
@@ -73,7 +78,7 @@ public final class Replica {
             throw new IllegalArgumentException(
                     "the group must be 1 to 253 printable characters without spaces at its ends, not '" + group + "'");
         }
-        store.counter(mainCounter); // refuses a bad name; makes nothing
+        store.counter(mainCounter); // rejects an invalid name; creates nothing
         this.instance = instance;
         this.mainCounter = mainCounter;
         this.port = port;
@@ -101,22 +106,26 @@ public final class Replica {
         return port;
     }
 
-    /** Returns what comes before {@code /count/{name}} in that path on every replica; empty for nothing. */
+    /** Returns the prefix of {@code /count/{name}} on every replica; empty if there is none. */
     public String contextPath() {
         return contextPath;
     }
 
-    /** Returns the name of the set of replicas that this one belongs to, or null if it is not known. */
+    /**
+     * Returns the name of the set of replicas that this one belongs to, or null if it is unknown.
+     */
     public @Nullable String group() {
         return group;
     }
 
     /**
-     * Commits what was accepted and closes the store: nothing is added any more, and every count of this process is final from
-     * then on. Reads go on. Blocks for a commit; idempotent. If the store had failed, or fails now, its counts are not final:
-     * what the disk holds is not known.
+     * Commits all accepted adds and closes the store. No further add is accepted, and every count
+     * of this process is final; counts can still be read. Blocks for a commit; idempotent. If the
+     * store has failed before or fails now, its counts are not final, because the content of the
+     * disk is unknown.
      *
-     * @throws RuntimeException as {@link CounterStore#close()} does; the store is closed all the same, and not sealed
+     * @throws RuntimeException as {@link CounterStore#close()} does; the store is closed even then,
+     *     but not sealed
      */
     public void seal() {
         store.close();
@@ -129,17 +138,17 @@ public final class Replica {
     }
 
     /**
-     * Returns what this replica answers to {@code GET /count/{counter}}: the shape that its peers expect. A counter that was
-     * never added to has the count 0. Does not block.
+     * Returns this replica's answer to {@code GET /count/{counter}}, in the shape that its peers
+     * expect. A counter that was never added to has the count 0. Does not block.
      *
-     * @throws IllegalArgumentException if the name is not a counter's name
+     * @throws IllegalArgumentException if the name is not a valid counter name
      */
     public Count count(String counter) {
-        boolean isFinal = sealed; // read before the count, which cannot grow after it is true
+        boolean isFinal = sealed; // read before the count, which cannot grow once this is true
         return count(counter, store.counter(counter).value(), isFinal);
     }
 
-    /** Returns the answer to a request that found, or made, that count of that counter. */
+    /** Returns the answer to a request that read or produced the given count. */
     public Count count(String counter, long count) {
         return count(counter, count, false);
     }
@@ -161,8 +170,8 @@ public final class Replica {
     }
 
     /**
-     * Returns whether a replica may be called that: 1 to 253 printable characters without spaces at the ends. Names come from other
-     * machines and end in logs and terminals.
+     * Returns whether the text is a valid instance name: 1 to 253 printable characters without
+     * spaces at the ends. Names come from other machines and end up in logs and terminals.
      */
     public static boolean isInstanceName(String name) {
         return !name.isEmpty()
@@ -177,8 +186,9 @@ public final class Replica {
     }
 
     /**
-     * Returns a counter's name as a terminal or a table may show it: a backslash doubled, and characters that are invisible, break
-     * lines or turn the direction of the text as <code>\\u202E</code>.
+     * Returns a counter's name escaped for a terminal or a table. A backslash is doubled; a
+     * character that is invisible, breaks the line or changes the text's direction is shown like
+     * <code>\\u202E</code>.
      */
     public static String escaped(String name) {
         if (name.chars().allMatch(c -> c >= ' ' && c < 0x7F && c != '\\')) {
@@ -208,10 +218,11 @@ public final class Replica {
      * @param counter the counter's name
      * @param count its durable value; 0 if it was never added to
      * @param store the identity of the replica's store, made when its directory was first used
-     * @param incarnation how often that store has been opened
-     * @param isFinal {@code final} in JSON: whether the store is sealed, so that this incarnation of it counts no more
-     * @param group the set of replicas that it belongs to; absent if it does not know
-     * @param restored how much of the count was given back by a restoration; absent if nothing
+     * @param incarnation how many times that store has been opened
+     * @param isFinal {@code final} in JSON: whether the store is sealed, so that this incarnation
+     *     no longer counts
+     * @param group the set of replicas that it belongs to; absent if unknown
+     * @param restored how much of the count was restored after a loss; absent if nothing
      */
     @Serdeable
     public record Count(

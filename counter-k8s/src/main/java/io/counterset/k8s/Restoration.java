@@ -20,11 +20,14 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Gives this replica the counts back that its peers remember of volumes that it lost, each exactly once. Thread-safe.
+ * Restores the counts that this replica lost with former volumes and its peers remember, each
+ * exactly once. Thread-safe.
  *
- * <p>Of each lost store and counter a file beside the store holds how much was given back so far. Another request, or another peer
- * that remembers less, finds nothing left to do. An amount is written there before it is added, with an idempotency key, and marked
- * as added once it is durable. After a crash in between, the next start adds it with the same key.
+ * <p>A file beside the store records, for each lost store and counter, how much has been restored
+ * so far. A repeated request, or a peer that remembers less, therefore finds nothing left to
+ * restore. An amount is recorded as pending before it is added with an idempotency key, and
+ * recorded as added once it is durable. After a crash in between, the next start adds it with the
+ * same key.
  */
 public final class Restoration {
 
@@ -34,17 +37,21 @@ public final class Restoration {
     private final Replica replica;
     private final CheckedFile<Given> file;
 
-    /** What was given back; replaced as a whole, and read by {@link Replica#count(String)}. */
+    /**
+     * The restored amounts. The list is replaced as a whole, and its sums are published to
+     * {@link Replica#count(String)}.
+     */
     private List<Amount> amounts = new ArrayList<>();
 
     /**
-     * What a replica remembers of the counts that a peer lost.
+     * The losses of a peer that a replica remembers.
      *
      * @param askedBy the replica that remembers them
-     * @param group its group; absent if it does not know
+     * @param group its group; absent if unknown
      * @param instance the peer
-     * @param store the store that the peer was last seen with; absent if it was never seen
-     * @param losses what was counted on its former volumes, and on this one before it was rolled back
+     * @param store the store with which the peer was last seen; absent if it was never seen
+     * @param losses the counts of its former volumes, and those lost by a rollback of the present
+     *     one
      */
     @Serdeable
     public record Losses(
@@ -54,12 +61,12 @@ public final class Restoration {
             @Nullable UUID store,
             List<Loss> losses) {
 
-        /** An empty list is not written, and so reads as null. */
+        /** Accepts null for an empty list, which JSON leaves out. */
         public Losses {
             losses = losses == null ? List.of() : List.copyOf(losses);
         }
 
-        /** Returns one line for each loss. Lines end in a line feed. */
+        /** Returns one line per loss. Lines end with a line feed. */
         public String toText() {
             StringBuilder text = new StringBuilder();
             losses.forEach(loss -> text.append(Replica.escaped(loss.counter()))
@@ -81,15 +88,16 @@ public final class Restoration {
     /**
      * A count that was lost.
      *
-     * @param store the store in which it was counted: a former one, or the present one if that was rolled back
+     * @param store the store in which it was counted: a former one, or the present one if that was
+     *     rolled back
      * @param counter the counter
-     * @param lost how much of it was lost, at least
-     * @param highest the highest count that was seen in that store
+     * @param lost how much of it was lost; a lower bound
+     * @param highest the highest count seen in that store
      */
     @Serdeable
     public record Loss(UUID store, String counter, long lost, long highest) {}
 
-    /** What became of a loss. */
+    /** The outcome of restoring a loss. */
     @Serdeable
     public enum Outcome {
         /** It was added, and is durable. */
@@ -116,13 +124,13 @@ public final class Restoration {
     }
 
     /**
-     * One loss and what became of it.
+     * One loss and the outcome of restoring it.
      *
      * @param store the store in which it was counted
      * @param counter the counter
      * @param amount how much was added, would be added, or was refused
      * @param count this replica's count of that counter afterwards
-     * @param outcome what became of it
+     * @param outcome the outcome
      * @param reason why it was refused; absent otherwise
      */
     @Serdeable
@@ -138,20 +146,20 @@ public final class Restoration {
      * What a restoration did, or would do.
      *
      * @param instance the replica whose counts were restored
-     * @param dryRun whether nothing was to be changed
+     * @param dryRun whether this was a dry run, which changes nothing
      * @param steps one for each loss that a peer remembers
      * @param failures the peers that could not be asked, each with the reason
      */
     @Serdeable
     public record Result(String instance, boolean dryRun, List<Step> steps, List<String> failures) {
 
-        /** An empty list may not be written, and so reads as null. */
+        /** Accepts null for an empty list, which JSON may leave out. */
         public Result {
             steps = steps == null ? List.of() : List.copyOf(steps);
             failures = failures == null ? List.of() : List.copyOf(failures);
         }
 
-        /** Returns one line for each step and each failure. Lines end in a line feed. */
+        /** Returns one line per step and per failure. Lines end with a line feed. */
         public String toText() {
             StringBuilder text = new StringBuilder();
             for (Step step : steps) {
@@ -177,7 +185,7 @@ public final class Restoration {
         }
     }
 
-    /** The content of the file; all of it is about the store of that identity. */
+    /** The content of the file, which applies only to the store of that identity. */
     @Serdeable
     record Given(UUID store, List<Amount> amounts) {
 
@@ -187,16 +195,16 @@ public final class Restoration {
     }
 
     /**
-     * What was given back of one counter of one lost store.
+     * How much of one counter of one lost store has been restored.
      *
-     * @param total how much in all, with what is pending
-     * @param pending the part of it that may not have been added yet; 0 if nothing
-     * @param at when the last part was to be added
+     * @param total the total, including what is pending
+     * @param pending the part of it that may not have been added yet; 0 if none
+     * @param at when the last part was recorded
      */
     @Serdeable
     record Amount(UUID store, String counter, long total, long pending, Instant at) {
 
-        /** The same for the same part, and for no other. */
+        /** Returns the idempotency key, which is unique to this part and always the same for it. */
         String key() {
             return "restore-"
                     + UUID.nameUUIDFromBytes((store + " " + total + " " + counter).getBytes(StandardCharsets.UTF_8));
@@ -207,7 +215,10 @@ public final class Restoration {
         }
     }
 
-    /** Returns the largest loss of each store and counter: each peer knows what it last saw. */
+    /**
+     * Returns the largest loss of each store and counter, since peers may have seen different
+     * counts last.
+     */
     static List<Loss> largest(List<Losses> answers) {
         Map<String, Loss> largest = new LinkedHashMap<>();
         for (Losses answer : answers) {
@@ -225,7 +236,10 @@ public final class Restoration {
         return List.copyOf(largest.values());
     }
 
-    /** Reads what was given back before; adds what a crash left undone, before anything else is counted. */
+    /**
+     * Reads what was restored before, and adds what a crash left pending before anything else is
+     * counted.
+     */
     Restoration(Replica replica, Path directory, JsonMapper json, Instant now) {
         this.replica = replica;
         this.file = new CheckedFile<>(directory, NAME, "counterset-restored 1", Given.class, json);
@@ -259,9 +273,10 @@ public final class Restoration {
     }
 
     /**
-     * Gives back what a peer remembers and what was not given back before. Blocks for a commit for each loss.
+     * Restores the losses that were not restored before. Blocks for one commit per loss.
      *
-     * @param force adds also where this replica counts as much already as the lost store did
+     * @param force whether to restore even if this replica has already counted as much as the lost
+     *     store did
      */
     synchronized List<Step> restore(List<Loss> losses, boolean dryRun, boolean force, Instant now) {
         List<Step> steps = new ArrayList<>();
@@ -282,7 +297,7 @@ public final class Restoration {
             } else if (own >= loss.highest() && !force) {
                 outcome = Outcome.REFUSED;
                 reason = "this replica counted " + own + " itself, and " + loss.highest()
-                        + " had been counted in the lost store; with force it is added all the same";
+                        + " had been counted in the lost store; force adds it anyway";
             } else if (dryRun) {
                 outcome = Outcome.WOULD_RESTORE;
             } else {
@@ -295,7 +310,7 @@ public final class Restoration {
         return steps;
     }
 
-    /** Adds, and returns null; or the reason why it was not, or may not have been, added. */
+    /** Adds the amount and returns null, or returns why it was not, or may not have been, added. */
     private @Nullable String tryToAdd(Amount amount, long given) {
         try {
             add(amount);
@@ -313,8 +328,9 @@ public final class Restoration {
     }
 
     /**
-     * Written down as pending, visible as given back, added, written down as added: in this order, so that a peer never sees the
-     * count without what was given back of it, and a crash at any point is followed by the same add with the same key.
+     * The order matters: recorded as pending, published as restored, added, recorded as added. A
+     * peer then never sees the added count without its restored part, and after a crash at any
+     * point the same add is repeated with the same key.
      */
     private void add(Amount amount) throws IOException {
         put(amount);

@@ -22,13 +22,17 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Reads settings: all modules strip white space, treat an empty value as absent, and refuse placeholders and undecodable text in the
- * same way. Each refusal is an {@link IllegalArgumentException} whose message is one line, {@code SETTING: 'value' is invalid;
- * expected ...}. Thread-safe.
+ * Reads settings in the same way for all modules: strips white space, treats an empty value as
+ * absent, and rejects placeholders and undecodable text. Each rejection is an
+ * {@link IllegalArgumentException} whose message is one line,
+ * {@code SETTING: 'value' is invalid; expected ...}. Thread-safe.
  */
 public final class Settings {
 
-    /** The variables that Kubernetes adds to each container for a service named {@code counter} or {@code counter-...}. */
+    /**
+     * The variables that Kubernetes adds to each container for a service named {@code counter} or
+     * {@code counter-…}.
+     */
     private static final Pattern SERVICE_LINK = Pattern.compile(
             "COUNTER(_.*)?_(SERVICE_(HOST|PORT(_.*)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)");
 
@@ -41,7 +45,7 @@ public final class Settings {
         this.properties = properties;
     }
 
-    /** Returns the stripped text of a setting, or nothing if it is absent or blank. */
+    /** Returns the stripped text of a setting; empty if it is absent or blank. */
     public Optional<String> text(String name) {
         read.add(name);
         for (PropertySource source : properties.getPropertySources()) {
@@ -58,7 +62,10 @@ public final class Settings {
         return text;
     }
 
-    /** The value as it was written: Micronaut replaces placeholders when it reads a property. */
+    /**
+     * Checks the value as it was written, because Micronaut replaces placeholders when it reads a
+     * property.
+     */
     private static void checkRaw(String name, PropertySource source) {
         String key = source.getConvention() == PropertySource.PropertyConvention.ENVIRONMENT_VARIABLE
                 ? variable(name)
@@ -70,9 +77,9 @@ public final class Settings {
     }
 
     /**
-     * Returns if {@code value} is plain text.
+     * Returns normally if {@code value} is plain text.
      *
-     * @throws IllegalArgumentException if it has a placeholder or was not decodable
+     * @throws IllegalArgumentException if it contains a placeholder or could not be decoded
      */
     public static void checkText(String name, String value) {
         if (value.contains("${")) {
@@ -86,7 +93,9 @@ public final class Settings {
         }
     }
 
-    /** Returns the elements of a setting whose text is separated by commas, each stripped; none if it is absent or blank. */
+    /**
+     * Returns the stripped elements of a comma-separated setting; none if it is absent or blank.
+     */
     public List<String> list(String name) {
         return text(name).stream()
                 .flatMap(text -> Arrays.stream(text.split(",", -1)))
@@ -94,7 +103,9 @@ public final class Settings {
                 .toList();
     }
 
-    /** Returns a whole number from {@code least} to {@code most}, or nothing. */
+    /**
+     * Returns a whole number from {@code least} to {@code most}; empty if the setting is absent.
+     */
     public Optional<Long> number(String name, long least, long most) {
         return text(name).map(text -> {
             try {
@@ -109,14 +120,20 @@ public final class Settings {
         });
     }
 
-    /** Returns the duration that a text such as {@code 100ms}, {@code 2s} or {@code PT3S} means, or null. */
+    /**
+     * Returns the duration that a text such as {@code 100ms}, {@code 2s} or {@code PT3S} denotes;
+     * null if it is invalid.
+     */
     public static @Nullable Duration toDuration(String text) {
         return ConversionService.SHARED
                 .convert(text, ConversionContext.of(Duration.class))
                 .orElse(null);
     }
 
-    /** Returns a duration, or nothing; {@code expected} says in words which ones are valid. */
+    /**
+     * Returns a duration; empty if the setting is absent. {@code expected} describes the valid
+     * values in the error message.
+     */
     public Optional<Duration> duration(String name, String expected) {
         return text(name).map(text -> {
             Duration duration = toDuration(text);
@@ -127,7 +144,10 @@ public final class Settings {
         });
     }
 
-    /** Returns the path of a directory that exists or can be created later, or nothing. */
+    /**
+     * Returns the path of a directory that exists or can be created later; empty if the setting is
+     * absent.
+     */
     public Optional<Path> directory(String name) {
         return text(name).map(text -> {
             Path path = path(name, text);
@@ -138,7 +158,7 @@ public final class Settings {
         });
     }
 
-    /** Returns the path of a file that this process can read, or nothing. */
+    /** Returns the path of a file that this process can read; empty if the setting is absent. */
     public Optional<Path> file(String name) {
         return text(name).map(text -> {
             Path path = path(name, text);
@@ -157,18 +177,21 @@ public final class Settings {
         }
     }
 
-    /** Returns the exception that refuses a value. */
+    /** Returns the exception for an invalid value. */
     public static IllegalArgumentException invalid(String name, String value, String expected) {
         return new IllegalArgumentException(name + ": '" + printable(value) + "' is invalid; expected " + expected);
     }
 
-    /** Keeps a message on one line of reasonable length, whatever the value. */
+    /** Keeps a message on one line of reasonable length for any value. */
     private static String printable(String text) {
         String line = text.replaceAll("[\\p{C}\\u2028\\u2029]", "\uFFFD");
         return line.length() <= 200 ? line : line.substring(0, 200) + "…";
     }
 
-    /** Returns the environment variable of a setting: {@code COUNTER_MAX_PENDING} for {@code counter.max-pending}. */
+    /**
+     * Returns the environment variable of a setting: {@code COUNTER_MAX_PENDING} for
+     * {@code counter.max-pending}.
+     */
     public static String variable(String name) {
         return name.toUpperCase(Locale.ROOT).replaceAll("[.-]", "_");
     }
@@ -179,11 +202,12 @@ public final class Settings {
     }
 
     /**
-     * Returns a warning for each variable that begins with {@code COUNTER_} and belongs to no setting, with the nearest variable that
-     * does. Variables that Kubernetes adds for its services are none. Call it after all settings were read.
+     * Returns a warning for each variable that begins with {@code COUNTER_} and belongs to no
+     * setting, with the name of the most similar setting. Variables that Kubernetes adds for its
+     * services are ignored. Call this after all settings have been read.
      *
-     * @param variables the names of the environment's variables
-     * @param others settings that were not read here
+     * @param variables the names of the environment variables
+     * @param others the variables of settings that are read elsewhere
      */
     public List<String> unknown(Collection<String> variables, String... others) {
         List<String> known = Stream.concat(read.stream().map(Settings::variable), Stream.of(others))
@@ -212,7 +236,7 @@ public final class Settings {
         return "the nearest setting is " + best;
     }
 
-    /** Levenshtein's distance: how many characters must be inserted, removed or replaced. */
+    /** Returns the Levenshtein distance: the number of characters to insert, remove or replace. */
     private static int distance(String a, String b) {
         int[] row = new int[b.length() + 1];
         for (int j = 0; j < row.length; j++) {

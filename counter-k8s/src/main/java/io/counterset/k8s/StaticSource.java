@@ -6,12 +6,15 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import org.jspecify.annotations.Nullable;
 
-/** A list of addresses from the settings. It may name this replica too, so that every replica can be given the same list. */
+/**
+ * A list of addresses from the settings. It may include this replica, so that all replicas can
+ * share one list.
+ */
 final class StaticSource implements PeerSource {
 
     private final Membership membership;
 
-    /** @param chosen why this source was picked; null if the settings name it */
+    /** @param chosen why this source was chosen; null if the settings name it */
     StaticSource(PeersSettings settings, int defaultPort, @Nullable String chosen) {
         List<Member> members = settings.addresses().stream()
                 .map(address -> PeersSettings.withPort(address, defaultPort))

@@ -45,7 +45,7 @@ class ArchitectureTest {
     void onlyTwoClassesKnowTheKubernetesClientAndNoneTheDiscoveryOfMicronaut() {
         classes()
                 .that()
-                .haveNameNotMatching(".*\\.(KubernetesSource|Watched|ApiObjects|PeersFactory)(\\$.*)?|.*\\.\\$.*")
+                .haveNameNotMatching(".*\\.(KubernetesSource|ListWatch|ApiObjects|PeersFactory)(\\$.*)?|.*\\.\\$.*")
                 .should()
                 .onlyDependOnClassesThat()
                 .resideOutsideOfPackages("io.kubernetes..", "okhttp3..")

@@ -157,7 +157,7 @@ class DnsSourceTest {
                 new Fault(
                         () -> dns.remove(NAME),
                         () -> dns.put(NAME, "10.0.0.1", "10.0.0.2"),
-                        "DNS does not know the name app-python-headless"),
+                        "DNS has no name app-python-headless"),
                 new Fault(
                         () -> dns.put(NAME),
                         () -> dns.put(NAME, "10.0.0.1", "10.0.0.2"),
@@ -193,7 +193,7 @@ class DnsSourceTest {
         DnsSource source = source(2);
 
         assertThat(now(source).source().state()).isEqualTo(Freshness.UNAVAILABLE);
-        assertThat(now(source).source().reason()).isEqualTo("DNS does not know the name app-python-headless");
+        assertThat(now(source).source().reason()).isEqualTo("DNS has no name app-python-headless");
         assertThat(now(source).members()).isEmpty();
         assertThat(now(source).isLive()).isFalse();
     }

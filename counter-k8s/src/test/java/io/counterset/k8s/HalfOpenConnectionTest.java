@@ -87,7 +87,7 @@ class HalfOpenConnectionTest {
                                 .join()
                                 .source()
                                 .reason())
-                        .isEqualTo("the API server is not reached: it does not answer, so the connection was closed");
+                        .isEqualTo("the API server is unreachable: it does not answer, so the connection was closed");
                 TestSettings.await(() -> state(source) == Freshness.LIVE);
                 assertThat(server.getRequestCount()).isGreaterThanOrEqualTo(8);
             }

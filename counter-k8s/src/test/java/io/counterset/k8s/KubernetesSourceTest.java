@@ -230,7 +230,7 @@ class KubernetesSourceTest {
         awaitLive(source);
         server.stop();
         TestSettings.await(
-                () -> String.valueOf(stateOf(source).reason()).startsWith("the API server is not reached: "));
+                () -> String.valueOf(stateOf(source).reason()).startsWith("the API server is unreachable: "));
         assertThat(stateOf(source).state()).isEqualTo(Freshness.STALE);
 
         server.failAll(503);
@@ -246,7 +246,7 @@ class KubernetesSourceTest {
         assertThat(now(source).expected().names()).hasSize(3);
         assertThat(lines.list).as("one line, however often it was tried").hasSize(1);
         assertThat(lines.list.get(0).getFormattedMessage())
-                .startsWith("peers by kubernetes: the API server is not reached")
+                .startsWith("peers by kubernetes: the API server is unreachable")
                 .endsWith("; the last list stays until the API server answers");
 
         holdRecordingUntil(538);
@@ -406,7 +406,7 @@ class KubernetesSourceTest {
         server.endWatches();
 
         assertThat(awaitReason(source, Freshness.STALE))
-                .isEqualTo("the API server cannot be asked: Cannot read file: " + server.token);
+                .isEqualTo("cannot ask the API server: Cannot read file: " + server.token);
         assertThat(now(source).members()).hasSize(3);
         Files.writeString(server.token, token);
         awaitLive(source);
@@ -420,7 +420,7 @@ class KubernetesSourceTest {
                 .limit(3)
                 .toList();
         server.apply(slices.get(0));
-        try (Watched<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watched = watchedSlices()) {
+        try (ListWatch<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watched = watchedSlices()) {
             server.apply(slices.get(1));
             int length = (slices.get(1).line() + "\n").getBytes(StandardCharsets.UTF_8).length;
             for (int bytes = 0; bytes <= length; bytes++) {
@@ -442,9 +442,9 @@ class KubernetesSourceTest {
         }
     }
 
-    private Watched<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watchedSlices() {
+    private ListWatch<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watchedSlices() {
         ApiClient client = server.access().builder().get().build();
-        return new Watched<>(
+        return new ListWatch<>(
                 ApiObjects.EndpointSlice.class,
                 ApiObjects.EndpointSlices.class,
                 client,
@@ -555,8 +555,7 @@ class KubernetesSourceTest {
 
         assertThat(now(source).expected().known()).isFalse();
         assertThat(now(source).expected().atLeast()).isEqualTo(5_001);
-        assertThat(stateOf(source).reason())
-                .isEqualTo("the StatefulSet wants 5001 replicas, and no more than 5000 can be dealt with");
+        assertThat(stateOf(source).reason()).isEqualTo("the StatefulSet has 5001 replicas; at most 5000 are supported");
     }
 
     @ParameterizedTest

@@ -146,7 +146,7 @@ class LostVolumesTest {
         assertThat(other(report).state()).isEqualTo(State.ROLLED_BACK);
         assertThat(other(report).count()).isEqualTo(100);
         assertThat(other(report).reason())
-                .startsWith("its volume went back in time: visits was 111 and came back as 100; found ");
+                .startsWith("its volume was rolled back: visits was 111 and came back as 100; found ");
         assertThat(other(report).former()).isNull();
         assertThat(report.lost()).isEqualTo(11);
 
@@ -178,8 +178,7 @@ class LostVolumesTest {
         PeersReport report = ask(peers);
         assertThat(other(report).state()).isEqualTo(State.ROLLED_BACK);
         assertThat(other(report).reason())
-                .startsWith(
-                        "its volume went back in time: it had been opened 5 times and came back as opened 2; found ");
+                .startsWith("its volume was rolled back: it had been opened 5 times and came back as opened 2; found ");
     }
 
     @Test

@@ -226,12 +226,12 @@ class StaticPeersTest {
                 Arguments.of(503, good + "}", "answered HTTP 503"),
                 Arguments.of(404, "{}", "answered HTTP 404"),
                 Arguments.of(204, "", "answered HTTP 204"),
-                Arguments.of(200, "", "answered something that is not its count"),
-                Arguments.of(200, "3", "answered something that is not its count"),
-                Arguments.of(200, "<html>", "answered something that is not its count"),
-                Arguments.of(200, "[" + good + "}]", "answered something that is not its count"),
-                Arguments.of(200, good, "answered something that is not its count"),
-                Arguments.of(200, "[".repeat(8_000), "answered something that is not its count"),
+                Arguments.of(200, "", "answered something other than its count"),
+                Arguments.of(200, "3", "answered something other than its count"),
+                Arguments.of(200, "<html>", "answered something other than its count"),
+                Arguments.of(200, "[" + good + "}]", "answered something other than its count"),
+                Arguments.of(200, good, "answered something other than its count"),
+                Arguments.of(200, "[".repeat(8_000), "answered something other than its count"),
                 Arguments.of(200, good.replace("1,\"store\"", "\"1\",\"store\"") + "}", "(no count)"),
                 Arguments.of(200, good.replace("1,\"store\"", "1.5,\"store\"") + "}", "(no count)"),
                 Arguments.of(200, good.replace("1,\"store\"", "-1,\"store\"") + "}", "(no count)"),
@@ -369,8 +369,7 @@ class StaticPeersTest {
 
             PeersReport first = ask(peers);
             assertThat(first.answered()).isEqualTo(1);
-            assertThat(row(first, c.address()).reason())
-                    .isEqualTo("not asked: others used up the 1500 ms for all peers");
+            assertThat(row(first, c.address()).reason()).isEqualTo("not asked within the 1500 ms for all peers");
             assertThat(first.complete()).isFalse();
 
             // However often: without the change of turns every round would be like the first.

@@ -14,17 +14,20 @@ import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Makes the beans that everything else is about: the settings, the store, and this replica. */
+/** Creates the central beans: the settings, the store, its history, and this replica. */
 @Factory
-final class StoreFactory {
+final class CounterBeans {
 
-    /** Where nobody says otherwise, replicas listen here; a replica on a random port tells nothing about the others' ports. */
-    private static final int USUAL_PORT = 8080;
+    /**
+     * The port assumed for peers if this replica is on a random port, which says nothing about
+     * theirs.
+     */
+    private static final int DEFAULT_PORT = 8080;
 
-    /** What this process needs of the heap beside the store's counters and keys, in bytes. */
+    /** The heap that this process needs besides the store's counters and keys, in bytes. */
     private static final long HEAP_OF_THE_REST = 24 << 20;
 
-    private static final Logger LOG = LoggerFactory.getLogger(StoreFactory.class);
+    private static final Logger LOG = LoggerFactory.getLogger(CounterBeans.class);
 
     @Context
     CounterSettings settings(Settings settings) {
@@ -32,8 +35,9 @@ final class StoreFactory {
     }
 
     /**
-     * Opens the store: after all settings have been found good, so that a bad one leaves nothing behind, and before the server
-     * takes its port, so that a client that can connect finds the store recovered.
+     * Opens the store. This happens after all settings have been checked, so that an invalid one
+     * leaves nothing behind, and before the server binds its port, so that a client that can
+     * connect finds the store recovered.
      */
     @Context
     @Bean(preDestroy = "close")
@@ -57,13 +61,16 @@ final class StoreFactory {
                 .maxHeap(forStore)
                 .onWarning(LOG::warn)
                 .onFailure(failure -> LOG.error(
-                        "the store in {} has failed, and counts no more until the next start; what was acknowledged is safe",
+                        "the store in {} has failed and accepts no increments until the next start; acknowledged increments are safe",
                         settings.directory().toAbsolutePath(),
                         failure))
                 .open();
     }
 
-    /** Follows the main counter from before the server takes its port until after the last request. */
+    /**
+     * Records the main counter's history from before the server binds its port until after the last
+     * request.
+     */
     @Context
     @Bean(preDestroy = "close")
     History history(CounterSettings settings, CounterStore store) {
@@ -79,7 +86,7 @@ final class StoreFactory {
                 settings.instance(),
                 store,
                 settings.name(),
-                settings.port() == 0 ? USUAL_PORT : settings.port(),
+                settings.port() == 0 ? DEFAULT_PORT : settings.port(),
                 contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""),
                 PeersSettings.group(properties, settings.instance()).orElse(null));
     }

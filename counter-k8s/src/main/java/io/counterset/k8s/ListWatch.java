@@ -37,31 +37,37 @@ import okhttp3.internal.http2.StreamResetException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Some objects of the Kubernetes API, listed once and then watched, with the truth about the connection: an informer keeps its
- * objects when the server is gone, and does not say so. Thread-safe.
+ * Lists objects of the Kubernetes API once, then watches them, and tracks whether the watch is
+ * connected. A plain informer keeps its objects when the server is gone and does not report the
+ * outage. Thread-safe.
  *
- * <p>What the informer is made to do here, and why:
+ * <p>How the informer is used here, and why:
  *
  * <ul>
- *   <li>Lists are asked for without a resource version. With one, a server that was restored from a backup refuses every time.
- *   <li>The watch is wrapped: it is connected from its first answer until it ends, in whatever way.
- *   <li>Retries back off exponentially with jitter, up to 5 s apart, and obey {@code Retry-After}: the informer itself asks every
- *       second, and every replica would ask a struggling server in step. While the server refuses the token or the rights, they
- *       are 5 s apart from the first one on.
+ *   <li>Lists are requested without a resource version. A server that was restored from a backup
+ *       rejects every request that has a newer one.
+ *   <li>The watch is wrapped. It counts as connected from its first answer until it ends for any
+ *       reason.
+ *   <li>Retries back off exponentially with jitter, up to 5 s apart, and honour
+ *       {@code Retry-After}. The informer alone would retry every second, and all replicas in step
+ *       would burden a struggling server. While the server rejects the token or its permissions,
+ *       every retry waits 5 s.
  * </ul>
  */
-final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
+final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject>
         implements ListerWatcher<T, L>, AutoCloseable {
 
-    /** A watch ends every few minutes and is renewed at once; that is no reason to call its objects stale. */
+    /**
+     * A watch ends every few minutes and is renewed at once. Its objects are not stale in between.
+     */
     private static final Duration RENEWAL = Duration.ofSeconds(2);
 
-    /** A watch that ends sooner than this was not worth its list. */
+    /** A watch that ends sooner than this counts as a failure. */
     private static final Duration WORTHWHILE = Duration.ofSeconds(5);
 
     private static final Duration FIRST_PAUSE = Duration.ofMillis(500);
 
-    /** With the second that the informer waits between attempts, one request in 5 s. */
+    /** Together with the informer's own pause of 1 s this makes one request every 5 s. */
     static final Duration LONGEST_PAUSE = Duration.ofSeconds(4);
 
     private static final Duration LONGEST_RETRY_AFTER = Duration.ofMinutes(1);
@@ -88,12 +94,13 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
     private Duration retryAfter = Duration.ZERO;
 
     /**
-     * @param request makes a request for the objects, with the selectors of labels or fields in it
-     * @param seen is given every object that is listed or changed, before it counts as known
-     * @param changed is called when the connection was won or lost
-     * @param longestPause how far apart retries may become
+     * @param request creates a request for the objects, including its label or field selectors
+     * @param seen called with every listed or changed object before the object is visible in
+     *     {@link #objects()}
+     * @param changed called when the watch was connected or disconnected
+     * @param longestPause the longest backoff between retries
      */
-    Watched(
+    ListWatch(
             Class<T> type,
             Class<L> listType,
             ApiClient client,
@@ -110,11 +117,11 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         this.changed = changed;
         this.clock = clock;
         this.longestPause = longestPause;
-        // Whatever the informer would log has been noticed here before.
+        // The informer need not log failures: all of them have been recorded here.
         this.informer = new DefaultSharedIndexInformer<>(type, this, 0L, objects, (c, failure) -> {});
     }
 
-    /** Begins in the background. */
+    /** Starts in the background. */
     void start() {
         informer.run();
     }
@@ -127,12 +134,12 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         informer.stop();
     }
 
-    /** Returns whether there ever was a list. */
+    /** Returns whether a list has ever been received. */
     boolean hasSynced() {
         return informer.hasSynced();
     }
 
-    /** Returns the objects as last known. */
+    /** Returns the last known objects. */
     List<T> objects() {
         return objects.list();
     }
@@ -141,17 +148,19 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         return connected;
     }
 
-    /** Returns whether the server's last answer was that it does not accept the token or the rights that go with it. */
+    /** Returns whether the server's last answer rejected the token or its permissions. */
     synchronized boolean isRefused() {
         return refused;
     }
 
-    /** Returns why the connection is lost; null while it is not, and if it simply ended. */
+    /**
+     * Returns why the watch is disconnected; null while it is connected, or if it ended normally.
+     */
     synchronized @Nullable String failure() {
         return failure;
     }
 
-    /** Returns since when the objects may be out of date; null if they are not. */
+    /** Returns the time since which the objects may be stale; null if they are current. */
     synchronized @Nullable Instant staleSince(Instant now) {
         if (connected || lostAt == null) {
             return null;
@@ -162,19 +171,19 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
     // Called by the informer
 
     @Override
-    @SuppressWarnings("unchecked") // the list's items are of the type that the list was asked for
+    @SuppressWarnings("unchecked") // the items have the type that was requested
     public L list(CallGeneratorParams params) throws ApiException {
         pause();
         try {
             L list = client.<L>execute(request.get().buildCall(null), listType).getData();
             list.getItems().forEach(item -> seen.accept((T) item));
             synchronized (this) {
-                refused = false; // so that a watch follows at once
-                lostAt = clock.instant(); // not lost yet, but it will be unless a watch follows
+                refused = false; // so that the watch starts at once
+                lostAt = clock.instant(); // the list becomes stale from now on unless a watch follows
             }
             return list;
         } catch (ApiException | RuntimeException e) {
-            lost(e);
+            onDisconnected(e);
             throw e;
         }
     }
@@ -190,10 +199,10 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
                     .timeoutSeconds(params.timeoutSeconds)
                     .buildCall(null);
             Watchable<T> watch = Watch.createWatch(client, call, eventType);
-            won();
-            return new Noticing(watch);
+            onConnected();
+            return new TrackedWatch(watch);
         } catch (ApiException | RuntimeException e) {
-            lost(e);
+            onDisconnected(e);
             throw e;
         }
     }
@@ -219,7 +228,7 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         }
     }
 
-    private void won() {
+    private void onConnected() {
         synchronized (this) {
             connected = true;
             refused = false;
@@ -230,7 +239,7 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         changed.run();
     }
 
-    private void lost(@Nullable Throwable reason) {
+    private void onDisconnected(@Nullable Throwable reason) {
         synchronized (this) {
             if (closed) {
                 return;
@@ -255,19 +264,20 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
             if (cause instanceof ApiException e && e.getCode() != 0) {
                 return "the API server answered " + e.getCode() + message(e.getResponseBody());
             } else if (cause instanceof IOException broken && !(cause instanceof MalformedJsonException)) {
-                return "the API server is not reached: " + describe(broken);
+                return "the API server is unreachable: " + describe(broken);
             }
         }
-        // What the client throws of its own accord, such as when the token cannot be read, has no class of its own.
+        // The client throws plain RuntimeExceptions of its own, such as when it cannot read the
+        // token.
         return (reason.getClass() == RuntimeException.class
-                        ? "the API server cannot be asked: "
-                        : "the API server's answer is not understood: ")
+                        ? "cannot ask the API server: "
+                        : "the API server's answer is invalid: ")
                 + PeerClient.printable(String.valueOf(reason.getMessage()));
     }
 
     private static String describe(IOException broken) {
         if (broken instanceof StreamResetException reset && reset.errorCode == ErrorCode.PROTOCOL_ERROR) {
-            return "it does not answer, so the connection was closed"; // what the client calls a ping without an answer
+            return "it does not answer, so the connection was closed"; // how the client reports an unanswered ping
         } else if (broken instanceof UnknownHostException) {
             return "its name does not resolve";
         } else if (broken instanceof NoRouteToHostException) {
@@ -310,13 +320,13 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         return Duration.ZERO;
     }
 
-    /** A watch that says when it ends: the informer closes every watch it opened. */
-    private final class Noticing implements Watchable<T> {
+    /** A watch that reports its end. The informer closes every watch that it opens. */
+    private final class TrackedWatch implements Watchable<T> {
 
         private final Watchable<T> watch;
         private boolean over;
 
-        Noticing(Watchable<T> watch) {
+        TrackedWatch(Watchable<T> watch) {
             this.watch = watch;
         }
 
@@ -362,13 +372,13 @@ final class Watched<T extends KubernetesObject, L extends KubernetesListObject>
         }
 
         private void end(@Nullable Throwable reason) {
-            synchronized (Watched.this) {
+            synchronized (ListWatch.this) {
                 if (over) {
                     return;
                 }
                 over = true;
             }
-            lost(reason);
+            onDisconnected(reason);
         }
     }
 }
