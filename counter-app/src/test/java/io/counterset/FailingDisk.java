@@ -6,18 +6,21 @@ import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.util.Objects;
 
-/** The directory's own disk, until it is told to fail: from then on each commit does. In this package for the seam of the store. */
+/**
+ * The directory's real disk until a test makes it fail; from then on every commit fails. It is in
+ * this package to reach the package-private storage of the store's builder.
+ */
 public final class FailingDisk {
 
     private volatile boolean failing;
 
-    /** Opens the store in that directory, on this disk. */
+    /** Opens the store in the directory on this disk. */
     public CounterStore open(CounterStore.Builder builder, Path directory) {
         return builder.storage(wrap(Storage.class, DirectoryStorage.open(directory)))
                 .open();
     }
 
-    /** Lets every later commit fail. */
+    /** Makes every later commit fail. */
     public void fail() {
         failing = true;
     }

@@ -125,10 +125,9 @@ final class HistoryController {
     }) // Negotiation chooses
     @Operation(
             summary = "Returns how much the main counter grew on all replicas in each bucket",
-            description =
-                    "Asks every answering replica for its history, at most once every five seconds however many"
-                            + " clients ask. A replica whose history is unknown is listed with the reason. Plain text has a sparkline of all"
-                            + " replicas and one of each. HTML is the section of the page, with buckets of all three lengths.")
+            description = "Asks every answering replica for its history, at most once every five seconds however many"
+                    + " clients ask. A replica whose history is unknown is listed with the reason. Plain text has a sparkline of all"
+                    + " replicas and one of each. HTML is the section of the page, with buckets of all three lengths.")
     @ApiResponse(
             responseCode = "200",
             description = "The last 180 minutes, 168 hours or 730 days",

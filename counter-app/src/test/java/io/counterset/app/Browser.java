@@ -29,7 +29,10 @@ import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.awaitility.core.ConditionTimeoutException;
 
-/** A headless Chromium with one page, driven over its DevTools protocol. Closing it ends the process. */
+/**
+ * A headless Chromium with one page, driven over its DevTools protocol. Closing it ends the
+ * process.
+ */
 final class Browser implements AutoCloseable {
 
     private static final JsonMapper JSON = JsonMapper.createDefault();
@@ -47,7 +50,7 @@ final class Browser implements AutoCloseable {
                 .get(30, TimeUnit.SECONDS);
     }
 
-    /** Returns where Chromium is installed, if it is. */
+    /** Returns the path of Chromium, if it is installed. */
     static Optional<Path> installed() {
         return Stream.of("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
                 .map(Path::of)
@@ -60,7 +63,7 @@ final class Browser implements AutoCloseable {
         Process process = new ProcessBuilder(
                         installed().orElseThrow().toString(),
                         "--headless=new",
-                        "--no-sandbox", // as root there is none
+                        "--no-sandbox", // root has no sandbox
                         "--disable-gpu",
                         "--disable-dev-shm-usage",
                         "--no-first-run",
@@ -139,7 +142,9 @@ final class Browser implements AutoCloseable {
         }
     }
 
-    /** Sets the size of the window, the colour scheme, and whether scripts of pages run; for pages opened after it. */
+    /**
+     * Sets the window size, the colour scheme and whether scripts run, for pages opened afterwards.
+     */
     void emulate(int width, int height, boolean dark, boolean scripts) {
         command(
                 "Emulation.setDeviceMetricsOverride",
@@ -150,18 +155,18 @@ final class Browser implements AutoCloseable {
         command("Emulation.setScriptExecutionDisabled", Map.of("value", !scripts));
     }
 
-    /** Returns a picture of the whole page, as PNG. */
+    /** Returns a PNG screenshot of the whole page. */
     byte[] screenshot() {
         JsonNode result = command("Page.captureScreenshot", Map.of("captureBeyondViewport", true));
         return Base64.getDecoder().decode(result.get("result").get("data").getStringValue());
     }
 
-    /** Opens a page; {@link #await} tells when it is there. */
+    /** Opens a page. Use {@link #await} to wait until it has loaded. */
     void open(String url) {
         command("Page.navigate", Map.of("url", url));
     }
 
-    /** Returns what an expression of JavaScript gives in the page, as text; a promise is awaited. */
+    /** Returns the value of a JavaScript expression in the page as text; a promise is awaited. */
     String evaluate(String script) {
         JsonNode result = command(
                         "Runtime.evaluate",
@@ -178,7 +183,7 @@ final class Browser implements AutoCloseable {
         return value == null ? result.toString() : value.coerceStringValue();
     }
 
-    /** Waits until an expression gives {@code expected}. */
+    /** Waits until the value of an expression is {@code expected}. */
     void await(String script, String expected) {
         try {
             Awaitility.await()

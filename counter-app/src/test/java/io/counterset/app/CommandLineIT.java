@@ -8,7 +8,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What the jar does besides serving. */
+/** The jar's commands other than serving. */
 class CommandLineIT {
 
     private record Result(int status, String output, String errors) {}
@@ -24,7 +24,7 @@ class CommandLineIT {
     }
 
     @Test
-    void tellsItsVersionAndItsSettings() {
+    void printsVersionAndSettings() {
         assertThat(run("--version")).isEqualTo(new Result(0, "counterset 0.1.0\n", ""));
         assertThat(run("--help").output()).contains("COUNTER_DURABILITY").contains("--version");
         assertThat(run("--nonsense"))
@@ -54,7 +54,7 @@ class CommandLineIT {
             assertThat(refused.status()).isEqualTo(1);
             assertThat(refused.errors()).startsWith("failed: POST " + url + "/count/a%09b: status 400, ");
             assertThat(Duration.ofNanos(System.nanoTime() - began))
-                    .as("a final refusal is not retried")
+                    .as("a permanent refusal is not retried")
                     .isLessThan(Duration.ofSeconds(100));
 
             Result bad = run("check", url, "--expected", "2", "--timeout", "1");

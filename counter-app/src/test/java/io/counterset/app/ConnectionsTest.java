@@ -18,7 +18,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.LoggerFactory;
 
-/** What one connection, and many of them, can cost the server. */
+/** The cost of one connection, and of many, to the server. */
 @MicronautTest
 class ConnectionsTest extends ServiceTest {
 
@@ -29,7 +29,7 @@ class ConnectionsTest extends ServiceTest {
     }
 
     @Test
-    void aClientThatNeverReadsIsNotServedOn() throws Exception {
+    void stopsServingAClientThatNeverReads() throws Exception {
         int sent = 2_000;
         try (Raw raw = new Raw(service.port(), 4096)) {
             Thread writer = new Thread(() -> {
@@ -65,7 +65,7 @@ class ConnectionsTest extends ServiceTest {
             Awaitility.await()
                     .atMost(Duration.ofSeconds(30))
                     .untilAsserted(() -> assertThat(connections.open())
-                            .as("answers that are left unread end the connection")
+                            .as("unread answers end the connection")
                             .isLessThan(open));
             raw.reset();
             writer.join();
@@ -73,7 +73,7 @@ class ConnectionsTest extends ServiceTest {
     }
 
     @Test
-    void pipelinedRequestsAreAnsweredInOrderOneByOne() throws Exception {
+    void answersPipelinedRequestsInOrder() throws Exception {
         StringBuilder requests = new StringBuilder();
         for (int i = 0; i < 500; i++) {
             requests.append("POST /count/piped HTTP/1.1\r\nHost: h\r\nAccept: text/plain\r\n\r\n");
@@ -122,13 +122,13 @@ class ConnectionsTest extends ServiceTest {
                     endless.send("10000\r\n" + "x".repeat(65_536) + "\r\n");
                 }
             } catch (IOException e) {
-                // ended, as it should be
+                // the server ended the connection, as expected
             }
-            assertThat(swallowed).as("bytes taken behind a refusal").isLessThan(50_000_000);
+            assertThat(swallowed).as("bytes read after a refusal").isLessThan(50_000_000);
 
             long began = System.nanoTime();
             while (!slow.isClosedByServer() && System.nanoTime() - began < 40_000_000_000L) {
-                slow.send("a"); // reads its answer away, byte by byte
+                slow.send("a"); // slowly, byte by byte
                 Thread.onSpinWait();
                 java.util.concurrent.locks.LockSupport.parkNanos(100_000_000);
             }
@@ -143,7 +143,7 @@ class ConnectionsTest extends ServiceTest {
     }
 
     @Test
-    void aNewConnectionTakesThePlaceOfTheLongestIdle(@TempDir Path fresh) throws Exception {
+    void aNewConnectionReplacesTheLongestIdleOne(@TempDir Path fresh) throws Exception {
         List<Raw> idle = new ArrayList<>();
         try (Service small = Service.start(fresh, "counter.max-connections", "16")) {
             for (int i = 0; i < 60; i++) {
@@ -170,18 +170,18 @@ class ConnectionsTest extends ServiceTest {
     @Test
     void anIdleConnectionIsClosedAfterItsTimeout(@TempDir Path fresh) throws Exception {
         assertThat(service.bean(HttpServerConfiguration.class).getIdleTimeout())
-                .as("longer than load balancers keep a connection")
+                .as("longer than load balancers keep idle connections")
                 .isEqualTo(Duration.ofSeconds(620));
         try (Service hasty = Service.start(fresh, "micronaut.server.idle-timeout", "1s");
                 Raw raw = new Raw(hasty.port())) {
             assertThat(raw.sendLines("GET /count HTTP/1.1\nHost: h\n\n").readToEnd())
-                    .as("ends, with the one answer")
+                    .as("the connection ends after the one answer")
                     .startsWith("HTTP/1.1 200 ");
         }
     }
 
     @Test
-    void healthTakesNoThreads() throws Exception {
+    void healthChecksUseNoThreads() throws Exception {
         List<Raw> clients = new ArrayList<>();
         try {
             assertThat(service.send("GET", "/health/liveness").statusCode()).isEqualTo(200);

@@ -16,18 +16,21 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A process that has no file descriptors left makes room for new connections, and does not flood its log. */
+/**
+ * A process without free file descriptors makes room for new connections and does not flood its
+ * log.
+ */
 class DescriptorsIT {
 
     @TempDir
     private Path folder;
 
     @Test
-    void idleConnectionsGiveWayWhenThereAreNoDescriptors() throws Exception {
+    void closesIdleConnectionsWhenDescriptorsRunOut() throws Exception {
         List<Raw> idle = new ArrayList<>();
         try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
             service.send("POST", "/count");
-            assumeTrue(limit(service.process().pid(), open(service) + 20), "prlimit is not there");
+            assumeTrue(limit(service.process().pid(), open(service) + 20), "prlimit is not installed");
             int before = service.output().split("\n", -1).length;
             for (int i = 0; i < 60; i++) {
                 idle.add(new Raw(service.port()));

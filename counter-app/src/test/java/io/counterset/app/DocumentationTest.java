@@ -17,7 +17,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The Java in the documentation compiles as printed, its programs run, and links between pages lead somewhere. */
+/**
+ * The Java in the documentation compiles as printed, its programs run, and links between pages have
+ * a target.
+ */
 class DocumentationTest {
 
     private static final Path ROOT = Path.of("..");
@@ -107,11 +110,11 @@ class DocumentationTest {
 
     @ParameterizedTest
     @MethodSource("pages")
-    void relativeLinksLeadToAFileAndAHeading(Path page) throws Exception {
+    void relativeLinksHaveAnExistingFileAndHeading(Path page) throws Exception {
         var links = LINK.matcher(Files.readString(page));
         while (links.find()) {
             if (links.group(1).contains(":")) {
-                continue; // another site
+                continue; // an external link
             }
             Path target = links.group(1).isEmpty() ? page : page.resolveSibling(links.group(1));
             assertThat(target).as("a link in %s", page).exists();
@@ -123,7 +126,10 @@ class DocumentationTest {
         }
     }
 
-    /** What forges make of a heading: lower case, spaces as hyphens, without punctuation. */
+    /**
+     * Returns the anchor that forges derive from a heading: in lower case, with hyphens for spaces
+     * and without punctuation.
+     */
     private static String anchor(String heading) {
         return heading.strip()
                 .toLowerCase(Locale.ROOT)

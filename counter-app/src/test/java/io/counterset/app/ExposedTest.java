@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** What strangers, other sites, load balancers and proxies may do. */
+/** What unknown clients, other sites, load balancers and proxies may do. */
 @MicronautTest
 class ExposedTest extends ServiceTest {
 
@@ -34,10 +34,10 @@ class ExposedTest extends ServiceTest {
                 service.send("GET", path, "Accept", "text/plain").body().strip());
     }
 
-    // ---- what a client can use up ----
+    // ---- resources that a client can use up ----
 
     @Test
-    void clientsCreateNoMoreCountersThanTheSettingAllows(@TempDir Path fresh) {
+    void clientsCannotCreateMoreCountersThanTheSettingAllows(@TempDir Path fresh) {
         try (Service small = Service.start(fresh, "counter.create", "3", "counter.metrics.counters", "listed")) {
             for (String name : List.of("a", "b", "c")) {
                 assertThat(small.send("POST", "/count/" + name).statusCode()).isEqualTo(200);
@@ -61,7 +61,7 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void clientsCreateOnlyListedCountersIfThereIsAList(@TempDir Path fresh) {
+    void clientsCanCreateOnlyListedCountersIfThereIsAList(@TempDir Path fresh) {
         try (Service listed = Service.start(fresh, "counter.create", "orders, returns")) {
             assertThat(listed.send("POST", "/count/orders").statusCode()).isEqualTo(200);
             assertThat(listed.send("POST", "/count").statusCode()).isEqualTo(200);
@@ -70,7 +70,7 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void theThousandAndFirstCounterIsRefusedByDefault(@TempDir Path fresh) {
+    void refusesTheThousandAndFirstCounterByDefault(@TempDir Path fresh) {
         try (Service full = Service.start(fresh)) {
             CounterStore store = full.bean(CounterStore.class);
             List<CompletableFuture<Long>> adds = java.util.stream.IntStream.range(0, 1_000)
@@ -82,7 +82,7 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void peersAreNotAskedAboutCountersThatNobodyHas() {
+    void doesNotAskPeersAboutUnknownCounters() {
         long asked = service.bean(Peers.class).statistics().rounds();
         for (int i = 0; i < 40; i++) {
             assertProblem(service.send("GET", "/peers/unknown-" + i), 404, "unknown-counter", "not-applied");
@@ -94,7 +94,7 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void otherCountersDoNotStarveTheReportOfTheMainOne() throws Exception {
+    void reportsOfOtherCountersDoNotDelayTheMainOne() throws Exception {
         CounterStore store = service.bean(CounterStore.class);
         for (int i = 0; i < 20; i++) {
             store.counter("crowd-" + i).add(1);
@@ -133,11 +133,11 @@ class ExposedTest extends ServiceTest {
         }
     }
 
-    // ---- what is answered ----
+    // ---- answers ----
 
     @ParameterizedTest
     @ValueSource(strings = {"for=;;=", "host=\"", "proto=http;host=:::;", "=", "by=\u00e9"})
-    void aMalformedForwardedHeaderDoesNoHarm(String forwarded) throws Exception {
+    void aMalformedForwardedHeaderIsHarmless(String forwarded) throws Exception {
         try (Raw raw = new Raw(service.port())) {
             assertThat(raw.sendLines(
                                     "POST /count/forwarded HTTP/1.1\nHost: localhost\nOrigin: http://localhost\nForwarded: "
@@ -219,7 +219,7 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void crawlersAreAskedToStayAway() {
+    void robotsTxtExcludesAllCrawlers() {
         assertThat(service.send("GET", "/robots.txt").body()).isEqualTo("User-agent: *\nDisallow: /\n");
     }
 
@@ -252,12 +252,12 @@ class ExposedTest extends ServiceTest {
                 "/history?unit=day&unit=hour",
                 "/history?units=day"
             })
-    void aParameterThatIsUnknownOrComesTwiceIsRefused(String path) {
+    void refusesUnknownAndRepeatedParameters(String path) {
         assertProblem(service.send("GET", path), 400, "bad-request", "not-applied");
     }
 
     @Test
-    void aProblemTellsNothingThatTheClientDidNotSend() {
+    void aProblemRevealsOnlyWhatTheClientSent() {
         service.send("POST", "/count/secret-name?by=4711", "Idempotency-Key", "guessed");
         HttpResponse<String> refused = service.send("POST", "/count/mine", "Idempotency-Key", "guessed");
         assertProblem(refused, 422, "idempotency-key-reused", "not-applied");
@@ -306,7 +306,7 @@ class ExposedTest extends ServiceTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"/a/prefix", "prefix/"})
-    void peersAskOneAnotherUnderTheContextPath(String contextPath, @TempDir Path fresh) {
+    void peersUseTheContextPath(String contextPath, @TempDir Path fresh) {
         try (Service peer = Service.start(
                 fresh.resolve("peer"), "micronaut.server.context-path", contextPath, "counter.instance", "app-1")) {
             try (Service asking = Service.start(
@@ -329,7 +329,7 @@ class ExposedTest extends ServiceTest {
         }
     }
 
-    // ---- what the operator sees ----
+    // ---- for the operator ----
 
     @Test
     void refusalsAreCountedByKindAndLoggedWhenTheyBegin(@TempDir Path fresh) {
@@ -367,11 +367,11 @@ class ExposedTest extends ServiceTest {
     }
 
     @Test
-    void aStoreThatFailedIsNotReadyAndSaysNothingOfItsPath() {
+    void aFailedStoreIsNotReadyAndDoesNotRevealItsPath() {
         HttpResponse<String> ready = service.send("GET", "/health/readiness");
         assertThat(json(ready).get("details").get("store")).isNotNull();
         assertThat(json(ready).get("details").get("peers"))
-                .as("documented as information")
+                .as("documented as informational")
                 .isNotNull();
         assertThat(ready.body()).doesNotContain(folder.toString());
     }

@@ -22,7 +22,10 @@ import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What clients and operators see when the disk fails, the code does, or the process is told to stop. */
+/**
+ * What clients and operators see when the disk fails, the code throws or the process is asked to
+ * stop.
+ */
 class FailuresTest {
 
     private static final String ON_REQUEST = "counterset.test.failures";
@@ -59,7 +62,7 @@ class FailuresTest {
     }
 
     @Test
-    void aDiskThatFailsLeavesOneOutcomeUnknownAndRefusesTheRest() {
+    void aDiskFailureLeavesOneOutcomeUnknownAndRefusesTheRest() {
         try (Service service = Service.start(folder, ON_REQUEST, "true")) {
             service.bean(MeterRegistry.class);
             assertThat(service.send("POST", "/count?by=3").statusCode()).isEqualTo(200);
@@ -70,7 +73,7 @@ class FailuresTest {
             assertProblem(service.send("POST", "/count/other"), 503, "store-failed", "not-applied");
             assertProblem(service.send("GET", "/"), 503, "store-failed", "not-applied");
             assertThat(service.send("GET", "/count", "Accept", "text/plain").body())
-                    .as("reads go on")
+                    .as("reads still work")
                     .isEqualTo("3\n");
 
             HttpResponse<String> page = service.send("GET", "/", "Accept", "text/html");
@@ -90,7 +93,7 @@ class FailuresTest {
     }
 
     @Test
-    void aBugIsAnInternalErrorThatTellsNothingOfItself() {
+    void aBugIsAnInternalErrorWithoutDetails() {
         try (Service service = Service.start(folder, ON_REQUEST, "true")) {
             HttpResponse<String> answer = service.send("GET", "/broken");
             assertProblem(answer, 500, "internal-error", "not-applied");
@@ -98,9 +101,9 @@ class FailuresTest {
         }
     }
 
-    /** From the moment of SIGTERM on. */
+    /** The state from the moment of SIGTERM on. */
     @Test
-    void aReplicaThatStopsIsNotReadyAndEndsEachConnectionWithItsAnswer() throws Exception {
+    void aStoppingReplicaIsNotReadyAndClosesEachConnectionAfterItsAnswer() throws Exception {
         try (Service service = Service.start(folder)) {
             assertThat(service.send("GET", "/count").headers().firstValue("Connection"))
                     .isEmpty();

@@ -14,7 +14,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.CleanupMode;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A disk without room refuses what needs room, cleanly and under load, and takes it again once there is some. */
+/**
+ * On a full disk, requests that need space are refused cleanly even under load, and accepted again
+ * once there is space.
+ */
 class FullDiskIT {
 
     @TempDir(cleanup = CleanupMode.ON_SUCCESS)
@@ -25,18 +28,18 @@ class FullDiskIT {
     }
 
     @Test
-    void refusesWhatNeedsRoomAndGoesOnOnceThereIsSome() throws Exception {
+    void refusesOnAFullDiskAndResumesOnceThereIsSpace() throws Exception {
         onSmallDisk(this::fillAndFree);
     }
 
     @Test
-    void startsOnAFullDiskForReadingAndAcceptsIncrementsOnceThereIsRoom() throws Exception {
+    void startsOnAFullDiskForReadingAndAcceptsIncrementsOnceThereIsSpace() throws Exception {
         onSmallDisk(this::startOnFull);
     }
 
     private void onSmallDisk(OnDisk test) throws Exception {
         Path disk = Files.createDirectory(folder.resolve("disk"));
-        assumeTrue(SmallDisk.mount(disk), "this user may not mount: the full disk is not tested");
+        assumeTrue(SmallDisk.mount(disk), "this user may not mount a file system: the full disk is not tested");
         try {
             test.run(disk);
         } finally {
@@ -59,7 +62,7 @@ class FullDiskIT {
             assertThat(refused.headers().firstValue("Retry-After")).contains("10");
             HttpResponse<String> ready = service.send("GET", "/health/readiness");
             assertThat(ready.statusCode()).isEqualTo(503);
-            assertThat(ready.body()).contains("\"reason\":\"the disk has no room for the journal;");
+            assertThat(ready.body()).contains("\"reason\":\"no space left for the journal;");
             assertThat(service.send("GET", "/health/liveness").statusCode()).isEqualTo(200);
 
             Files.delete(filler);
@@ -80,7 +83,7 @@ class FullDiskIT {
             Path filler = disk.resolve("filler");
             SmallDisk.fill(filler);
 
-            // Keys need room in the journal; it cannot grow any more.
+            // Keys need space in the journal, which cannot grow any more.
             AtomicLong key = new AtomicLong();
             try (Load load =
                     Load.begin(service.port(), "/count/keyed", 32, () -> "k".repeat(230) + key.incrementAndGet())) {
@@ -88,12 +91,12 @@ class FullDiskIT {
                         .atMost(Duration.ofMinutes(2))
                         .until(() -> load.refusals().getOrDefault(507, 0L) > 100);
                 load.stop();
-                // 503 while growing is being tried, once a second.
+                // 503 while the journal tries to grow, once a second.
                 assertThat(load.refusals().keySet()).isSubsetOf(503, 507);
                 keyed = load.acknowledged();
             }
             assertThat(service.json("/count/keyed").get("count").getLongValue())
-                    .as("what was refused is not counted, what was acknowledged is")
+                    .as("acknowledged increments are counted, refused ones are not")
                     .isEqualTo(keyed);
             HttpResponse<String> refused = Awaitility.await()
                     .atMost(Duration.ofSeconds(60))
@@ -103,7 +106,7 @@ class FullDiskIT {
             Service.assertProblem(refused, 507, "store-full", "not-applied");
             assertThat(refused.headers().firstValue("Retry-After")).isPresent();
             assertThat(service.send("POST", "/count", "Accept", "text/plain").body())
-                    .as("counters that exist go on")
+                    .as("existing counters still count")
                     .isEqualTo("2\n");
             assertThat(service.send("GET", "/health/readiness").statusCode()).isEqualTo(200);
 

@@ -24,7 +24,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The histories of all replicas, with peers that answer, that are dead, and that answer nonsense. */
+/**
+ * The histories of all replicas, with peers that answer, that are dead and that give invalid
+ * answers.
+ */
 class HistoriesTest {
 
     private static final UUID STORE = new UUID(1, 2);
@@ -77,7 +80,7 @@ class HistoriesTest {
                 + "T00:00:00Z\",\"count\":" + count + ",\"coveredSeconds\":60,\"marks\":[\"break\"]}]}";
     }
 
-    /** Starts a replica with that peer, and another one that is not there. */
+    /** Starts a replica with that peer and another one that does not exist. */
     private Service start() {
         return Service.start(
                 folder,
@@ -96,11 +99,11 @@ class HistoriesTest {
     }
 
     @Test
-    void addsUpTheReplicasThatAnswerAndNamesTheOthers() {
+    void addsUpTheReplicasThatAnswerAndListsTheOthers() {
         history(of("app-1", 40));
         try (Service service = start()) {
             service.send("POST", "/count?by=2");
-            await().ignoreException(IllegalStateException.class) // null, not a number, until the first reading
+            await().ignoreException(IllegalStateException.class) // null instead of a number until the first reading
                     .untilAsserted(() -> assertThat(last(json(service.send("GET", "/history?unit=day"))
                                             .get("buckets"))
                                     .get("count")
@@ -148,7 +151,7 @@ class HistoriesTest {
     }
 
     @Test
-    void asksAPeerOnceForAllWhoWantToKnow() {
+    void concurrentRequestsShareOneRound() {
         history(of("app-1", 40));
         try (Service service = start()) {
             for (int i = 0; i < 50; i++) {
@@ -161,7 +164,7 @@ class HistoriesTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"stranger", "negative", "text", "null", "unit", "large"})
-    void aPeerThatAnswersNonsenseCostsItsOwnLineOnly(String kind) {
+    void anInvalidAnswerFailsOnlyItsPeer(String kind) {
         history(
                 switch (kind) {
                     case "stranger" -> of("app-7", 40);

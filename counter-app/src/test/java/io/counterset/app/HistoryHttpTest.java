@@ -31,7 +31,7 @@ class HistoryHttpTest extends ServiceTest {
     }
 
     @Test
-    void historyReachesTheCurrentBucketWithinASecond() {
+    void anIncrementIsInTheHistoryWithinASecond() {
         await().untilAsserted(() -> {
             JsonNode day = json(service.send("GET", "/history?unit=day"));
             JsonNode buckets = requireNonNull(day.get("buckets"));
@@ -52,7 +52,7 @@ class HistoryHttpTest extends ServiceTest {
     }
 
     @Test
-    void historyIsOfferedAsCsvAndAsASparkline() {
+    void servesHistoryAsCsvAndSparkline() {
         HttpResponse<String> csv = service.send("GET", "/history?unit=hour", "Accept", "text/csv");
         assertThat(csv.headers().firstValue("Content-Type").orElseThrow()).startsWith("text/csv");
         assertThat(csv.body().split("\r\n")).hasSize(169).startsWith("start,count,covered_seconds,marks");
@@ -62,10 +62,11 @@ class HistoryHttpTest extends ServiceTest {
     }
 
     @Test
-    void aDamagedHistoryFileDoesNotHinderCounting(@TempDir Path other) throws Exception {
+    void countsDespiteADamagedHistoryFile(@TempDir Path other) throws Exception {
         Files.createDirectories(other.resolve("data"));
         Files.writeString(other.resolve("data").resolve(History.FILE), "no history");
-        Files.createDirectory(other.resolve("data").resolve("history.new")); // and none can be written
+        Files.createDirectory(
+                other.resolve("data").resolve("history.new")); // so that no new file can be written either
         try (Service damaged = Service.start(other.resolve("data"))) {
             assertThat(damaged.send("POST", "/count?by=5", "Accept", "text/plain")
                             .body())
@@ -80,7 +81,7 @@ class HistoryHttpTest extends ServiceTest {
     }
 
     @Test
-    void anUnknownUnitIsRefused() {
+    void refusesAnUnknownUnit() {
         assertProblem(service.send("GET", "/history?unit=week"), 400, "bad-request", "not-applied");
         assertProblem(service.send("GET", "/peers/history?unit=week"), 400, "bad-request", "not-applied");
         assertProblem(service.send("GET", "/peers/history?units=day"), 400, "bad-request", "not-applied");

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The history, on clocks of the test's own: nothing here waits. */
+/** The history with clocks that the test controls; no test waits. */
 class HistoryTest {
 
     private static final long START = Instant.parse("2026-11-25T10:00:00Z").toEpochMilli();
@@ -38,7 +38,7 @@ class HistoryTest {
         return new History(directory, store, () -> accepting, () -> total, () -> wall, () -> nanos);
     }
 
-    /** Lets the replica run, a reading a second, and count so much every second. */
+    /** Runs the replica with a reading each second, and adds {@code perSecond} each second. */
     private void run(History history, Duration time, long perSecond) {
         for (long i = 0; i < time.toSeconds(); i++) {
             total += perSecond;
@@ -64,7 +64,7 @@ class HistoryTest {
     }
 
     @Test
-    void countsFallIntoTheMinuteHourAndDayInWhichTheyHappened() {
+    void incrementsAreInTheBucketsOfTheirTime() {
         History history = open();
         run(history, Duration.ofSeconds(60), 1);
         run(history, Duration.ofSeconds(60), 2);
@@ -84,7 +84,7 @@ class HistoryTest {
     }
 
     @Test
-    void oldBucketsLeaveWhenTheirTimeIsOver() {
+    void oldBucketsExpire() {
         History history = open();
         run(history, Duration.ofMinutes(1), 1);
         run(history, Duration.ofMinutes(179), 0);
@@ -93,9 +93,9 @@ class HistoryTest {
     }
 
     @Test
-    void aKillLosesNothingAndTheTimeWithoutAReplicaIsAGap() {
+    void afterAKillNoGrowthIsLostAndTheDowntimeIsAGap() {
         History killed = open();
-        run(killed, Duration.ofSeconds(90), 1); // saved at 60 s; the 30 after it are known to the store alone
+        run(killed, Duration.ofSeconds(90), 1); // saved at 60 s; only the store has the 30 after it
         total += 7; // acknowledged, never read
         pass(Duration.ofMinutes(10));
 
@@ -109,7 +109,7 @@ class HistoryTest {
     }
 
     @Test
-    void anOrderlyStopKeepsTheLastSecond() {
+    void closeRecordsTheLastSecond() {
         History stopped = open();
         run(stopped, Duration.ofSeconds(5), 1);
         total += 3;
@@ -120,7 +120,7 @@ class HistoryTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
-    void aReplacedOrRolledBackStoreIsABreakAndItsCountIsNotGrowth(boolean replaced) {
+    void aReplacedOrRolledBackStoreIsMarkedAndItsCountIsNotGrowth(boolean replaced) {
         History before = open();
         run(before, Duration.ofSeconds(60), 5);
         before.close();
@@ -174,7 +174,7 @@ class HistoryTest {
     }
 
     @Test
-    void aDamagedFileCostsTheHistoryAndNothingElse() throws IOException {
+    void aDamagedFileLosesOnlyTheHistory() throws IOException {
         History before = open();
         run(before, Duration.ofMinutes(2), 1);
         before.close();
@@ -200,7 +200,7 @@ class HistoryTest {
     }
 
     @Test
-    void aStoreThatLostItsDirectoryWritesNothingThere() {
+    void aStoreThatLostItsDirectoryDoesNotWriteThere() {
         accepting = false;
         History history = open();
         run(history, Duration.ofMinutes(2), 1);
@@ -209,7 +209,7 @@ class HistoryTest {
     }
 
     @Test
-    void whateverHappensTheBucketsAddUpToTheGrowthThatWasSeen() throws IOException {
+    void theBucketsAlwaysAddUpToTheObservedGrowth() throws IOException {
         for (int seed = 0; seed < 30; seed++) {
             Random random = new Random(seed);
             Files.deleteIfExists(directory.resolve(History.FILE));

@@ -30,7 +30,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The HTTP interface, row by row of docs/http.md. */
+/** The HTTP API, in the order of docs/http.md. */
 @MicronautTest
 class HttpTest extends ServiceTest {
 
@@ -45,7 +45,7 @@ class HttpTest extends ServiceTest {
     // ---- GET / ----
 
     @Test
-    void aVisitIsCountedAndShown() {
+    void countsAndShowsAVisit() {
         long before = count("/count");
 
         HttpResponse<String> text = service.send("GET", "/", "Accept", "*/*");
@@ -79,7 +79,7 @@ class HttpTest extends ServiceTest {
         "GET, User-Agent, 'Amazon-Route53-Health-Check-Service (ref 1)'",
         "GET, User-Agent, 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'"
     })
-    void headPrefetchesCrossSiteRequestsChecksAndBotsAreNotCounted(String method, String header, String value) {
+    void doesNotCountHeadPrefetchesCrossSiteRequestsChecksAndBots(String method, String header, String value) {
         long before = count("/count");
         assertThat(service.send(method, "/", header, value).statusCode()).isEqualTo(200);
         assertThat(count("/count")).isEqualTo(before);
@@ -88,7 +88,7 @@ class HttpTest extends ServiceTest {
     // ---- GET /count ----
 
     @Test
-    void aCountSaysWhoseItIs() {
+    void aCountNamesItsReplicaAndStore() {
         service.send("POST", "/count/of-whom?by=41");
         JsonNode answer = json(service.send("GET", "/count/of-whom"));
         CounterStore store = service.bean(CounterStore.class);
@@ -104,7 +104,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aCountIsNeverCountedNorKept() {
+    void getCountDoesNotIncrementAndIsNotCacheable() {
         long before = count("/count");
         HttpResponse<String> response = service.send("GET", "/count");
         assertThat(response.headers().firstValue("Cache-Control")).contains("no-store");
@@ -112,7 +112,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aCounterThatWasNeverAddedToIsZeroAndStaysUnlisted() {
+    void aCounterNeverAddedToIsZeroAndNotListed() {
         assertThat(count("/count/never")).isZero();
         assertThat(service.send("GET", "/counts?limit=1000").body()).doesNotContain("\"never\"");
     }
@@ -128,7 +128,7 @@ class HttpTest extends ServiceTest {
         "'text/plain;q=0, */*', application/json",
         "'application/json;q=0, */*;q=0.1', text/plain; charset=utf-8"
     })
-    void aClientGetsWhatItLikesBest(String accept, String type) {
+    void servesThePreferredMediaType(String accept, String type) {
         HttpResponse<String> response = service.send("GET", "/count", "Accept", accept);
         assertThat(response.statusCode()).isEqualTo(200);
         assertThat(response.headers().firstValue("Content-Type")).contains(type);
@@ -136,14 +136,14 @@ class HttpTest extends ServiceTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"/", "/count", "/count/a", "/counts", "/peers", "/peers/a"})
-    void whatIsNotOfferedIsNotAcceptable(String path) {
+    void refusesMediaTypesThatAreNotOffered(String path) {
         assertProblem(service.send("GET", path, "Accept", "image/png"), 406, "not-acceptable", "not-applied");
     }
 
     // ---- POST /count ----
 
     @Test
-    void anIncrementAnswersTheNewCount() {
+    void anIncrementReturnsTheNewCount() {
         JsonNode answer = json(service.send("POST", "/count/mine"));
         assertThat(answer.get("count").getLongValue()).isEqualTo(1);
         assertThat(answer.get("replayed").getBooleanValue()).isFalse();
@@ -159,21 +159,21 @@ class HttpTest extends ServiceTest {
     @ParameterizedTest
     @ValueSource(
             strings = {"1&by=2", "0", "-1", "abc", "", "1.5", "+1", "9223372036854775808", "1e3", "%D9%A3", "05%20"})
-    void whatIsNoAmountIsRefused(String by) {
+    void rejectsInvalidAmounts(String by) {
         long before = count("/count");
         assertProblem(service.send("POST", "/count?by=" + by.replace("+", "%2B")), 400, "bad-amount", "not-applied");
         assertThat(count("/count")).isEqualTo(before);
     }
 
     @Test
-    void anOverflowIsRefused() {
+    void refusesAnOverflow() {
         service.bean(CounterStore.class).counter("largest").add(Counter.MAX_TOTAL - 1);
         assertProblem(service.send("POST", "/count/largest?by=2"), 409, "overflow", "not-applied");
         assertThat(count("/count/largest")).isEqualTo(Counter.MAX_TOTAL - 1);
     }
 
     @Test
-    void aRequestAddsAtMostTheLargestAmount() {
+    void refusesMoreThanTheMaximumAmount() {
         assertThat(service.send("POST", "/count/large?by=1000000").statusCode()).isEqualTo(200);
         assertProblem(service.send("POST", "/count/large?by=1000001"), 400, "bad-amount", "not-applied");
         assertProblem(service.send("POST", "/count/large?by=9223372036854775800"), 400, "bad-amount", "not-applied");
@@ -182,7 +182,7 @@ class HttpTest extends ServiceTest {
 
     @ParameterizedTest
     @CsvSource({"a+b, a+b", "a%20b, 'a b'", "a%2Fb, a/b", "%C3%A9, é", "a;b&c, a;b&c", "%E2%82%AC, €"})
-    void aNameMayBeAnyText(String encoded, String name) {
+    void acceptsAnyTextAsAName(String encoded, String name) {
         assertThat(json(service.send("POST", "/count/" + encoded))
                         .get("counter")
                         .getStringValue())
@@ -193,14 +193,14 @@ class HttpTest extends ServiceTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"%00", "a%0Ab", "%FF", "%C3%28"})
-    void whatIsNoNameIsRefused(String encoded) {
+    void rejectsInvalidNames(String encoded) {
         assertProblem(service.send("POST", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/count/" + encoded), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/peers/" + encoded), 400, "bad-counter-name", "not-applied");
     }
 
     @Test
-    void aNameThatIsNotPercentEncodedIsRefused() throws Exception {
+    void rejectsNamesThatAreNotPercentEncoded() throws Exception {
         for (Charset charset : List.of(StandardCharsets.UTF_8, StandardCharsets.ISO_8859_1)) {
             try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), service.port())) {
                 socket.setSoTimeout(10_000);
@@ -215,14 +215,14 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void anEmptyNameIsNotTheMainCounters() {
+    void anEmptyNameIsNotTheMainCounter() {
         assertProblem(service.send("POST", "/count/"), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/count/"), 400, "bad-counter-name", "not-applied");
         assertProblem(service.send("GET", "/peers/"), 400, "bad-counter-name", "not-applied");
     }
 
     @Test
-    void aParameterOfAnotherNameIsRefused() {
+    void refusesUnknownParameters() {
         assertProblem(service.send("POST", "/count?amount=7"), 400, "bad-request", "not-applied");
         assertProblem(service.send("POST", "/count/other?by=1&n=7"), 400, "bad-request", "not-applied");
     }
@@ -236,7 +236,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aBodyIsRefusedRatherThanIgnored() {
+    void refusesABody() {
         long before = count("/count");
         assertProblem(
                 service.send("POST", "/count", BodyPublishers.ofString("by=5")), 415, "body-not-taken", "not-applied");
@@ -260,7 +260,7 @@ class HttpTest extends ServiceTest {
     // ---- Idempotency-Key ----
 
     @Test
-    void aRetryGetsTheFirstAnswerAndIsTold() {
+    void aRetryGetsTheFirstAnswerMarkedAsReplayed() {
         HttpResponse<String> first = service.send("POST", "/count/keyed?by=5", "Idempotency-Key", "\"order-1\"");
         service.send("POST", "/count/keyed");
         HttpResponse<String> retry = service.send("POST", "/count/keyed?by=5", "Idempotency-Key", "order-1");
@@ -273,7 +273,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aKeyIsForOneIncrement() {
+    void aKeyCannotBeReusedForAnotherIncrement() {
         service.send("POST", "/count/once", "Idempotency-Key", "k-once");
         assertProblem(
                 service.send("POST", "/count/once?by=2", "Idempotency-Key", "k-once"),
@@ -291,7 +291,7 @@ class HttpTest extends ServiceTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"\"\"", "\"open", "\"a\\b\"", "\"a\" b", "two words", "a,b", "a\"b"})
-    void aMalformedKeyIsRefused(String key) {
+    void rejectsMalformedKeys(String key) {
         assertProblem(
                 service.send("POST", "/count/malformed", "Idempotency-Key", key),
                 400,
@@ -301,7 +301,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aKeyHasAtMost255CharactersAndARequestOneKey() {
+    void acceptsOneKeyOfAtMost255Characters() {
         assertThat(service.send("POST", "/count/long", "Idempotency-Key", "k".repeat(255))
                         .statusCode())
                 .isEqualTo(200);
@@ -318,7 +318,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aQuotedKeyMayHoldQuotesAndParametersAreIgnored() {
+    void aQuotedKeyMayContainQuotesAndParametersAreIgnored() {
         service.send("POST", "/count/quoted", "Idempotency-Key", "\"a \\\"b\\\\\"");
         assertThat(json(service.send("POST", "/count/quoted", "Idempotency-Key", "\"a \\\"b\\\\\";v=1"))
                         .get("replayed")
@@ -329,7 +329,7 @@ class HttpTest extends ServiceTest {
     // ---- GET /counts ----
 
     @Test
-    void countersAreListedInPagesInTheOrderOfTheirNames(@TempDir Path fresh) {
+    void listsCountersInPagesOrderedByName(@TempDir Path fresh) {
         try (Service listed = Service.start(fresh)) {
             assertThat(json(listed.send("GET", "/counts")).get("counters").size())
                     .isZero();
@@ -373,7 +373,7 @@ class HttpTest extends ServiceTest {
     // ---- GET /peers ----
 
     @Test
-    void peersAreReportedAsJsonAndAsATable() {
+    void servesThePeersReportAsJsonAndAsATable() {
         service.send("POST", "/count/asked?by=4");
         HttpResponse<String> response = service.send("GET", "/peers/asked");
         assertThat(response.headers().firstValue("Cache-Control")).contains("no-store");
@@ -388,10 +388,10 @@ class HttpTest extends ServiceTest {
                 .contains("\nINSTANCE ");
     }
 
-    // ---- the rest ----
+    // ---- other paths ----
 
     @Test
-    void healthTellsWhetherTheStoreAccepts(@TempDir Path fresh) {
+    void readinessFollowsTheStore(@TempDir Path fresh) {
         try (Service failing = Service.start(fresh)) {
             failing.send("POST", "/count?by=3");
             assertThat(failing.send("GET", "/health/liveness").statusCode()).isEqualTo(200);
@@ -414,13 +414,13 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void tooManyIncrementsAtOnceAreRefusedRatherThanKept(@TempDir Path fresh) throws Exception {
+    void refusesIncrementsBeyondTheMaximumPending(@TempDir Path fresh) throws Exception {
         try (Service busy = Service.start(fresh, "counter.max-pending", "1")) {
             var others = busy.bean(CounterStore.class).counter("others");
             AtomicBoolean enough = new AtomicBoolean();
             Thread crowd = new Thread(() -> {
                 while (!enough.get()) {
-                    var unused = others.addAsync(1); // as many as the store takes, without waiting for any
+                    var unused = others.addAsync(1); // fills the store's queue without waiting
                 }
             });
             crowd.start();
@@ -442,7 +442,7 @@ class HttpTest extends ServiceTest {
                 enough.set(true);
                 crowd.join();
             }
-            // The last of the crowd's may still be waiting for the disk.
+            // The last of these increments may still be waiting for the disk.
             Awaitility.await()
                     .atMost(Duration.ofSeconds(60))
                     .until(() -> busy.send("POST", "/count/crowded").statusCode() == 200);
@@ -456,7 +456,7 @@ class HttpTest extends ServiceTest {
         service.send("POST", "/count", "Idempotency-Key", "metered");
         service.send("POST", "/count", "Idempotency-Key", "metered");
         service.send("GET", "/peers");
-        System.gc(); // a gauge of an object that is collected is not a number any more
+        System.gc(); // a gauge becomes NaN once its object is collected
         String metrics = service.send("GET", "/prometheus").body();
         long count = count("/count");
         assertThat(metrics)
@@ -477,7 +477,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void everyMetricIsDocumentedAndEveryDocumentedOneIsThere() throws Exception {
+    void documentedAndExportedMetricsAreTheSame() throws Exception {
         service.bean(io.micrometer.core.instrument.MeterRegistry.class);
         List<String> documented = Pattern.compile("(?m)^\\| (`counterset_[^|]*)\\| (counter|gauge|histogram) \\|")
                 .matcher(Files.readString(Path.of("../docs/operations.md")))
@@ -538,7 +538,7 @@ class HttpTest extends ServiceTest {
         "POST, /stop",
         "GET, /health/nothing"
     })
-    void whatIsNotThereIsNotFound(String method, String path) {
+    void unknownPathsAreNotFound(String method, String path) {
         assertProblem(service.send(method, path), 404, "not-found", "not-applied");
     }
 
@@ -570,7 +570,7 @@ class HttpTest extends ServiceTest {
     }
 
     @Test
-    void aRequestThatIsTooLargeIsRefused() {
+    void refusesRequestsThatAreTooLarge() {
         for (int length : new int[] {5_000, 60_000}) {
             assertProblem(service.send("GET", "/count/" + "n".repeat(length)), 414, "uri-too-long", "not-applied");
         }

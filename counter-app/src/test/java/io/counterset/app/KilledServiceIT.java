@@ -11,18 +11,21 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** {@code kill -9} takes nothing back that was acknowledged, and adds nothing that was never asked for. */
+/**
+ * After {@code kill -9} no acknowledged increment is lost, and none is counted that was not
+ * attempted.
+ */
 class KilledServiceIT {
 
     private static final int ROUNDS = Integer.getInteger("counterset.kill.rounds", 5);
     private static final long SEED = Long.getLong("counterset.kill.seed", System.nanoTime());
 
     @Test
-    void keepsWhatItAcknowledged(@TempDir Path folder) throws Exception {
+    void keepsAcknowledgedIncrements(@TempDir Path folder) throws Exception {
         Random random = new Random(SEED);
         String again = "-Dcounterset.kill.seed=" + SEED;
-        long least = 0; // certainly counted
-        long most = 0; // perhaps counted
+        long least = 0; // acknowledged
+        long most = 0; // attempted
         long incarnation = 0;
         for (int round = 1; round <= ROUNDS; round++) {
             try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {

@@ -19,8 +19,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Connections that increment one after another for as long as the service answers, over sockets of their own, so that it is known
- * of each request whether it was sent and whether it was answered.
+ * Closed-loop connections that increment as long as the service answers. They use plain sockets, so
+ * that it is known of each request whether it was sent and whether it was answered.
  */
 final class Load implements AutoCloseable {
 
@@ -41,7 +41,7 @@ final class Load implements AutoCloseable {
         this.keys = keys;
     }
 
-    /** Begins to send {@code POST path}. With {@code keys}, each increment has the next of them. */
+    /** Starts sending {@code POST path}. With {@code keys}, each increment has the next key. */
     static Load begin(int port, String path, int connections, @Nullable Supplier<String> keys) throws IOException {
         Load load = new Load(port, path, keys);
         for (int i = 0; i < connections; i++) {
@@ -84,7 +84,8 @@ final class Load implements AutoCloseable {
                 open = !answer.closes;
             }
         } catch (IOException e) {
-            // The service is gone, or has closed this connection. Whether this increment was counted is open.
+            // The service is gone, or has closed this connection. This increment may or may not
+            // have been counted.
             if (key != null) {
                 unanswered.add(key);
             }
@@ -123,29 +124,32 @@ final class Load implements AutoCloseable {
         }
     }
 
-    /** How many increments were sent. */
+    /** Returns how many increments were sent. */
     long attempted() {
         return attempted.get();
     }
 
-    /** How many were answered with success. */
+    /** Returns how many were acknowledged. */
     long acknowledged() {
         return acknowledged.get();
     }
 
-    /** How many were refused, by status. */
+    /** Returns how many were refused, by status. */
     Map<Integer, Long> refusals() {
         Map<Integer, Long> counts = new TreeMap<>();
         refusals.forEach((status, count) -> counts.put(status, count.get()));
         return counts;
     }
 
-    /** The keys of requests that were refused or never answered. */
+    /** Returns the keys of requests that were refused or not answered. */
     List<String> unanswered() {
         return List.copyOf(unanswered);
     }
 
-    /** Waits until every connection has ended: the service must be gone, or {@link #stop} called. */
+    /**
+     * Waits until every connection has ended, after the service is gone or {@link #stop} was
+     * called.
+     */
     void join() throws InterruptedException {
         for (Thread thread : threads) {
             thread.join(60_000);
@@ -155,7 +159,7 @@ final class Load implements AutoCloseable {
         }
     }
 
-    /** Lets every connection finish its request, and ends. */
+    /** Ends the load once every connection has finished its request. */
     void stop() throws InterruptedException {
         stopping = true;
         join();
@@ -168,7 +172,7 @@ final class Load implements AutoCloseable {
             try {
                 socket.close();
             } catch (IOException e) {
-                // It is of no use any more either way.
+                // The connection is no longer needed in any case.
             }
         }
     }

@@ -13,8 +13,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * 256 connections, half of them with idempotency keys, and the process ended in their middle: with keys everything is counted
- * exactly once after a retry, without them at least what was acknowledged and at most what was attempted.
+ * Ends the process under the load of 256 connections, half of them with idempotency keys. With
+ * keys, every increment is counted exactly once after a retry. Without keys, the count is at least
+ * what was acknowledged and at most what was attempted.
  */
 class LoadIT {
 
@@ -25,7 +26,7 @@ class LoadIT {
 
     @ParameterizedTest
     @ValueSource(strings = {"TERM", "KILL"})
-    void everythingIsCountedAsItWasAnswered(String signal) throws Exception {
+    void countsMatchTheAnswers(String signal) throws Exception {
         AtomicLong key = new AtomicLong();
         try (ServiceProcess service = ServiceProcess.start(folder, Map.of());
                 Load plain = Load.begin(service.port(), "/count", 128, null);

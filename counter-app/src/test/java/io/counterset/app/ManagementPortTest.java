@@ -14,7 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Health and metrics on a port of their own. */
+/** Health and metrics on a separate port. */
 class ManagementPortTest {
 
     @TempDir
@@ -54,7 +54,7 @@ class ManagementPortTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"/health", "/health/liveness", "/health/readiness", "/prometheus"})
-    void healthAndMetricsAreThereWithoutAToken(String path) throws IOException {
+    void servesHealthAndMetricsWithoutAToken(String path) throws IOException {
         assertThat(onManagementPort(path)).startsWith("HTTP/1.1 200 ");
         assertProblem(
                 service.send("GET", path, "Authorization", "Bearer a-token-0123456789"),
@@ -65,7 +65,7 @@ class ManagementPortTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"/", "/count", "/counts", "/peers", "/history", "/openapi.yml"})
-    void nothingElseIsThere(String path) throws IOException {
+    void servesNothingElse(String path) throws IOException {
         assertThat(onManagementPort(path)).startsWith("HTTP/1.1 404 ");
         assertThat(service.send("GET", path, "Authorization", "Bearer a-token-0123456789")
                         .statusCode())
@@ -73,7 +73,7 @@ class ManagementPortTest {
     }
 
     @Test
-    void itIsNotThePortItself(@TempDir Path fresh) {
+    void refusesTheMainPort(@TempDir Path fresh) {
         assertThatThrownBy(() -> Service.start(
                                 fresh.resolve("data"),
                                 "micronaut.server.port",

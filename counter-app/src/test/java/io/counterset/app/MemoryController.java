@@ -12,7 +12,10 @@ import io.micronaut.http.annotation.Produces;
 import io.swagger.v3.oas.annotations.Hidden;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** What the same server does without a disk: the upper bound for docs/benchmarks-http.sh. It is not part of the service. */
+/**
+ * The same server without a disk, as an upper bound for docs/benchmarks-http.sh. It is not part of
+ * the service.
+ */
 @Hidden
 @Controller
 @Requires(property = "counterset.bench.memory", value = "true")

@@ -13,19 +13,22 @@ import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Do the chart's alerts and its dashboard ask for series that a running service has, with these labels? */
+/**
+ * A running service exports every series, with the labels, that the chart's alerts and dashboard
+ * query.
+ */
 class MonitoringIT {
 
     private static final Path CHART = Path.of("..", "helm", "counter");
 
-    /** A metric, and the matchers of its labels where it has any. */
+    /** A metric and its label matchers, if any. */
     private static final Pattern SELECTOR = Pattern.compile("\\b(counterset_[a-z_]+)(?:\\{([^{}]*)})?");
 
-    /** A matcher of a label that the service itself gives; the others come from Prometheus. */
+    /** A matcher of a label that the service itself sets; Prometheus adds the others. */
     private static final Pattern MATCHER = Pattern.compile("\\b(state|type|counter|le)=~?\"([^\"$]+)\"");
 
     @Test
-    void theServiceHasEverySeriesThatAlertsAndDashboardUse(@TempDir Path folder) throws IOException {
+    void exportsEverySeriesOfAlertsAndDashboard(@TempDir Path folder) throws IOException {
         List<String> wanted = new ArrayList<>();
         for (String file : List.of("templates/prometheusrule.yaml", "files/dashboard.json")) {
             String text = Files.readString(CHART.resolve(file)).replace("\\", "");

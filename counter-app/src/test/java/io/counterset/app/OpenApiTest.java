@@ -19,7 +19,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.yaml.snakeyaml.Yaml;
 
-/** The served description and the running service agree: every operation, every media type, every property. */
+/**
+ * The OpenAPI document and the running service agree on every operation, media type and property.
+ */
 @MicronautTest
 class OpenApiTest extends ServiceTest {
 
@@ -35,7 +37,7 @@ class OpenApiTest extends ServiceTest {
     }
 
     @Test
-    void publishesTheWindowOfIdempotencyKeys() {
+    void describesTheIdempotencyWindow() {
         assertThat(service.send("GET", "/openapi.yml").body().replaceAll("\\\\\\s+\\\\", ""))
                 .contains("the newest 100000 keys")
                 .contains("86400 seconds");
@@ -98,7 +100,7 @@ class OpenApiTest extends ServiceTest {
     }
 
     @Test
-    void everyProblemThereIsIsDescribed() {
+    void describesEveryProblem() {
         List<?> described =
                 (List<?>) requireNonNull(at(description, "components", "schemas", "Problem", "properties", "type")
                         .get("enum"));
@@ -120,7 +122,10 @@ class OpenApiTest extends ServiceTest {
         return operations;
     }
 
-    /** Requires that a value has the type of its schema, all that it requires, and nothing that it does not have. */
+    /**
+     * Requires that a value has the type of its schema, all required properties and no others than
+     * the schema has.
+     */
     private void conforms(String where, JsonNode value, Map<String, Object> schema) {
         Object reference = schema.get("$ref");
         if (reference != null) {

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.CleanupMode;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The page in a real browser: it counts, and shows a replica going down and coming back. */
+/** The page in a real browser counts, and shows a replica that goes down and comes back. */
 class PageIT {
 
     private static final JsonMapper JSON = JsonMapper.createDefault();
@@ -29,7 +29,7 @@ class PageIT {
     private static final String OTHER = "document.querySelector('[data-name=app-1]').dataset.state";
     private static final String LIVE = "document.getElementById('live').textContent";
 
-    @TempDir(cleanup = CleanupMode.NEVER) // the browser's last writes may come after its end
+    @TempDir(cleanup = CleanupMode.NEVER) // the browser may write files after its process has ended
     private Path folder;
 
     private final int[] ports = {ServiceProcess.freePort(), ServiceProcess.freePort(), ServiceProcess.freePort()};
@@ -130,7 +130,10 @@ class PageIT {
         }
     }
 
-    /** One replica answers, one is dead, one has lost its volume; on a phone and a desk, light and dark, with and without scripts. */
+    /**
+     * One replica answers, one is dead and one has lost its volume. Shown on a phone and a desktop,
+     * light and dark, with and without scripts.
+     */
     @Test
     void isReadableEverywhere() throws Exception {
         Path pictures = Files.createDirectories(Path.of("target", "screenshots"));
@@ -178,12 +181,12 @@ class PageIT {
                 .isEqualTo("true");
         assertThat(browser.evaluate("[...new Set([...document.querySelectorAll('.many')]"
                         + ".map(n => Math.round(n.getBoundingClientRect().right)))].length"))
-                .as("%s: the counts end in one line", what)
+                .as("%s: the counts are right-aligned", what)
                 .isEqualTo("1");
         assertThat(browser.evaluate("document.querySelectorAll('.replica.me').length"))
                 .isEqualTo("1");
         assertThat(browser.evaluate("getComputedStyle(document.getElementById('live')).display === 'none'"))
-                .as("%s: without scripts nothing pretends to be live", what)
+                .as("%s: without scripts nothing claims to be live", what)
                 .isEqualTo(Boolean.toString(!scripts));
         if (scripts) {
             browser.evaluate("(0, eval)(" + JSON.writeValueAsString(axe()) + ")");

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The page as it comes from the server, which is all that a browser without scripts has. */
+/** The page as rendered by the server, which is what a browser without scripts shows. */
 class PageTest {
 
     private static final String HTML = "text/html";
@@ -28,7 +28,7 @@ class PageTest {
     private Path folder;
 
     @Test
-    void itsNumbersAreInIt() {
+    void containsTheCounts() {
         try (Service service = Service.start(folder)) {
             service.send("POST", "/count?by=1233");
             String page = service.send("GET", "/", "Accept", HTML).body();
@@ -61,7 +61,7 @@ class PageTest {
     }
 
     @Test
-    void tellsOfEachReplicaWhatItsCountIsWorth() {
+    void qualifiesTheCountOfEachReplica() {
         PeersReport report = new PeersReport(
                 "visits",
                 29_665,
@@ -109,7 +109,7 @@ class PageTest {
             Matcher summary = Pattern.compile("<summary>(its [^<]*)…</summary>")
                     .matcher(service.bean(Page.class).report(report));
             assertThat(summary.find()).isTrue();
-            assertThat(reason).startsWith(summary.group(1)); // which ends with a space
+            assertThat(reason).startsWith(summary.group(1)); // the group ends with a space
         }
     }
 
@@ -140,7 +140,7 @@ class PageTest {
     }
 
     @Test
-    void whatItShowsCannotBecomeMarkup() {
+    void escapesAllText() {
         String hostile = "<b onclick='x'>\"&{{count}}";
         try (Service service = Service.start(folder, "counter.name", hostile, "counter.instance", hostile)) {
             String page = service.send("GET", "/", "Accept", HTML).body();
@@ -151,7 +151,7 @@ class PageTest {
     }
 
     @Test
-    void thePolicyAllowsNothingButItsOwnStyleAndScript() throws Exception {
+    void thePolicyAllowsOnlyItsOwnStyleAndScript() throws Exception {
         try (Service service = Service.start(folder)) {
             HttpResponse<String> response = service.send("GET", "/", "Accept", HTML);
             String policy =
@@ -174,7 +174,7 @@ class PageTest {
     }
 
     @Test
-    void aVisitThatCannotBeCountedStillSeesTheCount() {
+    void showsTheCountEvenIfTheVisitCannotBeCounted() {
         try (Service service = Service.start(folder)) {
             service.send("POST", "/count?by=7");
             service.bean(CounterStore.class).close();
@@ -187,7 +187,7 @@ class PageTest {
     }
 
     @Test
-    void aPageThatWasFetchedAheadSaysSo() {
+    void marksAPrefetchedPage() {
         try (Service service = Service.start(folder)) {
             assertThat(service.send("GET", "/", "Accept", HTML, "Sec-Purpose", "prefetch")
                             .body())

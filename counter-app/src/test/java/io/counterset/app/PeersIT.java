@@ -26,12 +26,15 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Three replicas, each a process with a volume of its own on an address of its own: what one says of the others, whatever befalls them. */
+/**
+ * Three replicas, each a process with its own volume and address, and what one reports of the
+ * others when they fail.
+ */
 class PeersIT {
 
     private static final int REPLICAS = 3;
 
-    /** A busy machine is not a peer that is down. */
+    /** Long enough that a peer on a busy machine is not taken for a dead one. */
     private static final Map<String, String> PATIENT =
             Map.of("COUNTER_PEERS_TIMEOUT", "30s", "COUNTER_PEERS_DEADLINE", "40s");
 
@@ -81,7 +84,7 @@ class PeersIT {
         return start(i, "app-" + i, PATIENT);
     }
 
-    /** Starts all of them at once, and lets them count 1, 3 and 5. */
+    /** Starts all replicas at once, and adds 1, 3 and 5 to them. */
     private void startAll(Map<String, String> settingsOfTheFirst) {
         CompletableFuture<?>[] starting = new CompletableFuture<?>[REPLICAS];
         for (int i = 0; i < REPLICAS; i++) {
@@ -169,7 +172,7 @@ class PeersIT {
     }
 
     @Test
-    void aKilledReplicaKeepsItsLastCountThoughTheOneThatAsksIsKilledToo() {
+    void theLastCountOfAKilledReplicaSurvivesAKillOfTheAskingOne() {
         startAll(PATIENT);
         for (int i = 0; i < REPLICAS; i++) {
             JsonNode report = ask(i);
@@ -191,7 +194,7 @@ class PeersIT {
         assertThat(countedAt).isBefore(text(report, "at"));
         assertThat(table(0)).startsWith("visits: at least 9, 2 of 3 replicas answered\n");
 
-        // What was seen is on the disk within seconds; from then on a kill costs nothing of it.
+        // The memory of peers is saved within seconds; from then on a kill loses none of it.
         await(() -> read(volume(0).resolve("counters.peers")).contains("\"count\":5"));
         replica(0).kill();
         start(0);
@@ -217,7 +220,7 @@ class PeersIT {
     }
 
     @Test
-    void anApiServerThatRefusesIsOneLineInTheLogAndNoTrace() throws IOException {
+    void aRefusingApiServerIsLoggedInOneLine() throws IOException {
         AtomicInteger requests = new AtomicInteger();
         HttpServer server = HttpServer.create(new InetSocketAddress(host(0), 0), 50);
         server.createContext("/", exchange -> {
@@ -250,7 +253,7 @@ class PeersIT {
     }
 
     @Test
-    void aFrozenReplicaIsUnreachableAloneAndASlowOneIsLive() throws Exception {
+    void onlyTheFrozenReplicaIsUnreachableAndASlowOneIsLive() throws Exception {
         startAll(IMPATIENT);
         await(() -> ask(0).get("complete").getBooleanValue());
         replica(2).freeze();
@@ -260,13 +263,13 @@ class PeersIT {
         long began = System.nanoTime();
         JsonNode report = ask(0);
         assertThat(TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - began))
-                .as("its deadline is 2 s, and the rest is for a busy machine")
+                .as("the deadline is 2 s; the rest allows for a busy machine")
                 .isLessThan(15);
         assertThat(text(last(report), "reason")).isEqualTo("no answer within 1 s");
         assertThat(report.get("complete").getBooleanValue()).isFalse();
         assertThat(table(0)).startsWith("visits: at least 9, ");
 
-        // The other one waits longer: for it the same replica is slow, and no worse.
+        // The other replica has a longer timeout, so the frozen one is only slow for it.
         assertThat(patient).isNotDone();
         replica(2).thaw();
         report = patient.get(60, TimeUnit.SECONDS);
@@ -276,9 +279,10 @@ class PeersIT {
     }
 
     @Test
-    void aVolumeThatWentBackOrWasReplacedAndALiarAreSaidSo() throws IOException {
+    void reportsRolledBackReplacedAndImpersonatedReplicas() throws IOException {
         startAll(PATIENT);
-        await(() -> ask(0).get("complete").getBooleanValue()); // a round that began before the last start may be shared
+        await(() -> ask(0).get("complete")
+                .getBooleanValue()); // the report may share a round that began before the last start
         assertSum(ask(0), 9, true, 3);
         replica(2).terminate();
         copy(volume(2), folder.resolve("backup"));
@@ -311,7 +315,8 @@ class PeersIT {
         assertThat(last(report).get("former").get("count").getLongValue()).isEqualTo(5);
         assertThat(text(last(report), "reason")).contains("had counted at least 5; found ");
 
-        // At its address somebody answers with the name of another, from a copy of that one's volume.
+        // At its address a process answers with another replica's name, from a copy of that
+        // replica's volume.
         replica(2).kill();
         copy(volume(1), folder.resolve("liar").resolve("data"));
         start(2, "app-1", PATIENT);

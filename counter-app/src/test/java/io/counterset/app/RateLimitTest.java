@@ -21,7 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** How many requests an address may send, and whose address it is. */
+/** The limit for an address, and the address that it applies to. */
 class RateLimitTest {
 
     private static final long SECOND = 1_000_000_000L;
@@ -71,7 +71,7 @@ class RateLimitTest {
     }
 
     @Test
-    void aClientOfIpv6IsItsNetworkOf64Bits() {
+    void anIpv6ClientIsA64BitNetwork() {
         RateLimit limit = limit(1, 5, RateLimit.Source.SOCKET);
         assertThat(admitted(limit, from("2001:db8:1:2::1"))).isEqualTo(5);
         assertThat(admitted(limit, from("2001:db8:1:2:ffff::2"))).isZero();
@@ -79,13 +79,15 @@ class RateLimitTest {
     }
 
     @Test
-    void oneAddressHardlyEverTakesTheShareOfAnother() {
+    void addressesRarelyShareALimit() {
         RateLimit limit = limit(1, 1, RateLimit.Source.SOCKET);
         int admitted = 0;
         for (int i = 0; i < 1_000; i++) {
             admitted += admitted(limit, from("10.1." + i / 250 + "." + i % 250));
         }
-        assertThat(admitted).as("8 pairs of 1,000 share a slot on average").isBetween(960, 1_000);
+        assertThat(admitted)
+                .as("on average 8 pairs of 1,000 addresses share a slot")
+                .isBetween(960, 1_000);
     }
 
     @ParameterizedTest
@@ -104,8 +106,7 @@ class RateLimitTest {
             true  | for=_hidden                         |
             true  | 203.0.113.7                         |
             """)
-    void theLastAddressOfTheHeaderCounts(boolean forwarded, String header, @Nullable String expected)
-            throws IOException {
+    void usesTheLastAddressOfTheHeader(boolean forwarded, String header, @Nullable String expected) throws IOException {
         byte[] found = RateLimit.last(List.of("for=192.0.2.99", header), forwarded);
         if (expected == null) {
             assertThat(found).isNull();
@@ -115,7 +116,7 @@ class RateLimitTest {
     }
 
     @Test
-    void headersAreBelievedOnlyIfASettingSaysSo() {
+    void headersAreTrustedOnlyIfConfigured() {
         RateLimit socket = limit(1, 1, RateLimit.Source.SOCKET);
         assertThat(socket.admits(from("192.0.2.1", "X-Forwarded-For", "203.0.113.1")))
                 .isTrue();
@@ -133,7 +134,7 @@ class RateLimitTest {
     }
 
     @Test
-    void overTheLimitEverythingButHealthAndPeersIsRefused(@TempDir Path folder) throws IOException {
+    void refusesEverythingButHealthAndPeersOverTheLimit(@TempDir Path folder) throws IOException {
         String token = "peers-0123456789abcdef";
         Path peers = Files.writeString(folder.resolve("peers"), token);
         try (Service service = Service.start(

@@ -9,7 +9,7 @@ import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
 
-/** A connection on which a test sends bytes, and not what an HTTP client makes of them. */
+/** A connection on which a test sends exact bytes rather than an HTTP client's requests. */
 final class Raw implements AutoCloseable {
 
     private final Socket socket;
@@ -18,7 +18,7 @@ final class Raw implements AutoCloseable {
         this(port, 0);
     }
 
-    /** With a receive buffer of that many bytes; 0: the system's default. */
+    /** Connects with a receive buffer of that many bytes; 0 for the system's default. */
     Raw(int port, int receiveBuffer) {
         try {
             socket = new Socket();
@@ -33,7 +33,7 @@ final class Raw implements AutoCloseable {
         }
     }
 
-    /** Sends text in which each LF stands for CR LF, as ISO 8859-1. */
+    /** Sends text as ISO 8859-1, with each LF replaced by CR LF. */
     Raw sendLines(String text) throws IOException {
         return send(text.replace("\n", "\r\n"));
     }
@@ -44,12 +44,15 @@ final class Raw implements AutoCloseable {
         return this;
     }
 
-    /** Returns all that comes until the server ends the connection; or, if it does not, until the socket's timeout. */
+    /**
+     * Returns everything received until the server ends the connection or the socket's timeout
+     * passes.
+     */
     String readToEnd() throws IOException {
         return new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     }
 
-    /** Returns what has come once nothing more came for that long, or the connection ended. */
+    /** Returns everything received until nothing arrives for that long, or the connection ends. */
     String readUntilQuiet(int millis) throws IOException {
         socket.setSoTimeout(millis);
         ByteArrayOutputStream read = new ByteArrayOutputStream();
@@ -60,7 +63,7 @@ final class Raw implements AutoCloseable {
                 read.write(buffer, 0, n);
             }
         } catch (SocketTimeoutException e) {
-            // quiet
+            // nothing more arrived
         }
         return read.toString(StandardCharsets.UTF_8);
     }

@@ -12,9 +12,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * RFC 9110 (semantics), 9112 (HTTP/1.1), 6454 (origin) and 9457 (problems), clause by clause: bytes to the running server, and
- * which answers they get. In the table {@code ~} stands for the end of a line; a request without {@code Connection} gets
- * {@code Connection: close}, so that each row ends.
+ * RFC 9110 (semantics), 9112 (HTTP/1.1), 6454 (origin) and 9457 (problems), clause by clause: bytes
+ * sent to the running server and the expected answers. In the table {@code ~} stands for the end of
+ * a line. {@code Connection: close} is added to a request without {@code Connection}, so that each
+ * row ends.
  */
 @MicronautTest
 class RawBytesTest extends ServiceTest {
@@ -27,7 +28,10 @@ class RawBytesTest extends ServiceTest {
                 .sum();
     }
 
-    /** Statuses in order; then how much was counted. */
+    /**
+     * Each row has the clause, the request, the statuses in order and the expected growth of the
+     * count.
+     */
     @ParameterizedTest(name = "{0}: {1}")
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             # RFC 9112: the message
@@ -87,7 +91,8 @@ class RawBytesTest extends ServiceTest {
             6454 GET of another origin reads nothing that it may not | GET /count HTTP/1.1~Host: localhost~Origin: http://i~Connection: close~~ | 200 | 0
             7239 a malformed Forwarded | POST /count HTTP/1.1~Host: localhost~Origin: http://localhost~Forwarded: for=;;~Connection: close~~ | 200 | 1
             """)
-    void isAnsweredAsTheClauseSays(String clause, String request, String statuses, String counted) throws Exception {
+    void isAnsweredAsTheClauseRequires(String clause, String request, String statuses, String counted)
+            throws Exception {
         long before = total();
         String bytes = request.replace("~", "\r\n")
                 .replace("<LF>", "\n")
@@ -124,9 +129,9 @@ class RawBytesTest extends ServiceTest {
         }
     }
 
-    /** However the bytes of a request are cut, its answer is the same. */
+    /** The answer to a request is the same however its bytes are split. */
     @Test
-    void aRequestMayComeInAnyPieces() throws Exception {
+    void theAnswerDoesNotDependOnHowARequestIsSplit() throws Exception {
         String request = "POST /count/pieces HTTP/1.1\r\nHost: h\r\nAccept: text/plain\r\nConnection: close\r\n\r\n";
         for (int cut = 1; cut < request.length(); cut += 3) {
             try (Raw raw = new Raw(service.port())) {
@@ -137,9 +142,9 @@ class RawBytesTest extends ServiceTest {
         }
     }
 
-    /** Whatever is sent, no answer is a failure of the server, nothing hangs, and the server goes on. */
+    /** No input makes the server answer with a server error, hang or stop. */
     @Test
-    void noBytesMakeTheServerFail() throws Exception {
+    void noInputMakesTheServerFail() throws Exception {
         long seed = Long.getLong("counterset.fuzz.seed", 20_261_125);
         int rounds = Integer.getInteger("counterset.fuzz.rounds", 400);
         Random random = new Random(seed);
@@ -208,7 +213,7 @@ class RawBytesTest extends ServiceTest {
                     }
                     answer = raw.readUntilQuiet(15);
                 } catch (java.io.IOException e) {
-                    continue; // the server ended the connection while more was sent
+                    continue; // the server ended the connection while the test was sending
                 }
                 assertThat(STATUS.matcher(answer).results().map(m -> m.group(1)))
                         .as("seed %d, round %d: %s%n%s", seed, round, bytes, answer)

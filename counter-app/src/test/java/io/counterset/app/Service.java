@@ -30,20 +30,23 @@ final class Service implements AutoCloseable {
     private final ApplicationContext context;
     private final EmbeddedServer server;
 
-    /** A service that runs. */
+    /** Wraps a running service. */
     Service(ApplicationContext context, EmbeddedServer server) {
         this.context = context;
         this.server = server;
     }
 
-    /** Starts it with its data in {@code folder}, and with settings as name, value, name, value … */
+    /**
+     * Starts the service with its data in {@code folder} and with settings as name, value, name,
+     * value …
+     */
     static Service start(Path folder, String... settings) {
         Map<String, Object> properties = new HashMap<>(settings(folder));
         for (int i = 0; i < settings.length; i += 2) {
             properties.put(settings[i], settings[i + 1]);
         }
         int port = Integer.parseInt(String.valueOf(properties.get("micronaut.server.port")));
-        if (port != 0) { // the framework closes the port of a service before this one in the background
+        if (port != 0) { // the framework closes the port of the previous service in the background
             Awaitility.await().pollDelay(Duration.ZERO).until(() -> isFree(port));
         }
         ApplicationContext context = ApplicationContext.builder()
@@ -64,7 +67,7 @@ final class Service implements AutoCloseable {
         }
     }
 
-    /** Returns what every test sets. */
+    /** Returns the settings that all tests share. */
     static Map<String, String> settings(Path folder) {
         return Map.of(
                 "micronaut.server.host", "127.0.0.1",
@@ -119,7 +122,10 @@ final class Service implements AutoCloseable {
         }
     }
 
-    /** Requires that the response is a problem of that type and status, and says what became of the increment. */
+    /**
+     * Requires that the response is a problem of that type and status with that outcome of the
+     * increment.
+     */
     static void assertProblem(HttpResponse<String> response, int status, String type, String increment) {
         assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
         assertThat(response.headers().firstValue("Content-Type")).contains("application/problem+json");

@@ -26,19 +26,22 @@ import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 
-/** The real jar, run as a process of its own, on a free port of the loopback interface. Closing it kills it. */
+/**
+ * The real jar, run as a separate process on a free port of the loopback interface. Closing this
+ * kills the process.
+ */
 final class ServiceProcess implements AutoCloseable {
 
     static final Path JAR = Path.of("target", "counter-app.jar").toAbsolutePath();
 
-    /** Two cores may be shared with much else. */
+    /** Long enough for a start on a busy machine. */
     private static final Duration START = Duration.ofSeconds(90);
 
     private static final Pattern SERVING = Pattern.compile("serving port (\\d+)");
     private static final JsonMapper JSON = JsonMapper.createDefault();
     private static final HttpClient CLIENT = HttpClient.newHttpClient();
 
-    /** The archive of the classes that the service loads; it halves the time of a start. */
+    /** The CDS archive of the classes that the service loads, which halves the start-up time. */
     private static @Nullable Path classes;
 
     private final Process process;
@@ -78,7 +81,7 @@ final class ServiceProcess implements AutoCloseable {
         assertThat(process.isAlive()).as("%s%s", output(), errors()).isTrue();
     }
 
-    /** Starts the service in {@code folder}, whatever comes of it. */
+    /** Starts the service in {@code folder} and does not wait until it serves. */
     static ServiceProcess launch(Path folder, Map<String, String> environment, String... arguments) {
         return launch("-XX:SharedArchiveFile=" + classes(), folder, environment, arguments);
     }
@@ -94,7 +97,7 @@ final class ServiceProcess implements AutoCloseable {
                     training.send("POST", "/count", "Idempotency-Key", "training");
                     training.send("GET", "/peers");
                     training.process().destroy();
-                    training.awaitExit(Duration.ofMinutes(3)); // writing the archive takes long on a busy machine
+                    training.awaitExit(Duration.ofMinutes(3)); // writing the archive is slow on a busy machine
                 }
                 made.toFile().deleteOnExit();
                 made.resolve("classes.jsa").toFile().deleteOnExit();
@@ -116,7 +119,7 @@ final class ServiceProcess implements AutoCloseable {
                     Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                     "-Xmx128m",
                     "-XX:+UseSerialGC",
-                    "-XX:TieredStopAtLevel=1", // these processes do not live long enough for more
+                    "-XX:TieredStopAtLevel=1", // these processes are too short-lived for the optimising compiler
                     archive,
                     "-Xlog:disable",
                     "-jar",
@@ -136,14 +139,17 @@ final class ServiceProcess implements AutoCloseable {
         }
     }
 
-    /** Returns a port that was free a moment ago, below those that the system gives to outgoing connections. */
+    /**
+     * Returns a port that was free a moment ago, below the range that the system uses for outgoing
+     * connections.
+     */
     static int freePort() {
         while (true) {
             int port = ThreadLocalRandom.current().nextInt(20_000, 32_000);
             try (ServerSocket socket = new ServerSocket(port)) {
                 return socket.getLocalPort();
             } catch (BindException e) {
-                // Taken: try another one.
+                // In use: try another one.
             } catch (IOException e) {
                 throw new UncheckedIOException(e);
             }
@@ -219,18 +225,18 @@ final class ServiceProcess implements AutoCloseable {
         return Long.parseLong(response.body().strip());
     }
 
-    /** SIGKILL. */
+    /** Sends SIGKILL. */
     void kill() {
         process.destroyForcibly();
         awaitExit(Duration.ofSeconds(30));
     }
 
-    /** SIGSTOP: connections are still taken, and nothing is answered. */
+    /** Sends SIGSTOP: the system still accepts connections, but nothing is answered. */
     void freeze() {
         signal("STOP");
     }
 
-    /** SIGCONT. */
+    /** Sends SIGCONT. */
     void thaw() {
         signal("CONT");
     }
@@ -249,7 +255,7 @@ final class ServiceProcess implements AutoCloseable {
         }
     }
 
-    /** SIGTERM, and returns how long it took to end. */
+    /** Sends SIGTERM, and returns how long the process took to end. */
     Duration terminate() {
         long began = System.nanoTime();
         process.destroy();

@@ -10,7 +10,10 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.api.io.TempDir;
 
-/** All tests of such a class ask one service, which has a folder of its own. Each is also a {@code @MicronautTest}. */
+/**
+ * A test class whose tests share one service with a folder of its own. Subclasses are also
+ * annotated with {@code @MicronautTest}.
+ */
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 abstract class ServiceTest implements TestPropertyProvider {
 

@@ -14,7 +14,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
-/** The settings that the code reads, the tables of the documentation and {@code --help} name the same ones. */
+/** The code, the tables of the documentation and {@code --help} name the same settings. */
 @MicronautTest
 class SettingsDocumentedTest extends ServiceTest {
 
@@ -32,7 +32,7 @@ class SettingsDocumentedTest extends ServiceTest {
     }
 
     @Test
-    void everySettingIsInATableAndEveryRowIsASetting() throws Exception {
+    void documentedAndReadSettingsAreTheSame() throws Exception {
         Set<String> documented = new TreeSet<>();
         for (String page : List.of("../docs/operations.md", "../docs/peers.md")) {
             ROW.matcher(Files.readString(Path.of(page)))
@@ -44,7 +44,7 @@ class SettingsDocumentedTest extends ServiceTest {
     }
 
     @Test
-    void helpNamesEverySettingButThoseOfPeersThatItLeavesToTheDocumentation() {
+    void helpNamesEverySettingExceptSomeOfPeers() {
         Set<String> helped = HELP.matcher(Application.HELP)
                 .results()
                 .map(row -> row.group(1))

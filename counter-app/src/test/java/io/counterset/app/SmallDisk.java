@@ -8,12 +8,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
 
-/** A file system of 96 MiB, in memory, which a test can fill. */
+/** An in-memory file system of 96 MiB that a test can fill. */
 final class SmallDisk {
 
     private SmallDisk() {}
 
-    /** Mounts one at that empty folder, and returns whether this user may. */
+    /** Mounts a file system at that empty folder; returns whether this user may do so. */
     static boolean mount(Path folder) throws Exception {
         return run("mount", "-t", "tmpfs", "-o", "size=96m", "counterset-test", folder.toString());
     }
@@ -22,7 +22,7 @@ final class SmallDisk {
         assertThat(run("umount", "--lazy", folder.toString())).isTrue();
     }
 
-    /** Writes that file until there is no room left. */
+    /** Writes that file until no space is left. */
     static void fill(Path filler) throws IOException {
         byte[] block = new byte[4096];
         try (OutputStream out = Files.newOutputStream(filler)) {
@@ -34,7 +34,7 @@ final class SmallDisk {
         }
     }
 
-    /** Runs a command, and returns whether there is such a command and it succeeded. */
+    /** Runs a command; returns whether it exists and succeeded. */
     static boolean run(String... command) throws Exception {
         Process process;
         try {

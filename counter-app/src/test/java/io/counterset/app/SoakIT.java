@@ -31,9 +31,10 @@ import org.junit.jupiter.api.io.CleanupMode;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Three replicas under a load of increments with keys, while one after the other is killed, stopped, frozen, or loses all room on
- * its disk. A client repeats an increment with its key until it is acknowledged, so at the end every replica has counted exactly
- * what it acknowledged. The first replica is never restarted; its memory, descriptors and threads must not grow.
+ * Three replicas under a load of increments with keys, while one after another is killed, stopped,
+ * frozen or left without disk space. A client retries an increment with its key until it is
+ * acknowledged, so in the end every replica has counted exactly what it acknowledged. The first
+ * replica is never restarted; its memory, descriptors and threads must not grow.
  */
 class SoakIT {
 
@@ -47,7 +48,7 @@ class SoakIT {
     private static final Pattern HEAP =
             Pattern.compile("(?m)^jvm_memory_used_bytes\\{[^}]*area=\"heap\"[^}]*} ([0-9.E]+)$");
 
-    /** What befalls a replica. */
+    /** What happens to a replica. */
     private enum Fault {
         KILL,
         STOP,
@@ -69,8 +70,8 @@ class SoakIT {
     private volatile boolean ending;
 
     @Test
-    @Timeout(value = 7, unit = TimeUnit.DAYS) // the time is a setting, and every wait has a bound of its own
-    void everyReplicaCountsWhatItAcknowledgedAndTheFirstDoesNotGrow() throws Exception {
+    @Timeout(value = 7, unit = TimeUnit.DAYS) // the duration is a setting, and every wait is bounded
+    void countsMatchAcknowledgementsAndResourcesDoNotGrow() throws Exception {
         System.out.printf("soak: %d s, repeat with -Dcounterset.soak.seed=%d%n", TIME.toSeconds(), SEED);
         try {
             for (int i = 0; i < REPLICAS; i++) {
@@ -100,7 +101,7 @@ class SoakIT {
             ending = true;
             for (Thread thread : clients) {
                 thread.join(PATIENCE.toMillis());
-                assertThat(thread.isAlive()).as("a client still waits").isFalse();
+                assertThat(thread.isAlive()).as("a client is still waiting").isFalse();
             }
             watcher.join(PATIENCE.toMillis());
             judge();
@@ -131,7 +132,7 @@ class SoakIT {
                         Integer.toString(ports.get(replica))));
     }
 
-    // ---- what happens to them ----
+    // ---- faults ----
 
     private void befall(Fault fault) throws Exception {
         boolean ends = fault == Fault.KILL || fault == Fault.STOP;
@@ -154,11 +155,11 @@ class SoakIT {
             }
             case FULL_DISK -> {
                 if (mounted.isEmpty()) {
-                    return; // this user may not mount
+                    return; // this user may not mount a file system
                 }
                 Path filler = folder.resolve("disk-" + replica).resolve("filler");
                 SmallDisk.fill(filler);
-                TimeUnit.MILLISECONDS.sleep(500 + random.nextInt(2_000)); // how long there is no room
+                TimeUnit.MILLISECONDS.sleep(500 + random.nextInt(2_000)); // how long there is no space
                 Files.delete(filler);
             }
         }
@@ -166,7 +167,7 @@ class SoakIT {
         awaitProgress();
     }
 
-    /** Waits until every replica has acknowledged something more. */
+    /** Waits until every replica has acknowledged another increment. */
     private void awaitProgress() {
         long[] before = new long[REPLICAS];
         clients.forEach(client -> before[client.replica] += client.acknowledged.get());
@@ -184,7 +185,10 @@ class SoakIT {
 
     // ---- the load ----
 
-    /** Sends one increment after the other, each with a key of its own, and repeats it until it is acknowledged. */
+    /**
+     * Sends one increment after another, each with its own key, and retries it until it is
+     * acknowledged.
+     */
     private final class Client extends Thread {
 
         final int replica;
@@ -233,13 +237,13 @@ class SoakIT {
                                 .statusCode()
                         == 200;
             } catch (IOException e) {
-                return false; // it is frozen or gone, or closed the connection: whether it counted is for the
-                // repetition to find out
+                // The replica is frozen or gone, or closed the connection; the retry tells whether it counted.
+                return false;
             }
         }
     }
 
-    /** Looks at the replicas as a dashboard does. */
+    /** Polls the replicas as a dashboard does. */
     private void watch() {
         while (!ending) {
             for (String path : List.of("/peers", "/peers/history", "/prometheus")) {
@@ -252,9 +256,12 @@ class SoakIT {
         }
     }
 
-    // ---- the verdict ----
+    // ---- checks ----
 
-    /** What the first replica takes: its resident memory and the heap that a collection leaves, in MB. */
+    /**
+     * The first replica's use of resources: its resident memory and its live heap after a
+     * collection in MB, descriptors and threads.
+     */
     private record Usage(long resident, long heap, long descriptors, long threads) {
         @Override
         public String toString() {

@@ -18,7 +18,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** A start that fails says why in one line, ends with a status of its own, and harms nothing. */
+/**
+ * A failed start prints one line with the reason, ends with its own exit status and changes
+ * nothing.
+ */
 class StartIT {
 
     @TempDir
@@ -39,7 +42,7 @@ class StartIT {
             MICRONAUT_SERVER_IDLE_TIMEOUT | soon     | micronaut.server.idle-timeout: 'soon' is invalid; expected a value of type Duration
             MICRONAUT_SERVER_PORT        | http      | micronaut.server.port: 'http' is invalid; expected a whole number from 0 to 65535
             """)
-    void namesABadSettingItsValueAndWhatIsAllowed(String variable, String value, String message) {
+    void namesAnInvalidSettingItsValueAndWhatIsExpected(String variable, String value, String message) {
         assertRefused(Map.of(variable, value), message);
         assertThat(folder.resolve("data")).doesNotExist();
     }
@@ -53,7 +56,7 @@ class StartIT {
     }
 
     @Test
-    void takesBlankVariablesAsAbsentAndWarnsOfUnknownOnes() {
+    void treatsBlankVariablesAsAbsentAndWarnsOfUnknownOnes() {
         try (ServiceProcess service = ServiceProcess.start(
                 folder,
                 Map.of(
@@ -79,7 +82,7 @@ class StartIT {
     }
 
     @Test
-    void refusesADirectoryThatAnotherProcessServes() {
+    void refusesADirectoryInUse() {
         try (ServiceProcess first = ServiceProcess.start(folder, Map.of())) {
             first.send("POST", "/count");
             assertRefused(
@@ -118,7 +121,7 @@ class StartIT {
     }
 
     @Test
-    void refusesADamagedJournalAndLeavesItAsItIs() throws Exception {
+    void refusesADamagedJournalAndDoesNotChangeIt() throws Exception {
         try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
             for (int i = 0; i < 3; i++) {
                 service.send("POST", "/count");
@@ -139,9 +142,12 @@ class StartIT {
         assertThat(journal).hasBinaryContent(bytes);
     }
 
-    /** As much as strangers can leave behind by default starts again in the heap that the chart gives by default. */
+    /**
+     * The most counters and keys that clients can create by default fit the chart's default heap at
+     * the next start.
+     */
     @Test
-    void startsInTheChartsHeapWithAllThatTheDefaultsAllow() {
+    void startsInTheChartsHeapWithTheMaximumTheDefaultsAllow() {
         try (CounterStore store = CounterStore.open(folder.resolve("data"))) {
             fill(store, 1_000, 100_000);
         }
@@ -152,7 +158,7 @@ class StartIT {
     }
 
     @Test
-    void refusesAStoreThatDoesNotFitTheHeapAndLeavesItAsItIs() throws Exception {
+    void refusesAStoreThatDoesNotFitTheHeapAndDoesNotChangeIt() throws Exception {
         try (CounterStore store = CounterStore.open(folder.resolve("data"))) {
             fill(store, 300_000, 0);
         }
@@ -161,12 +167,12 @@ class StartIT {
         assertThat(folder.resolve("data/counters.journal")).hasBinaryContent(before);
     }
 
-    /** Counters and keys of the longest names. */
+    /** Fills the store with counters and keys whose names have the maximum length. */
     private static void fill(CounterStore store, int counters, int keys) {
         List<CompletableFuture<?>> adds = new ArrayList<>();
         for (int i = 0; i < counters + keys; i++) {
             CompletableFuture<?> add;
-            do { // refused for a moment while the journal grows
+            do { // may be refused while the journal grows
                 add = i < counters
                         ? store.counter("n".repeat(120) + (10_000_000 + i)).addAsync(1)
                         : store.counter("visits").addOnceAsync(1, "k".repeat(247) + (10_000_000 + i));
@@ -192,7 +198,7 @@ class StartIT {
         try (ServiceProcess service = ServiceProcess.launch(folder, environment)) {
             assertThat(service.awaitExit(Duration.ofSeconds(90))).isEqualTo(1);
             assertThat(service.errors()).startsWith("counterset: " + message).hasLineCount(1);
-            assertThat(service.output()).as("nothing but that one line").isEmpty();
+            assertThat(service.output()).as("only that one line is printed").isEmpty();
         }
     }
 }

@@ -9,14 +9,14 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** SIGTERM finishes what was accepted, and loses nothing. */
+/** After SIGTERM, accepted requests are finished and nothing is lost. */
 class StopIT {
 
     @TempDir
     private Path folder;
 
     @Test
-    void finishesWhatItAcceptedAndEndsInTime() throws Exception {
+    void finishesAcceptedRequestsAndEndsInTime() throws Exception {
         long acknowledged;
         long attempted;
         try (ServiceProcess service = ServiceProcess.start(folder, Map.of());
@@ -28,7 +28,7 @@ class StopIT {
             attempted = load.attempted();
             assertThat(load.refusals()).isEmpty();
             assertThat(attempted)
-                    .as("nobody is left without an answer who was about to use its connection again")
+                    .as("no request on a reused connection is left without an answer")
                     .isEqualTo(acknowledged);
             assertThat(service.output()).endsWith("stopped\n");
             assertThat(service.errors()).isEmpty();
@@ -38,9 +38,9 @@ class StopIT {
         }
     }
 
-    /** Adds that were answered before the device had them are on it once the process has ended. */
+    /** Increments acknowledged before they were durable are durable once the process has ended. */
     @Test
-    void commitsWhatPeriodicDurabilityHasNot() {
+    void commitsPendingIncrementsOfPeriodicDurability() {
         Map<String, String> hourly = Map.of("COUNTER_DURABILITY", "1h");
         try (ServiceProcess service = ServiceProcess.start(folder, hourly)) {
             assertThat(service.send("POST", "/count?by=7", "Accept", "text/plain")

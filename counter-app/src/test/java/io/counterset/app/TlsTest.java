@@ -32,10 +32,10 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** TLS of the server and between peers, with certificates as cert-manager makes them. */
+/** TLS of the server and between peers, with certificates like those of cert-manager. */
 class TlsTest {
 
-    /** The name that all replicas' certificate has: that of the headless service. */
+    /** The name in the certificate of all replicas: the headless service's name. */
     private static final String NAME = "app-headless";
 
     private static X509Bundle authority;
@@ -60,7 +60,9 @@ class TlsTest {
                 .addSanIpAddress("127.0.0.1");
     }
 
-    /** Writes tls.crt, tls.key and ca.crt; the key in PKCS #1 if it is RSA, as cert-manager does by default. */
+    /**
+     * Writes tls.crt, tls.key and ca.crt. An RSA key is written in PKCS #1, cert-manager's default.
+     */
     private void write(X509Bundle bundle) throws IOException {
         Files.writeString(folder.resolve("ca.crt"), authority.getCertificatePEM());
         Files.writeString(folder.resolve("tls.key"), key(bundle));
@@ -72,7 +74,7 @@ class TlsTest {
         if (!bundle.getKeyPair().getPrivate().getAlgorithm().equals("RSA")) {
             return bundle.getPrivateKeyPEM();
         }
-        byte[] pkcs1 = Arrays.copyOfRange(pkcs8, 26, pkcs8.length); // what comes before says that it is RSA
+        byte[] pkcs1 = Arrays.copyOfRange(pkcs8, 26, pkcs8.length); // the bytes before only identify RSA
         return "-----BEGIN RSA PRIVATE KEY-----\n"
                 + Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(pkcs1)
                 + "\n-----END RSA PRIVATE KEY-----\n";
@@ -99,7 +101,10 @@ class TlsTest {
         return Service.start(folder.resolve("data-" + System.nanoTime()), all);
     }
 
-    /** A client that trusts the authority, and remembers nothing of an earlier one's connections. */
+    /**
+     * Returns a new client that trusts the authority and shares no connections or sessions with
+     * earlier ones.
+     */
     private static HttpClient client() {
         try {
             SSLContext context = SSLContext.getInstance("TLS");
@@ -151,7 +156,7 @@ class TlsTest {
     }
 
     @Test
-    void servesHttpsWithAKeyAsCertManagerMakesItAndReloadsItWithoutARestart() throws Exception {
+    void servesHttpsAndReloadsTheCertificateWithoutARestart() throws Exception {
         X509Bundle first = certificate().rsa2048().buildIssuedBy(authority);
         X509Bundle second = certificate().ecp256().buildIssuedBy(authority);
         write(first);
@@ -161,7 +166,7 @@ class TlsTest {
             assertThat(get(kept, service, "/health/readiness").statusCode()).isEqualTo(200);
             assertThat(serial(service))
                     .isEqualTo(first.getCertificate().getSerialNumber().toString());
-            service.bean(MeterRegistry.class); // the application fills it once it has started
+            service.bean(MeterRegistry.class); // the application creates it after the start
             assertThat(get(kept, service, "/prometheus").body())
                     .containsPattern("counterset_certificate_expires_seconds [0-9.E]+");
 
@@ -173,13 +178,13 @@ class TlsTest {
             await(() -> serial(service)
                     .equals(second.getCertificate().getSerialNumber().toString()));
             assertThat(get(kept, service, "/count").statusCode())
-                    .as("a connection from before goes on")
+                    .as("an existing connection keeps working")
                     .isEqualTo(200);
         }
     }
 
     @Test
-    void answersNothingInPlainText() throws Exception {
+    void doesNotAnswerPlainText() throws Exception {
         write(certificate().ecp256().buildIssuedBy(authority));
         try (Service service = start();
                 Raw raw = new Raw(service.port())) {
@@ -190,7 +195,7 @@ class TlsTest {
     }
 
     @Test
-    void peersAreAskedOverTlsAndTheirCertificatesAreChecked() throws Exception {
+    void asksPeersOverTlsAndChecksTheirCertificates() throws Exception {
         write(certificate().ecp256().buildIssuedBy(authority));
         int first = ServiceProcess.freePort();
         int second = ServiceProcess.freePort();
@@ -264,7 +269,7 @@ class TlsTest {
     }
 
     @Test
-    void theCheckTakesATokenAndAnAuthority() throws Exception {
+    void checkAcceptsATokenAndAnAuthority() throws Exception {
         write(certificate().ecp256().buildIssuedBy(authority));
         Path tokens = Files.writeString(folder.resolve("tokens"), "a-token-0123456789\nanother-0123456789\n");
         try (Service service = start("counter.tokens.write", tokens.toString())) {
@@ -294,7 +299,7 @@ class TlsTest {
     }
 
     @Test
-    void aStartWithoutUsableFilesIsRefusedAndLeavesNothing() throws Exception {
+    void unusableFilesFailTheStartAndLeaveNothingBehind() throws Exception {
         X509Bundle bundle = certificate().ecp256().buildIssuedBy(authority);
         write(bundle);
         assertRefused("counter.tls.key: '' is invalid; expected the path of a file", "counter.tls.key", "");

@@ -31,7 +31,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** What tokens open, and how they are replaced. */
+/** What tokens allow, and how they are replaced. */
 class TokensTest {
 
     private static final String WRITE = "write-0123456789abcdef";
@@ -75,7 +75,10 @@ class TokensTest {
                 : service.send(method, path, "Authorization", "Bearer " + token + "-0123456789abcdef");
     }
 
-    /** The table of docs/security.md, with all kinds of tokens configured: the status without a token, and with each. */
+    /**
+     * The table of docs/security.md: the status without a token and with each kind, if all kinds
+     * are configured.
+     */
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
             #                          none | other | read | write | peers
@@ -105,7 +108,7 @@ class TokensTest {
             GET  | /robots.txt        | 200 | 200   | 200  | 200   | 200
             OPTIONS | /count          | 200 | 200   | 200  | 200   | 200
             """)
-    void eachTokenOpensWhatTheTableSays(
+    void eachTokenAllowsWhatTheTableSays(
             String method, String path, int none, int other, int read, int write, int peers) {
         assertThat(List.of(
                         send(closed, method, path, "-").statusCode(),
@@ -117,7 +120,7 @@ class TokensTest {
     }
 
     @Test
-    void withWriteTokensAloneReadingIsOpen() {
+    void readingNeedsNoTokenIfOnlyWriteTokensAreSet() {
         assertThat(send(readable, "GET", "/count", "-").statusCode()).isEqualTo(200);
         assertThat(send(readable, "GET", "/prometheus", "-").statusCode()).isEqualTo(200);
         assertThat(send(readable, "GET", "/peers", "-").statusCode()).isEqualTo(200);
@@ -126,7 +129,7 @@ class TokensTest {
     }
 
     @Test
-    void refusalsAreProblemsThatSayWhichSchemesThereAre() {
+    void refusalsAreProblemsThatNameTheSchemes() {
         HttpResponse<String> none = send(closed, "POST", "/count", "-");
         assertProblem(none, 401, "token-required", "not-applied");
         assertThat(none.headers().allValues("WWW-Authenticate"))
@@ -143,7 +146,7 @@ class TokensTest {
     }
 
     @Test
-    void aBrowserAsksItsUserForTheTokenAsAPassword() {
+    void browsersPromptForTheTokenAsAPassword() {
         HttpResponse<String> refused = closed.send("GET", "/", "Accept", "text/html,*/*;q=0.8");
         assertThat(refused.statusCode()).isEqualTo(401);
         assertThat(refused.headers().firstValue("Content-Type")).contains("text/html; charset=utf-8");
@@ -192,7 +195,7 @@ class TokensTest {
                 "Basic d3JpdGU",
                 "Bearer write-0123456789abcdeé"
             })
-    void malformedAndWrongCredentialsAreRefused(String header) throws IOException {
+    void rejectsMalformedAndWrongCredentials(String header) throws IOException {
         try (Raw raw = new Raw(closed.port())) {
             String answer = raw.sendLines(
                             "POST /count HTTP/1.1\nHost: a\nAuthorization: " + header + "\nConnection: close\n\n")
@@ -202,7 +205,7 @@ class TokensTest {
     }
 
     @Test
-    void twoCredentialsAreRefused() throws IOException {
+    void rejectsTwoCredentials() throws IOException {
         try (Raw raw = new Raw(closed.port())) {
             String answer = raw.sendLines("POST /count HTTP/1.1\nHost: a\nAuthorization: Bearer " + READ
                             + "\nAuthorization: Bearer " + WRITE + "\nConnection: close\n\n")
@@ -212,7 +215,7 @@ class TokensTest {
     }
 
     @Test
-    void aSecretIsReplacedWhileTheServiceRuns(@TempDir Path mount) throws IOException {
+    void reloadsAReplacedSecret(@TempDir Path mount) throws IOException {
         secret(mount, "1", "old-token-0123456789");
         Path tokens = mount.resolve("tokens");
         ListAppender<ILoggingEvent> log = new ListAppender<>();
@@ -231,7 +234,7 @@ class TokensTest {
             await(() -> status(service, "old-token-0123456789") == 401);
             assertThat(status(service, "new-token-0123456789")).isEqualTo(200);
 
-            // What cannot be used changes nothing, and is reported once.
+            // An unusable file changes nothing, and is reported once.
             secret(mount, "4", "short");
             await(() -> warnings(log).size() == 1);
             assertThat(warnings(log).get(0))
@@ -252,7 +255,10 @@ class TokensTest {
         }
     }
 
-    /** Lays the files of a Secret as Kubernetes does: in a folder of their own, to which one link is switched. */
+    /**
+     * Writes the files of a Secret as Kubernetes does: to a new folder, to which a symbolic link is
+     * then switched.
+     */
     private static void secret(Path mount, String version, String tokens) throws IOException {
         Path content = Files.createDirectory(mount.resolve("..version-" + version));
         Files.writeString(content.resolve("tokens"), tokens);
@@ -283,7 +289,7 @@ class TokensTest {
     }
 
     @Test
-    void peersAreAskedWithTheFirstOfTheirTokens() throws IOException {
+    void asksPeersWithTheFirstToken() throws IOException {
         Files.writeString(folder.resolve("peers-of-another"), PEERS + "-x\n" + PEERS + "\n");
         int first = ServiceProcess.freePort();
         int second = ServiceProcess.freePort();
@@ -292,12 +298,12 @@ class TokensTest {
             send(one, "POST", "/count", "write");
             JsonNode asked = json(send(two, "GET", "/peers", "read"));
             assertThat(asked.get("answered").getIntValue())
-                    .as("the first line of two is not known to one: %s", asked)
+                    .as("the first of the two tokens is unknown to the asked replica: %s", asked)
                     .isEqualTo(1);
             assertThat(reason(asked, 0)).isEqualTo("answered HTTP 401");
             JsonNode asking = json(send(one, "GET", "/peers", "read"));
             assertThat(asking.get("complete").getBooleanValue())
-                    .as("the second line of two is accepted: %s", asking)
+                    .as("the second of the two tokens is accepted: %s", asking)
                     .isTrue();
             assertThat(asking.get("total").getLongValue()).isEqualTo(1);
         }
@@ -329,7 +335,7 @@ class TokensTest {
     }
 
     @Test
-    void aStartWithoutUsableFilesIsRefusedAndLeavesNothing(@TempDir Path fresh) throws IOException {
+    void unusableFilesFailTheStartAndLeaveNothingBehind(@TempDir Path fresh) throws IOException {
         Path weak = Files.writeString(fresh.resolve("weak"), "password\n");
         Path good = folder.resolve("write");
         assertRefused(

@@ -19,7 +19,7 @@ class ArchitectureTest {
             .importPackages("io.counterset.k8s");
 
     @Test
-    void whatAHostSeesIsSmall() {
+    void publicTypesAreFew() {
         assertThat(CLASSES.stream()
                         .filter(type -> type.getModifiers().contains(JavaModifier.PUBLIC))
                         .filter(type -> !type.getSimpleName().startsWith("$")
@@ -30,7 +30,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void nothingIsKeptInStaticFields() {
+    void staticFieldsAreFinal() {
         fields().that()
                 .areStatic()
                 .and()
@@ -42,7 +42,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void onlyTwoClassesKnowTheKubernetesClientAndNoneTheDiscoveryOfMicronaut() {
+    void onlyTheListedClassesUseTheKubernetesClientAndNoneUsesMicronautDiscovery() {
         classes()
                 .that()
                 .haveNameNotMatching(".*\\.(KubernetesSource|ListWatch|ApiObjects|PeersFactory)(\\$.*)?|.*\\.\\$.*")

@@ -32,7 +32,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import reactor.core.publisher.Mono;
 
-/** Which source of peers is used, and what it says about the choice. */
+/** The choice of the source of peers, and the reason given for it. */
 class ChosenSourceTest {
 
     @TempDir
@@ -72,7 +72,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void withoutTheRightItIsDnsAndSaysSoAndWithItKubernetes() {
+    void usesDnsUntilThePermissionIsGrantedThenKubernetes() {
         server.failAll(403);
         try (AutoSource auto = auto()) {
             auto.start();
@@ -92,16 +92,16 @@ class ChosenSourceTest {
             server.failAll(403);
             server.endWatches();
             TestSettings.await(() -> source(auto).state() == Freshness.STALE);
-            assertThat(source(auto).kind()).as("the last list stays").isEqualTo(PeersReport.Kind.KUBERNETES);
+            assertThat(source(auto).kind()).as("the last list is kept").isEqualTo(PeersReport.Kind.KUBERNETES);
         }
     }
 
     @Test
-    void whileTheApiServerIsAwayItIsDnsForNow() {
+    void usesDnsWhileTheApiServerIsUnreachable() {
         server.stop();
         try (AutoSource auto = auto()) {
             auto.start();
-            TestSettings.await(() -> String.valueOf(source(auto).chosen()).contains("not reached: "));
+            TestSettings.await(() -> String.valueOf(source(auto).chosen()).contains("unreachable: "));
             assertThat(source(auto).chosen()).startsWith("auto: ").endsWith(", for now");
             assertThat(source(auto).kind()).hasToString("dns");
             assertThat(auto.membership().toCompletableFuture().join().members()).hasSize(2);
@@ -126,7 +126,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void aListOfAddressesComesFirst() {
+    void addressesTakePrecedence() {
         PeersReport.Source source = report(Map.of(
                         "counter.peers.addresses", "127.0.0.1:1",
                         "counter.peers.service", "app-python-headless",
@@ -139,7 +139,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void withoutAnythingItIsThisReplicaAlone() {
+    void withoutSettingsOnlyThisReplicaIsListed() {
         PeersReport report = report(Map.of("kubernetes.service.host", "127.0.0.1"));
         assertThat(report.source().kind()).hasToString("static");
         assertThat(report.source().chosen())
@@ -149,7 +149,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void outsideOfAPodOrWithoutATokenItIsDns() {
+    void usesDnsOutsideAPodOrWithoutAToken() {
         Map<String, Object> service = Map.of("counter.peers.service", "no-such-service.invalid.");
         PeersReport outside = report(service);
         assertThat(outside.source().kind()).hasToString("dns");
@@ -168,7 +168,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void inAPodThatMayAskItIsKubernetes() throws IOException {
+    void usesKubernetesInAPodWithPermission() throws IOException {
         FakeApiServer.recording(UnaryOperator.identity()).stream()
                 .filter(event -> event.version() <= 464)
                 .forEach(server::apply);
@@ -191,7 +191,7 @@ class ChosenSourceTest {
             assertThat(peers.latest()).isEmpty();
             assertThat(server.complaints()).isEmpty();
         }
-        // The server finds out when it writes to nobody.
+        // The server notices when it writes to the closed connection.
         FakeApiServer.Event[] bookmarks = FakeApiServer.recording(UnaryOperator.identity()).stream()
                 .filter(event -> event.isBookmark() && event.version() > 1_000)
                 .toArray(FakeApiServer.Event[]::new);
@@ -203,7 +203,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void anApiServerThatNeverAnswersHoldsNothingUp() throws IOException {
+    void aSilentApiServerDelaysNothing() throws IOException {
         try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getLoopbackAddress())) {
             PeersReport report = report(Map.of(
                     "counter.peers.service",
@@ -215,7 +215,7 @@ class ChosenSourceTest {
                     "kubernetes.client.token-path",
                     server.token.toString()));
 
-            // It would be another reason if anything had waited for an answer, or for the end of waiting.
+            // The reason would be different if anything had waited for an answer or a timeout.
             assertThat(report.source().chosen()).isEqualTo("auto: no answer from the API server yet, for now");
             assertThat(report.peers()).extracting(PeersReport.Peer::instance).containsExactly("app-python-0");
             assertThat(report.complete()).isFalse();
@@ -223,7 +223,7 @@ class ChosenSourceTest {
     }
 
     @Test
-    void theLastReportIsADetailOfHealthAndNoVerdict() throws IOException {
+    void theLatestReportIsADetailOfHealthAndDoesNotAffectItsStatus() throws IOException {
         try (LoopbackPeer peer = new LoopbackPeer("app-python-1", "127.0.0.2", folder.resolve("1"));
                 ApplicationContext context = context(Map.of("counter.peers.addresses", peer.address()))) {
             peer.stop();
@@ -252,21 +252,21 @@ class ChosenSourceTest {
     }
 
     @Test
-    void aBadSettingStopsTheStartWithItsName() {
+    void anInvalidSettingFailsTheStartAndIsNamed() {
         assertThatThrownBy(() -> report(Map.of("counter.peers.timeout", "-1s")))
                 .rootCause()
                 .hasMessage("counter.peers.timeout: '-1s' is invalid; expected 10ms to 30s");
     }
 
     @Test
-    void withoutAReplicaNothingIsMade() {
+    void createsNoBeansWithoutAReplica() {
         try (ApplicationContext context = ApplicationContext.run(Map.of("counter.peers.timeout", "-1s"))) {
             assertThat(context.containsBean(Peers.class)).isFalse();
         }
     }
 
     @Test
-    void peersAreAskedNowAndThenThoughNobodyWantsAReport() throws IOException {
+    void pollsPeersWithoutRequestsForReports() throws IOException {
         try (LoopbackPeer peer = new LoopbackPeer("app-python-1", "127.0.0.2", folder.resolve("1"))) {
             peer.add(4);
             Map<String, Object> properties = new HashMap<>();

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A real DNS server, as far as questions for addresses go, and the list of peers that comes of it. */
+/** The list of peers from a real DNS server that answers queries for addresses. */
 class DnsSourceTest {
 
     private static final String NAME = "app-python-headless.demo.svc.cluster.local";
@@ -87,7 +87,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void theNameIsCompletedAsTheSystemDoesIt() throws IOException {
+    void relativeNamesAreCompletedWithTheSearchDomains() throws IOException {
         assertThat(DnsSource.candidates("a", resolvConf))
                 .containsExactly("a.demo.svc.cluster.local", "a.svc.cluster.local", "a.cluster.local", "a");
         assertThat(DnsSource.candidates("a.b.", resolvConf)).containsExactly("a.b");
@@ -96,9 +96,12 @@ class DnsSourceTest {
         assertThat(DnsSource.candidates("a", resolvConf)).containsExactly("a");
     }
 
-    /** All of this takes a moment of real time, so the JVM's cache of names, which lasts 30 s, plays no part. */
+    /**
+     * This test takes only a moment of real time, so the JVM's name cache, which lasts 30 s, would
+     * be noticed.
+     */
     @Test
-    void anAnswerIsKeptForFiveSecondsAndNoLonger() {
+    void answersAreCachedForFiveSeconds() {
         dns.put(NAME, "10.0.0.1", "10.0.0.2");
         DnsSource source = source(2);
 
@@ -116,7 +119,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void manyAskTogetherAndOneQuestionGoesOut() {
+    void concurrentCallersShareOneLookup() {
         dns.put(NAME, "10.0.0.1");
         DnsSource source = source(1);
         List<CompletableFuture<Membership>> wanted = new ArrayList<>();
@@ -128,7 +131,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void aThousandAddressesComeByTcp() {
+    void aThousandAddressesAreReadOverTcp() {
         List<String> addresses = new ArrayList<>();
         for (int i = 0; i < 1_000; i++) {
             addresses.add("10.1." + i / 250 + "." + (1 + i % 250));
@@ -140,14 +143,14 @@ class DnsSourceTest {
     }
 
     @Test
-    void addressesOfTheNewFamilyServeWhereThereAreNoOthers() {
+    void ipv6AddressesAreUsedIfThereAreNoIpv4Addresses() {
         dns.put(NAME, "fd00::1");
 
         assertThat(now(source(1)).members()).extracting(Member::address).containsExactly("[fd00::1]:8080");
     }
 
     @Test
-    void noAnswerIsNeverNoPeers() {
+    void aFailedLookupKeepsTheLastPeers() {
         dns.put(NAME, "10.0.0.1", "10.0.0.2");
         DnsSource source = source(2);
         now(source);
@@ -174,7 +177,7 @@ class DnsSourceTest {
             assertThat(now(source).source().state()).isEqualTo(Freshness.STALE);
             assertThat(now(source).source().ageMillis()).isEqualTo(90_000);
             assertThat(now(source).members()).hasSize(2);
-            // Not asked again at once: as soon as no lookup is under way any more, none begins.
+            // No retry at once: once the lookup in progress has ended, no other one begins.
             TestSettings.await(() -> {
                 int asked = dns.asked.get();
                 now(source);
@@ -189,7 +192,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void beforeTheFirstAnswerNothingIsClaimed() {
+    void isUnavailableBeforeTheFirstAnswer() {
         DnsSource source = source(2);
 
         assertThat(now(source).source().state()).isEqualTo(Freshness.UNAVAILABLE);
@@ -227,7 +230,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void peersAreWhoTheySayTheyAreAndTheMissingAreNamed() throws IOException {
+    void peersAreIdentifiedByTheirAnswersAndMissingOnesAreNamed() throws IOException {
         LoopbackPeer a = peer("app-python-0", "127.0.0.1", 0);
         LoopbackPeer b = peer("app-python-1", "127.0.0.2", a.address.getPort());
         b.add(5);
@@ -247,7 +250,7 @@ class DnsSourceTest {
         d.add(9);
         dns.put(NAME, "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4");
         PeersReport grown = ask(peers);
-        assertThat(grown.complete()).as("more than the setting says").isTrue();
+        assertThat(grown.complete()).as("more replicas than expected").isTrue();
         assertThat(grown.expected()).isEqualTo(4);
         assertThat(grown.total()).isEqualTo(21);
 
@@ -267,7 +270,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void anAddressThatWasReusedIsNotTakenForItsFormerOwner() throws IOException {
+    void aReusedAddressIsNotAttributedToItsFormerOwner() throws IOException {
         LoopbackPeer a = peer("app-python-0", "127.0.0.1", 0);
         LoopbackPeer b = peer("app-python-1", "127.0.0.2", a.address.getPort());
         b.add(5);
@@ -294,7 +297,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void withoutANumberNoReportIsComplete() throws IOException {
+    void withoutAnExpectedNumberNoReportIsComplete() throws IOException {
         LoopbackPeer a = peer("app-python-0", "127.0.0.1", 0);
         dns.put(NAME, "127.0.0.1");
 
@@ -306,7 +309,7 @@ class DnsSourceTest {
     }
 
     @Test
-    void aRestartWithoutDnsStillAsksWhoIsRemembered() throws IOException {
+    void rememberedPeersAreAskedAfterARestartWithoutDns() throws IOException {
         LoopbackPeer a = peer("app-python-0", "127.0.0.1", 0);
         LoopbackPeer b = peer("app-python-1", "127.0.0.2", a.address.getPort());
         b.add(5);
@@ -320,7 +323,7 @@ class DnsSourceTest {
         PeersReport report = ask(peers(a, 2));
         assertThat(states(report)).containsExactly("app-python-0 live", "app-python-1 live");
         assertThat(report.total()).isEqualTo(6);
-        assertThat(report.complete()).as("there may be others by now").isFalse();
+        assertThat(report.complete()).as("there may be other replicas by now").isFalse();
         assertThat(report.source().state()).isEqualTo(Freshness.UNAVAILABLE);
     }
 }

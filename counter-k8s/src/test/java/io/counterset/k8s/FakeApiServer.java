@@ -30,13 +30,14 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * As much of a Kubernetes API server as two watches see of one, fed with what a real one sent: lists, watches in chunks that go on
- * from a resource version, bookmarks, errors as a real server words them, and connections that end anyhow. It grants exactly the
- * rights of the documented Role.
+ * The part of a Kubernetes API server that the two watches use, fed with the recorded answers of a
+ * real one: lists, chunked watches that continue from a resource version, bookmarks, errors in a
+ * real server's words, and connections that end in any way. It grants exactly the permissions of
+ * the documented Role.
  */
 final class FakeApiServer implements AutoCloseable {
 
-    /** The two kinds of objects, and how a Role lets them be asked for. */
+    /** The two kinds of objects, and the requests for them that the Role permits. */
     enum Kind {
         SLICES(
                 "/apis/discovery.k8s.io/v1/namespaces/demo/endpointslices",
@@ -88,9 +89,9 @@ final class FakeApiServer implements AutoCloseable {
 
     private record Request(Kind kind, Instant at) {}
 
-    /** How a connection of a watch ends after some bytes of its next event. */
+    /** How a watch's connection ends after some bytes of its next event. */
     enum Cut {
-        /** As if the server had meant it: the body is complete. */
+        /** In order: the body is complete. */
         CLEAN,
         /** The connection breaks. */
         ABORT
@@ -145,7 +146,10 @@ final class FakeApiServer implements AutoCloseable {
         return bound;
     }
 
-    /** Returns the recorded events of both kinds in the order of their versions, changed as wanted. */
+    /**
+     * Returns the recorded events of both kinds in the order of their versions, with the given
+     * change applied.
+     */
     static List<Event> recording(UnaryOperator<String> change) {
         List<Event> events = new ArrayList<>();
         for (Kind kind : Kind.values()) {
@@ -180,7 +184,7 @@ final class FakeApiServer implements AutoCloseable {
         return address.getPort();
     }
 
-    // What it holds
+    // State
 
     synchronized void apply(Event event) {
         log.add(event);
@@ -197,7 +201,10 @@ final class FakeApiServer implements AutoCloseable {
         return objects.computeIfAbsent(kind, any -> new TreeMap<>());
     }
 
-    /** Goes back to an older state, as after a restore of a backup: everything since is forgotten, all watches end. */
+    /**
+     * Returns to an older state, as after restoring a backup: everything since is forgotten, and
+     * all watches end.
+     */
     synchronized void restore(List<Event> older) {
         log.clear();
         objects.values().forEach(Map::clear);
@@ -207,15 +214,15 @@ final class FakeApiServer implements AutoCloseable {
         notifyAll();
     }
 
-    /** Forgets what happened before now: watches that want to go on from there are answered 410. */
+    /** Forgets all earlier events: a watch that continues from one is answered 410. */
     synchronized void compact(boolean byEvent) {
         compacted = version;
         expireByEvent = byEvent;
     }
 
-    // How it fails
+    // Failures
 
-    /** Answers requests for one kind with an error from now on; 0 for no error. */
+    /** Answers requests for one kind with an error from now on; 0 ends this. */
     synchronized void fail(Kind kind, int status) {
         errors.put(kind, status);
     }
@@ -226,7 +233,7 @@ final class FakeApiServer implements AutoCloseable {
         }
     }
 
-    /** Accepts another token only from now on, which is in the file, and ends all watches. */
+    /** Accepts only another token from now on, writes it to the file, and ends all watches. */
     void rotateToken(String other) throws IOException {
         Files.writeString(token, other);
         accepted = other;
@@ -237,26 +244,29 @@ final class FakeApiServer implements AutoCloseable {
         retryAfter = seconds;
     }
 
-    /** Lets requests for a watch wait for their answer. */
+    /** Holds back the answers to requests for a watch. */
     synchronized void holdWatches(boolean hold) {
         held = hold;
         notifyAll();
     }
 
-    /** Ends all watches that are open. */
+    /** Ends all open watches. */
     synchronized void endWatches() {
         epoch++;
         notifyAll();
     }
 
-    /** Ends the next watch of a kind that has an event to send after so many bytes of that event. */
+    /**
+     * Ends the next watch of a kind that sends an event, after the given number of bytes of that
+     * event.
+     */
     synchronized void cutNext(Kind kind, Cut how, int bytes) {
         cut = how;
         cutKind = kind;
         cutAfter = bytes;
     }
 
-    /** Is gone, as a killed process is. */
+    /** Stops like a killed process. */
     void stop() {
         HttpServer running = server;
         server = null;
@@ -266,14 +276,14 @@ final class FakeApiServer implements AutoCloseable {
         }
     }
 
-    /** Comes back at the same address with what it held. */
+    /** Starts again at the same address with the same state. */
     void start() throws IOException {
         if (server == null) {
             server = bind(address);
         }
     }
 
-    // What was asked of it
+    // Requests
 
     synchronized int lists(Kind kind) {
         return lists.getOrDefault(kind, 0);
@@ -287,12 +297,12 @@ final class FakeApiServer implements AutoCloseable {
         return requests.size();
     }
 
-    /** Returns the version of the event that was sent last to a watch on one kind; 0 if none was. */
+    /** Returns the version of the last event sent to a watch of one kind; 0 if none was sent. */
     synchronized long sent(Kind kind) {
         return sent.getOrDefault(kind, 0L);
     }
 
-    /** Returns when requests for one kind came. */
+    /** Returns the times of the requests for one kind. */
     synchronized List<Instant> requests(Kind kind) {
         return requests.stream()
                 .filter(request -> request.kind() == kind)
@@ -304,7 +314,7 @@ final class FakeApiServer implements AutoCloseable {
         return openWatches;
     }
 
-    /** Returns what no well-behaved client asks for. */
+    /** Returns the requests that a well-behaved client does not make. */
     synchronized List<String> complaints() {
         return List.copyOf(complaints);
     }
@@ -335,7 +345,7 @@ final class FakeApiServer implements AutoCloseable {
                         error,
                         error == 401 || error == 403
                                 ? resource("error-" + error + ".json")
-                                : status(error, "as the test wants it"));
+                                : status(error, "as the test requests"));
             } else if (!kind.selected.equals(query.get(kind.selector))
                     || !exchange.getRequestMethod().equals("GET")) {
                 complain("no right to ask for " + exchange.getRequestURI());

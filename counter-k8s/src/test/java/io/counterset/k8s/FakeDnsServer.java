@@ -19,7 +19,10 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** Answers questions for A and AAAA records by UDP, and by TCP when the answer is too long for that, as the cluster's servers do. */
+/**
+ * Answers queries for A and AAAA records over UDP, and over TCP if the answer is too long, as the
+ * cluster's servers do.
+ */
 final class FakeDnsServer implements AutoCloseable {
 
     private static final int A = 1;
@@ -76,12 +79,12 @@ final class FakeDnsServer implements AutoCloseable {
         thread.start();
     }
 
-    /** Returns this server as JNDI wants it. */
+    /** Returns the URL of this server for JNDI. */
     String url() {
         return "dns://127.0.0.1:" + udp.getLocalPort();
     }
 
-    /** Knows a name from now on; no addresses means that it exists without any. */
+    /** Adds a name; without addresses it exists but has none. */
     void put(String name, String... addresses) {
         names.put(name.toLowerCase(Locale.ROOT), List.of(addresses));
     }
@@ -90,12 +93,12 @@ final class FakeDnsServer implements AutoCloseable {
         names.remove(name);
     }
 
-    /** Answers SERVFAIL from now on, or the truth again. */
+    /** Answers SERVFAIL from now on, or correctly again. */
     void fail(boolean fail) {
         failing = fail;
     }
 
-    /** Answers nothing from now on, or the truth again. */
+    /** Does not answer from now on, or answers again. */
     void silence(boolean silence) {
         silent = silence;
     }
@@ -108,7 +111,7 @@ final class FakeDnsServer implements AutoCloseable {
             udp.receive(packet);
             int id = ByteBuffer.wrap(buffer).getShort();
             if (id != last) {
-                asked.incrementAndGet(); // and not when a question is repeated because this machine is busy
+                asked.incrementAndGet(); // a query repeated because this machine is busy is not counted
             }
             last = id;
             if (!silent) {

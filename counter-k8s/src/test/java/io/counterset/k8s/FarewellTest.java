@@ -23,8 +23,11 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What is known of a replica that was scaled away, by how it went. Real stores; the list is set by hand. */
-@SuppressWarnings("NonAtomicVolatileUpdate") // only the test itself changes what its source says
+/**
+ * What a report tells of a replica that was scaled away, by the way it stopped. The stores are
+ * real; the test sets the list.
+ */
+@SuppressWarnings("NonAtomicVolatileUpdate") // only the test itself changes its source
 class FarewellTest {
 
     @TempDir
@@ -128,7 +131,7 @@ class FarewellTest {
     }
 
     @Test
-    void theCountAtTheFarewellIsFinal() {
+    void theCountAfterAFarewellIsFinal() {
         leaving.add(1_000);
         scaleDown();
         sealAndBidFarewell();
@@ -144,17 +147,17 @@ class FarewellTest {
 
         peers.close();
         peers = open(asker);
-        assertThat(ask().complete()).as("a restart forgets nothing").isTrue();
+        assertThat(ask().complete()).as("after a restart").isTrue();
         generation++;
-        assertThat(ask().complete()).as("an upgrade of the StatefulSet").isTrue();
+        assertThat(ask().complete()).as("after an upgrade of the StatefulSet").isTrue();
         generation += 2;
         assertThat(ask().complete())
-                .as("it may have been scaled up and down unseen")
+                .as("it may have been scaled up and down unnoticed")
                 .isFalse();
     }
 
     @Test
-    void theLastKnownCountOfAReplicaThatWasKilledIsNotFinal() {
+    void theLastKnownCountOfAKilledReplicaIsNotFinal() {
         leaving.add(1_000);
         scaleDown();
         end();
@@ -167,7 +170,7 @@ class FarewellTest {
     }
 
     @Test
-    void aFarewellByAStrangerIsAQuestionToTheReplicaItself() {
+    void aFarewellIsNotTrusted() {
         peers.hearFarewell("app-1").toCompletableFuture().join();
         peers.hearFarewell("app-7").toCompletableFuture().join();
         peers.hearFarewell("app-0").toCompletableFuture().join();
@@ -182,7 +185,7 @@ class FarewellTest {
     }
 
     @Test
-    void aSealedStoreOfAPodThatIsNotTerminatingMayBeOpenedAgain() {
+    void aSealedCountIsNotFinalUnlessThePodIsTerminating() {
         sealAndBidFarewell();
         leaving.stop();
         leaving.start();
@@ -194,7 +197,7 @@ class FarewellTest {
     }
 
     @Test
-    void aCountIsFinalOnlyUntilTheReplicaIsBack() {
+    void aCountIsNotFinalOnceTheReplicaIsBack() {
         scaleDown();
         sealAndBidFarewell();
         end();
@@ -214,7 +217,7 @@ class FarewellTest {
     }
 
     @Test
-    void replicasThatStopTogetherKnowEachOthersFinalCounts() {
+    void replicasThatStopTogetherExchangeTheirFinalCounts() {
         asker.add(3);
         expected = 0;
         generation++;
@@ -242,7 +245,7 @@ class FarewellTest {
     }
 
     @Test
-    void aScaledDownReplicaIsForgottenIfItsClaimIsDeleted() throws IOException {
+    void forgetsAScaledDownReplicaWhoseClaimIsDeleted() throws IOException {
         deletesClaims = true;
         scaleDown();
         sealAndBidFarewell();
@@ -261,7 +264,7 @@ class FarewellTest {
     }
 
     @Test
-    void aClaimThatIsDeletedBetweenTwoLooksIsNoLossEither() throws IOException {
+    void aClaimDeletedBetweenTwoReportsIsNoLoss() throws IOException {
         deletesClaims = true;
         leaving.stop();
         LostVolumesTest.delete(leaving.directory);
@@ -272,7 +275,7 @@ class FarewellTest {
     }
 
     @Test
-    void aReplicaOfAnotherGroupIsRefusedAndNothingIsConcluded() throws IOException {
+    void ignoresAReplicaOfAnotherGroup() throws IOException {
         asker.join("production/app");
         leaving.join("production/app");
         peers.close();
@@ -296,7 +299,7 @@ class FarewellTest {
     }
 
     @Test
-    void anotherStoreBehindAStaleListIsNotRemembered() throws IOException {
+    void aNewStoreIsNotRememberedWhileTheListIsStale() throws IOException {
         try (LoopbackPeer stranger = new LoopbackPeer("app-1", "127.0.0.3", folder.resolve("stranger"))) {
             stranger.add(5_000_000);
             freshness = Freshness.STALE;
@@ -329,13 +332,13 @@ class FarewellTest {
             assertThat(report.total()).isEqualTo(5);
             assertThat(report.peers().get(2).count()).isNull();
             assertThat(report.complete())
-                    .as("what the volume of app-2 holds now is not known")
+                    .as("the content of app-2's volume is unknown")
                     .isFalse();
         }
     }
 
     @Test
-    void aCopyOfMyOwnStoreIsNotCounted() throws IOException {
+    void aCopyOfThisReplicasStoreIsNotCounted() throws IOException {
         asker.add(10);
         assertThat(ask().total()).isEqualTo(110);
         leaving.stop();
@@ -353,7 +356,7 @@ class FarewellTest {
     }
 
     @Test
-    void aMemberIsAskedWhenItIsListedAndWhenItIsStoppedThoughNoReportIsWanted() {
+    void asksMembersWhenTheyAreListedAndWhenTheyTerminate() {
         members = List.of(new Member("app-0", asker.address(), Phase.SERVING));
         change();
         long asked = peers.statistics().asked();
@@ -371,7 +374,7 @@ class FarewellTest {
 
         TestSettings.await(() -> Long.valueOf(150).equals(other(ask()).count()));
         assertThat(ask().complete())
-                .as("it was killed, so it may have counted on")
+                .as("it was killed, so it may have counted more")
                 .isFalse();
     }
 
@@ -380,7 +383,7 @@ class FarewellTest {
     }
 
     @Test
-    void aReplicaThatStopsSaysSo() {
+    void reportsFailWithStoppingExceptionAfterClose() {
         peers.close();
         assertThat(peers.report().toCompletableFuture())
                 .isCompletedExceptionally()

@@ -27,7 +27,9 @@ import okhttp3.mockwebserver.RecordedRequest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A connection whose other end is cut off without a word: no data comes, and no end of it. */
+/**
+ * A connection whose other end is cut off silently: neither data nor an end of the stream arrives.
+ */
 class HalfOpenConnectionTest {
 
     private static final String EMPTY =
@@ -37,7 +39,7 @@ class HalfOpenConnectionTest {
     Path folder;
 
     @Test
-    void aPingFindsItAndANewConnectionIsMade() throws Exception {
+    void isDetectedByAPingAndReplacedByANewConnection() throws Exception {
         MockWebServer server = new MockWebServer();
         try (Cable cable = new Cable(server);
                 CounterStore store = CounterStore.open(folder)) {
@@ -47,7 +49,7 @@ class HalfOpenConnectionTest {
                 public MockResponse dispatch(RecordedRequest request) {
                     String path = String.valueOf(request.getPath());
                     if (path.contains("watch=true")) {
-                        // One line now, the rest in an hour: a watch in which nothing happens.
+                        // One line now and the rest in an hour: a watch without events.
                         return new MockResponse().setBody("{}".repeat(2_000)).throttleBody(1, 1, TimeUnit.HOURS);
                     }
                     boolean slices = path.contains("endpointslices");
@@ -74,7 +76,8 @@ class HalfOpenConnectionTest {
                 source.start();
                 TestSettings.await(() -> server.getRequestCount() == 4);
                 TestSettings.await(() -> state(source) == Freshness.LIVE);
-                // Two pings pass, and nothing but pings: an answered one changes nothing.
+                // Two pings are answered, and nothing else is sent: an answered ping changes
+                // nothing.
                 long answered = cable.answered.get() + 2 * Cable.PING;
                 TestSettings.await(() -> cable.answered.get() >= answered);
                 assertThat(state(source)).isEqualTo(Freshness.LIVE);
@@ -95,7 +98,9 @@ class HalfOpenConnectionTest {
         try {
             server.close();
         } catch (IOException e) {
-            assertThat(e).as("its thread writes to nobody for a while").hasMessageContaining("Gave up waiting");
+            assertThat(e)
+                    .as("its thread writes to a closed connection for a while")
+                    .hasMessageContaining("Gave up waiting");
         }
     }
 
@@ -103,7 +108,10 @@ class HalfOpenConnectionTest {
         return source.membership().toCompletableFuture().join().source().state();
     }
 
-    /** Forwards bytes until it is cut: then nothing more passes on the connections there are, and they stay open. */
+    /**
+     * Forwards bytes until it is cut. From then on nothing passes on the existing connections,
+     * which stay open.
+     */
     private static final class Cable implements AutoCloseable {
 
         private final ServerSocket listening = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
@@ -112,10 +120,10 @@ class HalfOpenConnectionTest {
         private volatile long cutAt = Long.MIN_VALUE;
         private final AtomicInteger accepted = new AtomicInteger();
 
-        /** How many bytes a ping of HTTP/2 or its answer has. */
+        /** The size of an HTTP/2 ping or its answer, in bytes. */
         static final int PING = 17;
 
-        /** How many bytes the server has sent. */
+        /** The number of bytes that the server has sent. */
         final AtomicLong answered = new AtomicLong();
 
         Cable(MockWebServer server) throws IOException {

@@ -27,8 +27,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Replays what a real API server sent while a StatefulSet was created, scaled, rolled, hurt and healed, with real replicas that
- * answer where and while the recording says they serve.
+ * Replays what a real API server sent while a StatefulSet was created, scaled, updated, damaged and
+ * repaired. Real replicas answer at the recorded addresses while the recording lists them as
+ * serving.
  */
 class KubernetesReplayTest {
 
@@ -64,7 +65,10 @@ class KubernetesReplayTest {
         server.close();
     }
 
-    /** The replicas other than the one that reports: processes that come and go, with volumes that stay. */
+    /**
+     * The replicas other than the reporting one: processes that come and go, with volumes that
+     * stay.
+     */
     private static final class Pods implements AutoCloseable {
 
         private final Path folder;
@@ -79,12 +83,12 @@ class KubernetesReplayTest {
             }
         }
 
-        /** The recorded addresses, moved to where they are this machine's own. */
+        /** Maps the recorded addresses to loopback addresses. */
         String onLoopback(String line) {
             return line.replace("\"10.244.", "\"127.244.").replace("\"port\":8080", "\"port\":" + port);
         }
 
-        /** Lets exactly those pods answer that the slice says are serving. */
+        /** Makes exactly the pods answer that the slice lists as serving. */
         void follow(Event event) throws IOException {
             Map<Integer, String> serving = new TreeMap<>();
             if (!event.object().get("endpoints").isJsonNull()) {
@@ -146,7 +150,7 @@ class KubernetesReplayTest {
                 .collect(Collectors.joining(", "));
     }
 
-    /** Applies an event and waits until the source knows it: until then there is nothing to be compared. */
+    /** Applies an event and waits until the source has received it. */
     private void applyAndAwait(Event event, Set<String> versions) {
         server.apply(event);
         if (!event.isBookmark()) {
@@ -159,7 +163,10 @@ class KubernetesReplayTest {
         TestSettings.await(() -> source.versions().equals(wanted));
     }
 
-    /** Whether a replica went without a farewell, as these pods do, so that it may have counted on after it was last asked. */
+    /**
+     * Returns whether a replica stopped without a farewell, as these pods do, so that it may have
+     * counted after it was last asked.
+     */
     private static boolean isInDoubt(PeersReport report) {
         return report.peers().stream()
                 .filter(peer -> !peer.label().equals(report.askedBy()))
@@ -179,13 +186,14 @@ class KubernetesReplayTest {
     }
 
     @Test
-    void atEveryStepTheReportIsWhatItShouldBe() throws IOException {
+    void theReportIsCorrectAfterEveryRecordedEvent() throws IOException {
         Map<Long, String> expectations = expectations();
         Set<String> versions = new HashSet<>();
         int compared = 0;
         for (Event event : recording) {
             if (event.version() == 935) {
-                // The node has crashed 50 s before Kubernetes notices: the slice still says that its pod serves.
+                // The node crashed 50 s before Kubernetes noticed, so the slice still lists its pod
+                // as serving.
                 pods.crash(1);
                 assertThat(states(ask())).isEqualTo("0 live, 1 unreachable, 2 live, 3 retired, 4 retired");
             }
@@ -220,7 +228,7 @@ class KubernetesReplayTest {
     }
 
     @Test
-    void noReportCostsARequest() throws IOException {
+    void reportsMakeNoRequestsToTheApiServer() throws IOException {
         Set<String> versions = new HashSet<>();
         for (Event event : recording) {
             if (event.version() <= 464) {
@@ -239,7 +247,7 @@ class KubernetesReplayTest {
     }
 
     @Test
-    void atFullSpeedWithCutsAnywhereItEndsWithTheTruth() throws IOException {
+    void theLastReportIsCorrectWhenWatchesAreCutAnywhere() throws IOException {
         Random random = new Random(20261122);
         Event last = recording.get(0);
         int cuts = 0;
@@ -267,7 +275,7 @@ class KubernetesReplayTest {
     }
 
     @Test
-    void theRecordedListsAreUnderstood() throws IOException {
+    void readsTheRecordedLists() throws IOException {
         for (String list : List.of("endpointslices-list-3.json", "endpointslices-list-node-lost.json")) {
             var items = com.google.gson.JsonParser.parseString(pods.onLoopback(FakeApiServer.resource(list)
                             .replaceAll("\\s*\n\\s*", "")

@@ -40,7 +40,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.slf4j.LoggerFactory;
 
-/** What becomes of the list of peers when the API server refuses, fails, lies, forgets or goes away. */
+/** The list of peers when the API server refuses, fails, sends wrong data, forgets or goes away. */
 class KubernetesSourceTest {
 
     @TempDir
@@ -52,7 +52,7 @@ class KubernetesSourceTest {
     private final List<Event> recording = FakeApiServer.recording(UnaryOperator.identity());
     private final ListAppender<ILoggingEvent> lines = new ListAppender<>();
 
-    /** What the sources take for the time: it passes when a test says so, however slow the machine is. */
+    /** The sources' clock. It advances only when a test says so, however slow the machine is. */
     private volatile Instant now = Instant.parse("2026-11-22T09:00:00Z");
 
     private final Logger logger = (Logger) LoggerFactory.getLogger(KubernetesSource.class);
@@ -102,7 +102,7 @@ class KubernetesSourceTest {
         return source("app-python-0");
     }
 
-    /** Lets the server be where the recording was at a version. */
+    /** Puts the server in the recorded state at a version. */
     private void holdRecordingUntil(long version) {
         recording.stream().filter(event -> event.version() <= version).forEach(server::apply);
     }
@@ -126,7 +126,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void beforeTheFirstListNothingIsClaimed() {
+    void isUnavailableBeforeTheFirstList() {
         server.failAll(500);
         KubernetesSource source = source();
 
@@ -149,11 +149,11 @@ class KubernetesSourceTest {
             value = {
                 "401 | the API server answered 401: Unauthorized | true",
                 "403 | the API server answered 403: endpointslices.discovery.k8s.io is forbidden: User | true",
-                "429 | the API server answered 429: as the test wants it | false",
-                "500 | the API server answered 500: as the test wants it | false",
-                "503 | the API server answered 503: as the test wants it | false"
+                "429 | the API server answered 429: as the test requests | false",
+                "500 | the API server answered 500: as the test requests | false",
+                "503 | the API server answered 503: as the test requests | false"
             })
-    void aServerThatRefusesIsQuotedAndTriedAgain(int status, String reason, boolean refused) {
+    void quotesTheServersRefusalAndRetries(int status, String reason, boolean refused) {
         holdRecordingUntil(464);
         server.failAll(status);
         KubernetesSource source = source();
@@ -165,7 +165,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aRotatedTokenIsReadAgain() throws IOException {
+    void readsARotatedToken() throws IOException {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -173,12 +173,12 @@ class KubernetesSourceTest {
 
         assertThat(awaitReason(source, Freshness.STALE)).isEqualTo("the API server answered 401: Unauthorized");
         assertThat(now(source).members()).hasSize(3);
-        server.authentication.setExpiry(Instant.MIN); // the client reads the file again once a minute
+        server.authentication.setExpiry(Instant.MIN); // the client rereads the file once a minute
         awaitLive(source);
     }
 
     @Test
-    void aRightMissingForOneOfTheTwoIsNotConcealed() {
+    void reportsAPermissionMissingForOneOfTheWatches() {
         holdRecordingUntil(464);
         server.fail(Kind.SETS, 403);
         KubernetesSource source = source();
@@ -193,7 +193,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void withoutATokenNobodyIsAsked() throws IOException {
+    void withoutATokenNoRequestIsMade() throws IOException {
         Files.delete(server.token);
         KubernetesSource source = source();
 
@@ -205,7 +205,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aClientThatCannotBeMadeEndsNothing() {
+    void aClientThatCannotBeCreatedIsReported() {
         KubernetesSource source = new KubernetesSource(
                 settings(null),
                 new Replica("app-python-0", store, "visits", 8080),
@@ -224,7 +224,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aServerThatIsGoneForAnHourLeavesItsLastListWithItsAgeAndOneLine() throws Exception {
+    void keepsTheLastListAndLogsOneLineWhileTheServerIsGone() throws Exception {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -235,7 +235,7 @@ class KubernetesSourceTest {
 
         server.failAll(503);
         server.start();
-        for (int i = 0; i < 3; i++) { // and it goes on trying, at times far enough apart for a line each
+        for (int i = 0; i < 3; i++) { // it keeps retrying, far enough apart for a line each
             int tried = server.requests() + 2;
             now = now.plus(Duration.ofMinutes(20));
             TestSettings.await(() -> server.requests() >= tried);
@@ -244,7 +244,7 @@ class KubernetesSourceTest {
         assertThat(stateOf(source).ageMillis()).isEqualTo(Duration.ofHours(1).toMillis());
         assertThat(now(source).members()).hasSize(3);
         assertThat(now(source).expected().names()).hasSize(3);
-        assertThat(lines.list).as("one line, however often it was tried").hasSize(1);
+        assertThat(lines.list).as("one line for all retries").hasSize(1);
         assertThat(lines.list.get(0).getFormattedMessage())
                 .startsWith("peers by kubernetes: the API server is unreachable")
                 .endsWith("; the last list stays until the API server answers");
@@ -259,7 +259,7 @@ class KubernetesSourceTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
-    void aVersionThatIsTooOldMeansANewList(boolean byEvent) {
+    void listsAgainIfTheVersionIsTooOld(boolean byEvent) {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -279,7 +279,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aServerRestoredToAnOlderStateIsBelieved() {
+    void acceptsAServerRestoredToAnOlderState() {
         holdRecordingUntil(538);
         KubernetesSource source = source();
         TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
@@ -291,7 +291,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aWatchThatEndsAsItShouldIsRenewedAndNothingIsStale() {
+    void aWatchThatEndsNormallyIsRenewedAndNotStale() {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -307,14 +307,14 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aWatchThatIsSilentForMinutesIsNoFault() {
+    void aSilentWatchIsNotStale() {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
         TestSettings.await(() -> server.openWatches() == 2);
         int requests = server.requests();
-        now = now.plusSeconds(3); // longer than the grace for a watch that is being renewed
-        TestSettings.await(() -> now(source).isLive()); // so the client knows that both are open
+        now = now.plusSeconds(3); // longer than the grace period of a watch that is being renewed
+        TestSettings.await(() -> now(source).isLive()); // the client has noticed that both are open
         now = now.plus(Duration.ofMinutes(9));
         assertThat(now(source).isLive()).isTrue();
 
@@ -325,7 +325,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aBookmarkIsWhereTheNextWatchBegins() {
+    void theNextWatchStartsAtTheLastBookmark() {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -335,7 +335,7 @@ class KubernetesSourceTest {
                     Event.of(kind, "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"465\"}}}"));
         }
         TestSettings.await(() -> server.sent(Kind.SLICES) == 465 && server.sent(Kind.SETS) == 465);
-        server.compact(false); // what began any earlier would be answered 410 from now on
+        server.compact(false); // a watch from an earlier version would be answered 410 from now on
         server.endWatches();
         TestSettings.await(() -> server.watches(Kind.SLICES) == 2 && server.watches(Kind.SETS) == 2);
         TestSettings.await(() -> server.openWatches() == 2);
@@ -345,13 +345,13 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aWatchThatNeverOpensIsNotTakenForASilentOne() {
+    void aWatchThatNeverOpensIsStale() {
         holdRecordingUntil(464);
         server.holdWatches(true);
         KubernetesSource source = source();
 
         TestSettings.await(() -> server.openWatches() == 2 && source.hasList());
-        now = now.plusSeconds(3); // longer than the grace for a watch that is being renewed
+        now = now.plusSeconds(3); // longer than the grace period of a watch that is being renewed
         TestSettings.await(() -> "the watch is not open".equals(stateOf(source).reason()));
         assertThat(stateOf(source).state()).isEqualTo(Freshness.STALE);
         assertThat(now(source).members()).hasSize(3);
@@ -360,7 +360,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aServerThatAsksForPatienceGetsIt() {
+    void honoursRetryAfter() {
         holdRecordingUntil(464);
         server.failAll(429);
         server.retryAfter("3");
@@ -375,7 +375,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void closingDoesNotWaitForTheEndOfAPause() {
+    void closeInterruptsThePauseBetweenRetries() {
         server.failAll(429);
         server.retryAfter("60");
         KubernetesSource source = source();
@@ -395,7 +395,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void aTokenThatCannotBeReadAnyMoreIsSaidSo() throws IOException {
+    void reportsATokenThatBecameUnreadable() throws IOException {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -414,7 +414,7 @@ class KubernetesSourceTest {
 
     @ParameterizedTest
     @EnumSource(Cut.class)
-    void aWatchCutAtAnyByteGivesWholeEventsOnly(Cut how) throws Exception {
+    void aWatchCutAtAnyByteDeliversOnlyWholeEvents(Cut how) throws Exception {
         List<Event> slices = recording.stream()
                 .filter(event -> event.kind() == Kind.SLICES && !event.isBookmark())
                 .limit(3)
@@ -457,7 +457,7 @@ class KubernetesSourceTest {
                 Duration.ZERO);
     }
 
-    // What slices can look like
+    // Shapes of slices
 
     private static Event slice(long version, String name, String ports, String... endpoints) {
         return Event.of(
@@ -484,7 +484,7 @@ class KubernetesSourceTest {
     private static final String HTTP = "[{\"name\":\"metrics\",\"port\":9090},{\"name\":\"http\",\"port\":8080}]";
 
     @Test
-    void severalSlicesDualStackAndSlicesThatDisagree() {
+    void mergesSlicesOfBothFamiliesThatDisagree() {
         server.apply(statefulSet(1, "{\"replicas\":4}"));
         server.apply(slice(
                 2,
@@ -524,7 +524,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void anEndpointThatMovesToAnotherSliceIsThereThroughout() {
+    void anEndpointThatMovesToAnotherSliceStaysListed() {
         server.apply(statefulSet(1, "{\"replicas\":2}"));
         String still = endpoint("app-python-0", "10.0.0.1", true, false);
         String moving = endpoint("app-python-1", "10.0.0.2", true, false);
@@ -537,18 +537,18 @@ class KubernetesSourceTest {
 
         server.apply(slice(4, "b", HTTP, moving));
         TestSettings.await(() -> source.versions().contains("4"));
-        assertThat(now(source).members()).as("in both").isEqualTo(members);
+        assertThat(now(source).members()).as("in both slices").isEqualTo(members);
         server.apply(slice(5, "a", HTTP, still));
         TestSettings.await(() -> source.versions().contains("5"));
-        assertThat(now(source).members()).as("in the other one").isEqualTo(members);
+        assertThat(now(source).members()).as("in the other slice").isEqualTo(members);
         server.apply(slice(6, "a", "null"));
         server.apply(slice(7, "b", HTTP, moving, still));
         TestSettings.await(() -> source.versions().containsAll(Set.of("6", "7")));
-        assertThat(now(source).members()).as("both, in another order").isEqualTo(members);
+        assertThat(now(source).members()).as("in both slices, in another order").isEqualTo(members);
     }
 
     @Test
-    void moreReplicasThanCanBeDealtWithAreNeverComplete() {
+    void moreReplicasThanSupportedAreNeverComplete() {
         server.apply(statefulSet(1, "{\"replicas\":5001}"));
         KubernetesSource source = source();
         awaitLive(source);
@@ -568,7 +568,7 @@ class KubernetesSourceTest {
                 "{} | app-python-0",
                 "{\"replicas\":0} | ''"
             })
-    void theStatefulSetNamesWhoIsExpected(String spec, String names) {
+    void theStatefulSetDeterminesTheExpectedNames(String spec, String names) {
         server.apply(statefulSet(1, spec));
         KubernetesSource source = source();
         awaitLive(source);
@@ -579,7 +579,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void withoutAStatefulSetTheirNumberIsNotKnown() {
+    void withoutAStatefulSetTheExpectedNumberIsUnknown() {
         holdRecordingUntil(353);
         KubernetesSource source = source();
         awaitLive(source);
@@ -593,7 +593,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void whoHasServedCannotBeStarting() {
+    void aPodThatHasServedIsNotStarting() {
         server.apply(statefulSet(1, "{\"replicas\":2}"));
         server.apply(slice(2, "a", HTTP, endpoint("app-python-1", "10.0.0.1", false, false)));
         KubernetesSource source = source();
@@ -611,7 +611,7 @@ class KubernetesSourceTest {
     }
 
     @Test
-    void deletedObjectsAreGone() {
+    void deletedObjectsAreRemoved() {
         holdRecordingUntil(464);
         KubernetesSource source = source();
         awaitLive(source);
@@ -624,6 +624,6 @@ class KubernetesSourceTest {
 
         TestSettings.await(() -> now(source).members().isEmpty());
         assertThat(now(source).isLive()).isTrue();
-        assertThat(now(source).expected().names()).as("all of them are missed").hasSize(3);
+        assertThat(now(source).expected().names()).as("all of them are missing").hasSize(3);
     }
 }

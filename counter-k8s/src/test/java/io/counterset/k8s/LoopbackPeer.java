@@ -17,7 +17,10 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
-/** A real replica as far as its peers can tell: a counter store behind {@code GET /count/{name}} on a loopback address. */
+/**
+ * A replica with a real counter store that serves its peers' requests, such as
+ * {@code GET /count/{name}}, on a loopback address.
+ */
 final class LoopbackPeer implements AutoCloseable {
 
     static final ObjectMapper JSON = ObjectMapper.getDefault();
@@ -55,7 +58,7 @@ final class LoopbackPeer implements AutoCloseable {
         return bound;
     }
 
-    /** Returns host and port, as a list of peers names them. */
+    /** Returns host and port, as in a list of peers. */
     String address() {
         return address.getAddress().getHostAddress() + ":" + address.getPort();
     }
@@ -76,7 +79,7 @@ final class LoopbackPeer implements AutoCloseable {
         return store().counter("visits").add(amount);
     }
 
-    /** Answers otherwise from now on; null for its true counts again. */
+    /** Answers with the handler from now on; null restores the true counts. */
     void answerWith(@Nullable HttpHandler handler) {
         other = handler;
     }
@@ -85,7 +88,7 @@ final class LoopbackPeer implements AutoCloseable {
         answerWith(exchange -> send(exchange, status, body));
     }
 
-    /** Hears farewells from now on, as the service does. */
+    /** Handles farewells from now on, as the service does. */
     void hearWith(Peers peers) {
         hearing = peers;
     }
@@ -115,17 +118,19 @@ final class LoopbackPeer implements AutoCloseable {
         }
     }
 
-    /** Belongs to that group from now on. */
+    /** Reports that group from now on. */
     void join(String group) {
         replica = new Replica(replica.instance(), replica.store(), replica.mainCounter(), replica.port(), "", group);
     }
 
-    /** Claims to be somebody else from now on. */
+    /** Answers with another instance name from now on. */
     void rename(String instance) {
         replica = new Replica(instance, replica.store(), replica.mainCounter(), replica.port(), "", replica.group());
     }
 
-    /** Stops as a killed process does: connections refused, the store as it is on disk. */
+    /**
+     * Stops like a killed process: connections are refused, and the store stays as it is on disk.
+     */
     void stop() {
         HttpServer running = server;
         if (running != null) {
@@ -135,7 +140,7 @@ final class LoopbackPeer implements AutoCloseable {
         }
     }
 
-    /** Starts again at the same address with what is in its directory now. */
+    /** Starts again at the same address with the present content of its directory. */
     void start() {
         if (server != null) {
             return;

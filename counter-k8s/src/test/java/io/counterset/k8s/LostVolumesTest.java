@@ -19,7 +19,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Real stores whose volumes are emptied, rolled back, taken away: what the others still know of them. */
+/** What peers report after the volumes of real stores are emptied, rolled back or removed. */
 class LostVolumesTest {
 
     @TempDir
@@ -94,7 +94,7 @@ class LostVolumesTest {
     }
 
     @Test
-    void anEmptiedVolumeIsReplacedAndSaysWhatWasLost() throws IOException {
+    void reportsAnEmptiedVolumeAsReplacedWithItsLoss() throws IOException {
         Peers peers = peers();
         ask(peers);
         UUID former = peer.store().identity().id();
@@ -115,22 +115,22 @@ class LostVolumesTest {
                 .contains("had counted at least 100; found ");
         assertThat(report.total()).isEqualTo(2);
         assertThat(report.lost()).isEqualTo(100);
-        assertThat(report.complete()).as("both did answer").isTrue();
+        assertThat(report.complete()).as("both answered").isTrue();
         assertThat(other(ask(peers)).state())
-                .as("until somebody had time to see it")
+                .as("shown until an operator has had time to see it")
                 .isEqualTo(State.REPLACED);
 
         peers.close();
-        assertThat(other(ask(peers())).state()).as("after a restart too").isEqualTo(State.REPLACED);
+        assertThat(other(ask(peers())).state()).as("after a restart").isEqualTo(State.REPLACED);
         peers(TestSettings.list(peer.address())).close();
         assertThat(other(ask(peers(TestSettings.list(peer.address()).lossShown(Duration.ZERO))))
                         .state())
-                .as("when it need not be shown")
+                .as("once it is no longer shown")
                 .isEqualTo(State.LIVE);
     }
 
     @Test
-    void anOlderCopyOfAVolumeIsRolledBack() throws IOException {
+    void reportsAnOlderCopyOfAVolumeAsRolledBack() throws IOException {
         Peers peers = peers();
         ask(peers);
         peer.stop();
@@ -152,14 +152,14 @@ class LostVolumesTest {
 
         peer.add(50);
         assertThat(ask(peers).lost()).as("counted once").isEqualTo(11);
-        assertThat(other(ask(peers)).state()).as("11 are lost all the same").isEqualTo(State.ROLLED_BACK);
+        assertThat(other(ask(peers)).state()).as("the 11 are still lost").isEqualTo(State.ROLLED_BACK);
         peer.stop();
         assertThat(other(ask(peers)).state()).isEqualTo(State.UNREACHABLE);
         assertThat(other(ask(peers)).count()).isEqualTo(150);
     }
 
     @Test
-    void anOlderCopyThatCountedOnUnseenIsStillFoundByItsIncarnation() throws IOException {
+    void detectsAnOlderCopyThatKeptCountingByItsIncarnation() throws IOException {
         Peers peers = peers();
         peer.stop();
         copy(peer.directory, folder.resolve("backup"));
@@ -182,7 +182,7 @@ class LostVolumesTest {
     }
 
     @Test
-    void restartsOfEitherForgetAndInventNothing() {
+    void restartsOfEitherReplicaReportNoLoss() {
         Peers peers = peers();
         ask(peers);
         for (int i = 0; i < 3; i++) {
@@ -206,7 +206,7 @@ class LostVolumesTest {
     }
 
     @Test
-    void aPeerTakenFromTheListIsRetiredWithItsLastCount() {
+    void aPeerRemovedFromTheListIsRetiredWithItsLastCount() {
         Peers peers = peers();
         ask(peers);
         peers.close();
@@ -220,12 +220,12 @@ class LostVolumesTest {
         assertThat(report.expected()).isEqualTo(1);
         assertThat(other(report).isFinal()).isFalse();
         assertThat(report.complete())
-                .as("it may have counted on after it was last asked")
+                .as("it may have counted after it was last asked")
                 .isFalse();
     }
 
     @Test
-    void aCounterNobodyHasSeenThereIsUnknownAndNotZero() {
+    void theCountOfAnUnseenCounterIsAbsentAndNotZero() {
         Peers peers = peers();
         ask(peers);
         peer.stop();
@@ -237,7 +237,7 @@ class LostVolumesTest {
     }
 
     @Test
-    void aCountThatWasOnceBelievedCanBeForgotten() {
+    void aRememberedPeerCanBeForgotten() {
         Peers peers = peers();
         peer.add((1L << 62) - 1_000);
         ask(peers);
@@ -253,7 +253,7 @@ class LostVolumesTest {
         assertThat(ask(peers).complete()).isTrue();
         peers.close();
         assertThat(ask(peers(TestSettings.list())).total())
-                .as("also after a restart")
+                .as("after a restart")
                 .isZero();
     }
 }

@@ -25,7 +25,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Peers whose answers are not HTTP, or too much of it: each costs its own line of the report and nothing that stays. */
+/**
+ * Peers whose answers are malformed or oversized HTTP: each costs one row of the report, and no
+ * resource is leaked.
+ */
 class LyingPeersTest {
 
     private static final int ROUNDS = 400;
@@ -77,7 +80,7 @@ class LyingPeersTest {
 
     @ParameterizedTest(name = "{0}")
     @MethodSource("liars")
-    void costsItsOwnLineAndNothingThatStays(String kind, String bytes, String reason) throws Exception {
+    void aBadAnswerFailsItsPeerAndLeaksNothing(String kind, String bytes, String reason) throws Exception {
         boolean late = reason.startsWith("no answer");
         try (Liar liar = new Liar(bytes);
                 LoopbackPeer sound = new LoopbackPeer("app-2", "127.0.0.2", folder.resolve("sound"));
@@ -117,7 +120,7 @@ class LyingPeersTest {
     }
 
     @Test
-    void aConnectionThatThePeerClosedWhileIdleIsReplacedWithoutAFailure() throws Exception {
+    void replacesAConnectionThatThePeerClosedWhileIdle() throws Exception {
         try (Liar once = new Liar(OK + "Content-Length: " + GOOD.length() + "\r\n\r\n" + GOOD, true);
                 CounterStore store = CounterStore.open(folder.resolve("own"));
                 Peers peers = TestSettings.list(once.address())
@@ -135,7 +138,9 @@ class LyingPeersTest {
         return ((UnixOperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getOpenFileDescriptorCount();
     }
 
-    /** Answers every request with the same bytes, and closes a connection only if told so. */
+    /**
+     * Answers every request with the same bytes, and closes the connection only if configured to.
+     */
     private static final class Liar implements AutoCloseable {
 
         final Set<Socket> open = ConcurrentHashMap.newKeySet();
@@ -184,7 +189,7 @@ class LyingPeersTest {
                     }
                 }
             } catch (IOException e) {
-                return; // the other side has closed it
+                return; // the other side closed it
             } finally {
                 open.remove(socket);
             }

@@ -19,8 +19,8 @@ import java.util.UUID;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * Hundreds of peers on as many loopback addresses, served by one thread: as little work a peer as possible, so that what is
- * measured is the asking. Peer number i counts i.
+ * Hundreds of peers on as many loopback addresses, served by one thread. Each does as little work
+ * as possible, so that the cost of asking is measured. Peer number i counts i.
  */
 final class ManyPeers implements AutoCloseable {
 
@@ -52,14 +52,14 @@ final class ManyPeers implements AutoCloseable {
         thread.start();
     }
 
-    /** Lets a peer take questions and never answer. */
+    /** Makes a peer accept requests and never answer. */
     void freeze(int peer) {
         synchronized (frozen) {
             frozen.add(peer);
         }
     }
 
-    /** Returns how much processor time answering has taken so far. */
+    /** Returns the CPU time that answering has taken so far. */
     long cpuNanos() {
         return ManagementFactory.getThreadMXBean().getThreadCpuTime(thread.getId());
     }

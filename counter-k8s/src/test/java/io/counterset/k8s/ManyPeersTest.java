@@ -11,14 +11,17 @@ import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A thousand peers: the right picture, over connections that are kept. How fast is printed by {@link PeersScale}. */
+/**
+ * A report about a thousand peers is correct and reuses connections. {@link PeersScale} prints how
+ * fast it is.
+ */
 class ManyPeersTest {
 
     @TempDir
     Path folder;
 
     @Test
-    void aThousandPeersAndTwoThatDoNotAnswer() throws IOException {
+    void reportsAThousandPeersOfWhichTwoDoNotAnswer() throws IOException {
         try (ManyPeers many = new ManyPeers(1_000);
                 CounterStore store = CounterStore.open(folder);
                 Peers peers = TestSettings.list(many.addresses.toArray(String[]::new))
@@ -35,7 +38,7 @@ class ManyPeersTest {
                 assertThat(report.peers().get(1_000).instance()).isEqualTo("app-1000");
             }
             assertThat(many.asked).hasValue(3_000);
-            assertThat(many.connections).as("connections are used again").hasValue(1_000);
+            assertThat(many.connections).as("connections are reused").hasValue(1_000);
             assertThat(peers.statistics().remembered()).isEqualTo(1_000);
         }
         try (ManyPeers many = new ManyPeers(100);

@@ -22,7 +22,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Hosts by name: which are asked, and how often they are looked up. */
+/** Host names: which are accepted, and how often they are resolved. */
 class PeerClientTest {
 
     @TempDir
@@ -60,7 +60,7 @@ class PeerClientTest {
     }
 
     @Test
-    void looksAHostUpOnceAtATimeHoweverLongItHangs() throws Exception {
+    void resolvesEachHostOnceAtATime() throws Exception {
         CountDownLatch end = new CountDownLatch(1);
         AtomicInteger lookups = new AtomicInteger();
         PeerClient.Lookup hanging = host -> {

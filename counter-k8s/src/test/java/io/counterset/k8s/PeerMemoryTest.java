@@ -65,7 +65,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void aRestartForgetsNothing() {
+    void remembersEverythingAcrossARestart() {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 1, "visits", 5);
         observe(memory, "app-0", A, 2, "visits", 4);
@@ -81,7 +81,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void aFallingCountIsALoss() {
+    void aDecreasedCountIsALoss() {
         PeerMemory memory = memory();
         assertThat(observe(memory, "app-0", A, 1, "visits", 100).loss(SHOWN, now))
                 .isNull();
@@ -92,13 +92,13 @@ class PeerMemoryTest {
         assertThat(back.loss(SHOWN, now)).isEqualTo(loss);
 
         Known grown = observe(memory, "app-0", A, 2, "visits", 1_000);
-        assertThat(grown.loss(SHOWN, now)).as("it is still lost").isEqualTo(loss);
+        assertThat(grown.loss(SHOWN, now)).as("still lost").isEqualTo(loss);
         assertThat(grown.loss(SHOWN, loss.foundAt().plus(Duration.ofDays(7)))).isNull();
         assertThat(former(grown, now)).isNull();
     }
 
     @Test
-    void aFallingIncarnationIsALossEvenIfTheCountGrew() {
+    void aDecreasedIncarnationIsALossEvenIfTheCountGrew() {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 9, "visits", 100);
         Known back = observe(memory, "app-0", A, 6, "visits", 101);
@@ -108,7 +108,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void anotherStoreIsAReplacementAndTheFormerOneIsKept() {
+    void aNewStoreIsAReplacementAndTheFormerOneIsKept() {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 9, "visits", 100);
         Instant seen = now;
@@ -126,18 +126,18 @@ class PeerMemoryTest {
 
         Known again = observe(memory, "app-0", A, 10, "visits", 100);
         assertThat(former(again, now))
-                .as("what was counted meanwhile is gone")
+                .as("the increments counted meanwhile are lost")
                 .extracting(Store::id)
                 .isEqualTo(B);
         assertThat(again.loss(SHOWN, now)).isNull();
         observe(memory, "app-0", C, 1, "visits", 0);
         assertThat(observe(memory, "app-0", UUID.randomUUID(), 1, "visits", 0).stores())
-                .as("bounded")
+                .as("the number of stores is bounded")
                 .hasSize(3);
     }
 
     @Test
-    void anAnswerThatCameEarlierIsNoNews() {
+    void ignoresAnAnswerThatArrivedEarlier() {
         PeerMemory memory = memory();
         Known newest = observe(memory, "app-0", A, 6, "visits", 100);
         Known late = memory.observe(
@@ -154,7 +154,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void whatWasNeverCountedTakesNoPlace() {
+    void zeroCountsAreNotRemembered() {
         PeerMemory memory = memory();
         for (int i = 0; i < 1_000; i++) {
             observe(memory, "app-0", A, 1, "anybody may ask for this " + i, 0);
@@ -166,7 +166,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void peersAndCountsAreBoundedAndTheOldestGoFirst() {
+    void peersAndCountsAreBoundedAndTheOldestAreEvicted() {
         PeerMemory memory = memory(10);
         for (int i = 0; i < 25; i++) {
             observe(memory, "app-" + i, A, 1, "visits", 1);
@@ -182,7 +182,7 @@ class PeerMemoryTest {
         int counts = 0;
         for (Known known : memory.all()) {
             assertThat(known.store().seen("visits"))
-                    .as("the main counter stays")
+                    .as("the main counter is kept")
                     .isNotNull();
             counts += known.store().counts().size();
             kept.addAll(known.store().counts().keySet());
@@ -192,7 +192,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void onlyWhatIsNewIsWritten() {
+    void savesOnlyChanges() {
         PeerMemory memory = memory();
         memory.save(now);
         assertThat(memory.saves()).isZero();
@@ -201,7 +201,9 @@ class PeerMemoryTest {
         assertThat(memory.saves()).isEqualTo(1);
         observe(memory, "app-0", A, 1, "visits", 1);
         memory.save(now);
-        assertThat(memory.saves()).as("a new time alone can wait").isEqualTo(1);
+        assertThat(memory.saves())
+                .as("a change of times alone is not saved yet")
+                .isEqualTo(1);
         memory.save(now.plusSeconds(61));
         assertThat(memory.saves()).isEqualTo(2);
         observe(memory, "app-0", A, 1, "visits", 2);
@@ -210,7 +212,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void twoThatWriteAtOnceSpoilNothing() throws Exception {
+    void concurrentSavesDoNotCorruptTheFile() throws Exception {
         PeerMemory memory = memory();
         ExecutorService threads = Executors.newFixedThreadPool(4);
         List<Future<?>> written = new ArrayList<>();
@@ -223,12 +225,14 @@ class PeerMemoryTest {
         }
         threads.shutdown();
         assertThat(memory.saveFailures()).isZero();
-        assertThat(memory().all()).as("what was written last").containsExactlyInAnyOrderElementsOf(memory.all());
+        assertThat(memory().all())
+                .as("the file has the last content")
+                .containsExactlyInAnyOrderElementsOf(memory.all());
         assertThat(folder).isDirectoryNotContaining("glob:**.damaged");
     }
 
     @Test
-    void readsAFileOfTheVersionBefore() throws IOException {
+    void readsAFileOfThePreviousVersion() throws IOException {
         String body = "{\"peers\":[{\"key\":\"instance app-1\",\"instance\":\"app-1\",\"address\":\"10.0.0.2:8080\","
                 + "\"stores\":[{\"id\":\"" + A + "\",\"incarnation\":4,\"since\":\"2026-11-22T09:00:00Z\","
                 + "\"seenAt\":\"2026-11-22T09:00:01Z\",\"counts\":{\"visits\":{\"count\":7,\"at\":\"2026-11-22T09:00:01Z\"}}}]}]}";
@@ -246,7 +250,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void aDirectoryThatCannotBeWrittenIsTriedAgain() throws IOException {
+    void retriesAFailedSave() throws IOException {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 1, "visits", 1);
         Path obstacle = folder.resolve("counters.peers.new");
@@ -262,7 +266,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void aCrashWhileWritingLeavesTheOneBefore() throws IOException {
+    void aCrashWhileWritingLeavesThePreviousFile() throws IOException {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 1, "visits", 1);
         memory.save(now);
@@ -273,7 +277,7 @@ class PeerMemoryTest {
     }
 
     @Test
-    void whateverIsDamagedIsSetAsideAndNeverBelieved() throws IOException {
+    void aDamagedFileIsSetAside() throws IOException {
         PeerMemory memory = memory();
         observe(memory, "app-0", A, 1, "visits", 12_345);
         memory.save(now);

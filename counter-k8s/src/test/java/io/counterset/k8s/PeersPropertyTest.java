@@ -31,8 +31,8 @@ import net.jqwik.api.ShrinkingMode;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Whatever happens to replicas, their volumes and the list of them, in whatever order: the report is what a model of a few lines
- * says it must be. The replicas are real servers with real stores.
+ * For any sequence of events that happen to replicas, their volumes and the list, the report
+ * matches a model of a few lines. The replicas are real servers with real stores.
  */
 class PeersPropertyTest {
 
@@ -59,7 +59,7 @@ class PeersPropertyTest {
         ASK
     }
 
-    /** Something that happens to a replica other than the one that asks. */
+    /** An event that happens to a replica other than the asking one. */
     record Happening(What what, int replica, int number) {}
 
     @Provide
@@ -75,7 +75,7 @@ class PeersPropertyTest {
     }
 
     @Property(tries = 40, shrinking = ShrinkingMode.BOUNDED)
-    void theReportIsWhatTheModelSays(@ForAll("happenings") List<Happening> happenings) throws IOException {
+    void theReportMatchesTheModel(@ForAll("happenings") List<Happening> happenings) throws IOException {
         Path folder = Files.createTempDirectory("peers");
         try (World world = new World(folder)) {
             for (Happening happening : happenings) {
@@ -87,10 +87,10 @@ class PeersPropertyTest {
         }
     }
 
-    /** What one store of a replica is, or was when it was last seen. */
+    /** The state of one store of a replica, now or when it was last seen. */
     private record Copy(int store, long incarnation, long count) {}
 
-    /** A replica as it is, and as the one that asks last saw it. */
+    /** A replica as it is, and as the asking one last saw it. */
     private static final class Modelled {
 
         final LoopbackPeer process;
@@ -105,7 +105,7 @@ class PeersPropertyTest {
         @Nullable
         Copy backup;
 
-        /** Stores as last seen, the latest first; three at most. */
+        /** Its stores as last seen, the latest first; at most three. */
         final List<Copy> seen = new ArrayList<>();
 
         final Map<Integer, Boolean> lost = new HashMap<>();
@@ -114,7 +114,7 @@ class PeersPropertyTest {
             this.process = process;
         }
 
-        /** Another store than the one known is not believed at an address of an old list. */
+        /** A new store at an address of a stale list is ignored. */
         boolean answers(boolean live) {
             return running
                     && !lying
@@ -175,7 +175,7 @@ class PeersPropertyTest {
                             Duration.ZERO);
         }
 
-        /** The list of peers as it is at the moment. */
+        /** The present list of peers. */
         private final class Listed implements PeerSource {
 
             @Override

@@ -18,7 +18,7 @@ class PeersReportTest {
     private static final Instant NOW = Instant.parse("2026-11-22T09:00:00Z");
 
     @Test
-    void aCompleteReportAsATable() {
+    void formatsACompleteReportAsATable() {
         PeersReport report = new PeersReport(
                 "visits",
                 1_003,
@@ -67,7 +67,7 @@ class PeersReportTest {
     }
 
     @Test
-    void whatWasLostIsInTheHeadline() {
+    void theHeadlineIncludesLosses() {
         PeersReport report = new PeersReport(
                 "visits",
                 3,
@@ -88,7 +88,7 @@ class PeersReportTest {
     }
 
     @Test
-    void anIncompleteReportSaysAtLeastAndWhy() {
+    void theTableOfAnIncompleteReportHasReasons() {
         PeersReport report = new PeersReport(
                 "visits",
                 7,
@@ -150,7 +150,7 @@ class PeersReportTest {
         "a-01, a-2",
         "a-9, a-9999999999999999999999"
     })
-    void namesAreInNaturalOrder(String first, String second) {
+    void ordersNamesNaturally(String first, String second) {
         assertThat(Reconciliation.compareNaturally(first, second)).isNegative();
         assertThat(Reconciliation.compareNaturally(second, first)).isPositive();
         assertThat(Reconciliation.compareNaturally(first, first)).isZero();

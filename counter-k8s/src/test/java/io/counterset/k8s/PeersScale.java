@@ -13,16 +13,16 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * Prints what reports about 100 and 1,000 peers on loopback cost, with the default settings: how long one takes that need not wait for
- * its turn, and what the peers see of 1,000 callers who all ask again as soon as they are answered. Run by its main method on the
- * class path of the tests, as docs/peers.md shows.
+ * Prints the cost of reports about 100 and 1,000 peers on loopback with the default settings: the
+ * latency of one that need not wait for its turn, and the requests that reach the peers from 1,000
+ * closed-loop callers. Run its main method on the tests' class path, as docs/peers.md shows.
  */
 final class PeersScale {
 
     private static final int CALLERS = 1_000;
     private static final Duration ASKING = Duration.ofSeconds(10);
 
-    /** How many questions are asked beforehand, so that what is measured has been compiled. */
+    /** The number of warm-up requests, so that compiled code is measured. */
     private static final int WARM = 60_000;
 
     private PeersScale() {}
@@ -35,8 +35,8 @@ final class PeersScale {
         measure(1_000, 0, rounds);
         measure(100, 1, Math.max(5, rounds / 5));
         System.out.printf("%npeers  callers   answers/s   fan-outs/s at the peers%n");
-        besiege(100);
-        besiege(1_000);
+        measureThroughput(100);
+        measureThroughput(1_000);
     }
 
     private static Peers open(ManyPeers many, CounterStore store, Path folder, Duration interval) {
@@ -62,8 +62,7 @@ final class PeersScale {
                 for (int i = 0; i < frozen; i++) {
                     many.freeze(i * (number / frozen));
                 }
-                long turn = Math.max(Peers.INTERVAL.toMillis(), number)
-                        + 5; // so that nobody waits for a round to be allowed
+                long turn = Math.max(Peers.INTERVAL.toMillis(), number) + 5; // so that no report waits for its round
                 double[] millis = new double[rounds];
                 long cpu = 0;
                 long peersCpu = 0;
@@ -104,7 +103,7 @@ final class PeersScale {
         }
     }
 
-    private static void besiege(int number) throws Exception {
+    private static void measureThroughput(int number) throws Exception {
         Path folder = Files.createTempDirectory("peers-scale");
         try (ManyPeers many = new ManyPeers(number);
                 CounterStore store = CounterStore.open(folder);

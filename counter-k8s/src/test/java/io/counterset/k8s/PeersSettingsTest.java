@@ -40,7 +40,7 @@ class PeersSettingsTest {
     }
 
     @Test
-    void everyOneCanBeSet() {
+    void readsEverySetting() {
         assertThat(settings(Map.ofEntries(
                         Map.entry("counter.peers.source", "DNS"),
                         Map.entry("counter.peers.addresses", " localhost:8081, [::1]:8082 ,127.0.0.1 "),
@@ -68,7 +68,7 @@ class PeersSettingsTest {
     }
 
     @Test
-    void emptyIsAsGoodAsAbsent() {
+    void emptySettingsGetTheirDefaults() {
         assertThat(settings(Map.of(
                         "counter.peers.source", "",
                         "counter.peers.addresses", "",
@@ -88,14 +88,14 @@ class PeersSettingsTest {
     }
 
     @Test
-    void aListMayBeAList() {
+    void acceptsAListForAddresses() {
         assertThat(settings(Map.of("counter.peers.addresses", List.of("a:1", "b:2")))
                         .addresses())
                 .containsExactly("a:1", "b:2");
     }
 
     @Test
-    void aLongTimeOutNeedsNoDeadlineBesides() {
+    void theDefaultDeadlineIsAtLeastTheTimeout() {
         assertThat(settings(Map.of("counter.peers.timeout", "5s")).deadline()).isEqualTo(Duration.ofSeconds(5));
         assertThat(settings(Map.of("counter.peers.timeout", "500ms")).deadline())
                 .isEqualTo(Duration.ofSeconds(2));
@@ -183,7 +183,7 @@ class PeersSettingsTest {
                 "refresh     | 0                 | 1s to 1d, or 0s for never",
                 "loss-shown  | -1s               | 0s to 365d",
             })
-    void aBadValueIsRefusedByName(String name, String value, String allowed) {
+    void rejectsInvalidValuesByName(String name, String value, String allowed) {
         assertThatThrownBy(() -> settings(Map.of("counter.peers." + name, value)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageStartingWith("counter.peers." + (value.equals("dns") ? "service" : name) + ": '")

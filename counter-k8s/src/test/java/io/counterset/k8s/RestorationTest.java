@@ -19,7 +19,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Real replicas that lose their volumes and get the counts back that their peers remember. */
+/** Real replicas that lose their volumes and restore the counts that their peers remember. */
 class RestorationTest {
 
     @TempDir
@@ -100,7 +100,7 @@ class RestorationTest {
     }
 
     @Test
-    void restoresAReplacedVolumeOnceWhicheverPeerIsAsked() throws IOException {
+    void restoresAReplacedVolumeExactlyOnceFromAnyPeer() throws IOException {
         loser.add(7);
         ask(0); // app-0 has seen 107, app-1 has seen 100
         replaceVolume();
@@ -111,7 +111,7 @@ class RestorationTest {
         assertThat(restore(1, true, false))
                 .extracting(Step::outcome, Step::amount, Step::count)
                 .containsExactly(Outcome.WOULD_RESTORE, 100L, 102L);
-        assertThat(count()).as("nothing is changed by a dry run").isEqualTo(2);
+        assertThat(count()).as("a dry run changes nothing").isEqualTo(2);
 
         assertThat(restore(1))
                 .extracting(Step::outcome, Step::amount, Step::count)
@@ -131,7 +131,7 @@ class RestorationTest {
         }
         stop();
         start();
-        assertThat(restore(0).outcome()).as("also after a restart").isEqualTo(Outcome.ALREADY_RESTORED);
+        assertThat(restore(0).outcome()).as("after a restart").isEqualTo(Outcome.ALREADY_RESTORED);
         assertThat(count()).isEqualTo(109);
         assertThat(loserSeenBy(0).state()).isEqualTo(State.RESTORED);
     }
@@ -154,7 +154,7 @@ class RestorationTest {
     }
 
     @Test
-    void restoresARolledBackVolumeAlsoWhenItIsRolledBackAgain() throws IOException {
+    void restoresAVolumeThatIsRolledBackTwice() throws IOException {
         stop();
         LostVolumesTest.copy(loser.directory, folder.resolve("backup"));
         start();
@@ -173,7 +173,7 @@ class RestorationTest {
     }
 
     @Test
-    void refusesWhereTheLocalCountIsHigherUnlessForced() throws IOException {
+    void refusesIfTheLocalCountIsHigherUnlessForced() throws IOException {
         replaceVolume();
         loser.add(150);
         ask(0);
@@ -187,7 +187,7 @@ class RestorationTest {
     }
 
     @Test
-    void asksNoStrangerAndBelievesNoPeerThatHasNotSeenTheNewStore() throws IOException {
+    void asksOnlyListedPeersThatHaveSeenTheNewStore() throws IOException {
         replaceVolume();
 
         assertThat(peers[2].restore(replicas[0].address(), false, false)
@@ -208,7 +208,7 @@ class RestorationTest {
     }
 
     @Test
-    void addsOnceWhatACrashLeftUndone() throws IOException {
+    void addsPendingAmountsOnceAfterACrash() throws IOException {
         UUID lost = UUID.randomUUID();
         UUID own = loser.store().identity().id();
         Instant now = Instant.now();
@@ -223,7 +223,7 @@ class RestorationTest {
         file.write(new Restoration.Given(own, List.of(pending))); // before the add
         var unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
         assertThat(count()).isEqualTo(140);
-        file.write(new Restoration.Given(own, List.of(pending))); // after the add, before it was written down
+        file.write(new Restoration.Given(own, List.of(pending))); // after the add, before it was recorded
         Restoration again = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
         assertThat(count()).isEqualTo(140);
         assertThat(again.restore(List.of(new Restoration.Loss(lost, "visits", 40, 40)), false, true, now))
@@ -233,10 +233,10 @@ class RestorationTest {
         file.write(new Restoration.Given(own, List.of(new Restoration.Amount(lost, "visits", 90, 50, now))));
         unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now.plus(Duration.ofDays(2)));
         assertThat(count())
-                .as("its key may be forgotten, so it may have been added")
+                .as("its key may have expired, so it may have been added")
                 .isEqualTo(140);
         file.write(new Restoration.Given(UUID.randomUUID(), List.of(pending)));
         unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
-        assertThat(count()).as("another store's").isEqualTo(140);
+        assertThat(count()).as("an amount of another store is ignored").isEqualTo(140);
     }
 }

@@ -21,7 +21,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Members that do not answer: how a report names them, and for how long. */
+/** Members that do not answer: how a report labels them, and for how long. */
 class SilentPeersTest {
 
     @TempDir
@@ -87,7 +87,7 @@ class SilentPeersTest {
     }
 
     @Test
-    void aReplicaAtANewAddressThatDoesNotAnswerIsOneRow() {
+    void aSilentReplicaAtANewAddressIsOneRow() {
         assertThat(ask()).extracting(Peer::instance).containsExactly("app-0", "app-1");
         other.stop();
         membership = dns(2, asker.address(), "127.0.0.3:1");
@@ -102,7 +102,7 @@ class SilentPeersTest {
     }
 
     @Test
-    void ofSeveralAddressesThatDoNotAnswerNoneIsTakenForAReplicasOwn() {
+    void severalSilentAddressesAreNotAttributedToReplicas() {
         ask();
         other.stop();
         membership = dns(4, asker.address(), "127.0.0.3:1", "127.0.0.4:1");
@@ -120,7 +120,7 @@ class SilentPeersTest {
     }
 
     @Test
-    void startingSaysForHowLongAndThenThatItDoesNotStart() {
+    void theReasonOfStartingTellsForHowLong() {
         membership = new Membership(
                 new PeersReport.Source(Kind.KUBERNETES, Freshness.LIVE, null, null, null),
                 Expected.statefulSet("app", 0, 2, null, false),
@@ -138,7 +138,7 @@ class SilentPeersTest {
         ask();
         other.stop();
         assertThat(ask().get(1).reason())
-                .as("it answered at this address, so it is not starting")
+                .as("it has answered at this address, so it is not starting")
                 .doesNotContain("start");
     }
 }

@@ -35,7 +35,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Real replicas on loopback addresses, known by a list: what the report says of each, whatever it does. */
+/** Real replicas on loopback addresses in a static list, and what the report says of each. */
 class StaticPeersTest {
 
     @TempDir
@@ -99,7 +99,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void theSameListServesEveryReplica() {
+    void allReplicasCanShareOneList() {
         for (LoopbackPeer asker : List.of(a, b, c)) {
             PeersReport report = ask(peers(asker, list()));
 
@@ -118,7 +118,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void aListWithoutThisReplicaIsOneMore() {
+    void aReplicaMissingFromItsListIsAdded() {
         PeersReport report = ask(peers(a, TestSettings.list(b.address(), c.address())));
 
         assertThat(report.peers()).extracting(Peer::instance).containsExactly("app-0", "app-1", "app-2");
@@ -128,7 +128,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void anEmptyListIsThisReplicaAlone() {
+    void anEmptyListMeansOnlyThisReplica() {
         PeersReport report = ask(peers(a, TestSettings.list()));
 
         assertThat(report.peers()).extracting(Peer::instance).containsExactly("app-0");
@@ -137,7 +137,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void fewerListedThanExpectedIsNeverComplete() {
+    void aListShorterThanExpectedIsNeverComplete() {
         PeersReport report = ask(peers(a, list().expected(5)));
 
         assertThat(report.expected()).isEqualTo(5);
@@ -146,7 +146,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void everyCounterCanBeAskedFor() {
+    void reportsEveryCounter() {
         b.store().counter("jobs/größe ..+%").add(7);
         Peers peers = peers(a, list());
 
@@ -159,7 +159,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void aPeerThatIsDownKeepsItsLastCountAndTheOthersStay() {
+    void aDownPeerKeepsItsLastCount() {
         Peers peers = peers(a, list());
         ask(peers);
         c.stop();
@@ -181,7 +181,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void aPeerThatNeverAnsweredIsNamedByItsAddress() {
+    void aPeerThatNeverAnsweredIsLabelledByItsAddress() {
         c.stop();
 
         PeersReport report = ask(peers(a, list()));
@@ -209,7 +209,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void replicasOfOneNameAreToldApartByTheirStores() throws IOException {
+    void distinguishesReplicasOfOneNameByTheirStores() throws IOException {
         LoopbackPeer twin = peer("app-0", "127.0.0.4");
         twin.add(40);
 
@@ -247,7 +247,7 @@ class StaticPeersTest {
 
     @ParameterizedTest
     @MethodSource("wrongAnswers")
-    void aWrongAnswerIsThatPeersFailureAlone(int status, String body, String reason) {
+    void aWrongAnswerFailsOnlyItsPeer(int status, String body, String reason) {
         b.answerWith(
                 status == 204
                         ? exchange -> exchange.sendResponseHeaders(204, -1)
@@ -264,7 +264,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void moreMembersThanNeededAreNoFault() {
+    void ignoresUnknownMembersOfAnAnswer() {
         b.answerWith(
                 200,
                 "{\"more\":[1,{}],\"instance\":\"app-1\",\"counter\":\"visits\",\"count\":9223372036854775807,"
@@ -272,7 +272,7 @@ class StaticPeersTest {
 
         PeersReport report = ask(peers(a, list()));
         assertThat(row(report, "app-1").count()).isEqualTo(Long.MAX_VALUE);
-        assertThat(report.total()).as("a sum that does not fit").isEqualTo(Long.MAX_VALUE);
+        assertThat(report.total()).as("the sum overflows").isEqualTo(Long.MAX_VALUE);
         assertThat(report.complete()).isFalse();
     }
 
@@ -288,7 +288,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void frozenAndDrippingPeersDelayNobodyPastTheTimeOut() throws Exception {
+    void frozenAndDrippingPeersAreBoundedByTheTimeout() throws Exception {
         try (ServerSocket frozen = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.5"))) {
             CountDownLatch end = new CountDownLatch(1);
             HttpHandler drip = exchange -> {
@@ -308,19 +308,20 @@ class StaticPeersTest {
                     a,
                     TestSettings.list(b.address(), frozenAddress, c.address()).timeout(Duration.ofSeconds(1)));
 
-            // The reason is their own timeout and not the deadline, which shows how long it took.
+            // The reason names their own timeout and not the deadline, which proves how long it
+            // took.
             PeersReport report = ask(peers);
             assertThat(row(report, frozenAddress).reason()).isEqualTo("no answer within 1 s");
             assertThat(row(report, b.address()).reason()).isEqualTo("no answer within 1 s");
             assertThat(row(report, "app-2").count()).isEqualTo(5);
-            // The question was withdrawn: the dripping peer notices that nobody reads any more, and drips no longer.
+            // The request was cancelled: the dripping peer notices the closed connection and stops.
             TestSettings.await(() -> b.inside.get() == 0);
             end.countDown();
         }
     }
 
     @Test
-    void namesThatDoNotResolveAreSaidSo() {
+    void reportsNamesThatDoNotResolve() {
         PeersReport report = ask(peers(a, TestSettings.list("no-such-host.invalid:8080", b.address())));
 
         assertThat(row(report, "no-such-host.invalid:8080").reason()).isEqualTo("its name does not resolve");
@@ -328,7 +329,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void noMoreThanTheBoundAreAskedAtTheSameTime() throws Exception {
+    void concurrencyIsBounded() throws Exception {
         List<String> addresses = new ArrayList<>();
         for (int i = 0; i < 12; i++) {
             addresses.add("127.0.1." + (i + 1) + ":" + b.address.getPort());
@@ -353,7 +354,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void theDeadlineHoldsAndSilentPeersTakeNoTurnFromLiveOnes() throws Exception {
+    void theDeadlineHoldsAndSilentPeersAreAskedLast() throws Exception {
         try (ServerSocket frozen = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.5"));
                 ServerSocket frozenToo = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.6"))) {
             Peers peers = peers(
@@ -372,13 +373,13 @@ class StaticPeersTest {
             assertThat(row(first, c.address()).reason()).isEqualTo("not asked within the 1500 ms for all peers");
             assertThat(first.complete()).isFalse();
 
-            // However often: without the change of turns every round would be like the first.
+            // Repeatedly: without the change of order every round would be like the first.
             TestSettings.await(() -> ask(peers).answered() == 3);
         }
     }
 
     @Test
-    void roundsAreSharedAndFourASecondAtMost() throws Exception {
+    void roundsAreSharedAndAtMostFourASecond() throws Exception {
         Peers peers = list().in(a.directory).openWithInterval(a.replica(), Peers.INTERVAL);
         open.add(peers);
         Room room = new Room();
@@ -426,14 +427,14 @@ class StaticPeersTest {
     }
 
     @Test
-    void ofManyPeersRoundsBeginMoreSeldom() throws Exception {
+    void roundsBeginLessOftenWithManyPeers() throws Exception {
         int number = 2 * Peers.PEERS_AN_INTERVAL;
         try (ManyPeers many = new ManyPeers(number)) {
             Peers peers = TestSettings.list(many.addresses.toArray(String[]::new))
                     .in(a.directory)
                     .openWithInterval(a.replica(), Peers.INTERVAL);
             open.add(peers);
-            ask(peers); // until then it is not known how many there are
+            ask(peers); // their number is unknown until then
             long start = System.nanoTime();
             ask(peers);
             ask(peers);
@@ -446,7 +447,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void roundsAboutManyCountersAreBoundedToo() throws Exception {
+    void roundsAboutOtherCountersAreBounded() throws Exception {
         Peers peers = list().in(a.directory).openWithInterval(a.replica(), Peers.INTERVAL);
         open.add(peers);
         long start = System.nanoTime();
@@ -475,7 +476,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void aSourceThatBreaksFailsOneRoundAndNoOther() throws Exception {
+    void aFailingSourceFailsOnlyOneRound() throws Exception {
         AtomicBoolean broken = new AtomicBoolean(true);
         StaticSource sound = new StaticSource(list().settings(), 1, null);
         PeerSource source = new PeerSource() {
@@ -485,7 +486,7 @@ class StaticPeersTest {
             @Override
             public CompletionStage<Membership> membership() {
                 if (broken.get()) {
-                    throw new IllegalStateException("broken, as the test wants it");
+                    throw new IllegalStateException("broken by the test");
                 }
                 return sound.membership();
             }
@@ -503,7 +504,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void closingFailsTheReportsThatAreWaitedFor() {
+    void closeFailsPendingReports() {
         CountDownLatch end = new CountDownLatch(1);
         b.answerWith(exchange -> pause(end));
         Peers peers = peers(a, list());
@@ -518,7 +519,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void aCallerCannotSpoilTheReportOfOthers() {
+    void aCallerCannotCompleteTheReportOfOthers() {
         Peers peers = peers(a, list());
         CompletableFuture<PeersReport> mine = peers.report().toCompletableFuture();
         CompletableFuture<PeersReport> yours = peers.report().toCompletableFuture();
@@ -528,7 +529,7 @@ class StaticPeersTest {
     }
 
     @Test
-    void theReportIsTheDocumentedJson() throws IOException {
+    void theReportHasTheDocumentedJson() throws IOException {
         PeersReport report = ask(peers(a, TestSettings.list(b.address())));
 
         assertThat(LoopbackPeer.JSON.writeValueAsString(report))
@@ -559,7 +560,10 @@ class StaticPeersTest {
         }
     }
 
-    /** Counts who is inside at the same time. Who leaves does so before it answers, for whoever has its answer may ask the next one. */
+    /**
+     * Counts concurrent requests. A request leaves before it is answered, because the caller may
+     * send the next one as soon as it has the answer.
+     */
     private static final class Room {
 
         final AtomicInteger most = new AtomicInteger();

@@ -8,7 +8,7 @@ import java.util.function.BooleanSupplier;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 
-/** Settings with what a test wants to be different. */
+/** Settings for tests, with methods that change one value each. */
 record TestSettings(
         List<String> addresses,
         @Nullable Integer expected,
@@ -18,7 +18,7 @@ record TestSettings(
         Duration lossShown,
         Path directory) {
 
-    /** By default with the patience of a busy machine: who is not meant to be late is not. */
+    /** The default timeouts suit a busy machine, so that only peers that a test delays are late. */
     static TestSettings list(String... addresses) {
         return new TestSettings(
                 List.of(addresses),
@@ -69,7 +69,7 @@ record TestSettings(
                 directory);
     }
 
-    /** Peers by the list, with rounds as often as wanted. */
+    /** Opens peers from the list, without a minimum interval between rounds. */
     Peers open(Replica replica) {
         return openWithInterval(replica, Duration.ZERO);
     }

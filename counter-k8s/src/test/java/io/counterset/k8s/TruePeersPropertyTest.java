@@ -29,8 +29,9 @@ import net.jqwik.api.ShrinkingMode;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A StatefulSet of real replicas whose true counts are known: a report is never complete with another total than the truth,
- * whatever happens and whether or not anything was asked in between. Once all is well again, it is complete.
+ * A StatefulSet of real replicas whose true counts are known. Whatever happens, and whether or not
+ * reports were requested in between, a complete report has the true total. Once every replica is
+ * well again, the report is complete.
  */
 class TruePeersPropertyTest {
 
@@ -68,8 +69,7 @@ class TruePeersPropertyTest {
     }
 
     @Property(tries = 40, shrinking = ShrinkingMode.BOUNDED)
-    void neverCompleteWithAnotherTotalThanTheTruth(@ForAll("happenings") List<Happening> happenings)
-            throws IOException {
+    void aCompleteReportHasTheTrueTotal(@ForAll("happenings") List<Happening> happenings) throws IOException {
         Path folder = Files.createTempDirectory("peers");
         try (Cluster cluster = new Cluster(folder)) {
             cluster.check();
@@ -83,7 +83,7 @@ class TruePeersPropertyTest {
         }
     }
 
-    /** One pod and its volume; there is a volume without a pod after the pod was scaled away. */
+    /** One pod and its volume. After the pod was scaled away, only the volume is left. */
     private static final class Pod {
 
         final LoopbackPeer process;
@@ -278,7 +278,10 @@ class TruePeersPropertyTest {
             }
         }
 
-        /** Swaps two volumes, or copies the first over the second if both have a pod, so that it shows. */
+        /**
+         * Swaps two volumes, or copies the first over the second if both have a pod, so that the
+         * copy is visible.
+         */
         private void moveVolume(int from, int to, boolean swap) throws IOException {
             Pod one = pods.get(from);
             Pod two = pods.get(to);
@@ -308,7 +311,7 @@ class TruePeersPropertyTest {
             }
         }
 
-        /** The sum of what all volumes hold. */
+        /** Returns the sum of the counts on all volumes. */
         private long truth() {
             return 1_000 + volumes.values().stream().mapToLong(Long::longValue).sum();
         }
@@ -320,7 +323,10 @@ class TruePeersPropertyTest {
             }
         }
 
-        /** Scales up, so that every volume has its replica, each with a store of its own: then nothing is in doubt. */
+        /**
+         * Scales up until every volume has its replica, each with a store of its own. Then no count
+         * is in doubt.
+         */
         void becomeWell() throws IOException {
             frozen = null;
             scale(REPLICAS);
