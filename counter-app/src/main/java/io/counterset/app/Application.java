@@ -33,7 +33,7 @@ import org.slf4j.LoggerFactory;
 @OpenAPIDefinition(info = @Info(title = "Counterset", version = "0.1.0"), servers = @Server(url = "."))
 public final class Application {
 
-    /** How long the requests in flight may take once the process is asked to stop. */
+    /** How long connections may take to drain once the process is asked to stop. */
     private static final Duration DRAIN = Duration.ofSeconds(1);
 
     /** How long peers may take to learn the final counts. */

@@ -277,8 +277,9 @@ class ChosenSourceTest {
             context.registerSingleton(new Replica("app-python-0", store, "visits", 8080));
             try (context) {
                 Peers peers = context.start().getBean(Peers.class);
-                TestSettings.await(() -> peers.latest().isPresent());
-                assertThat(peers.latest().orElseThrow().total()).isEqualTo(4);
+                // A busy machine may need more than one round.
+                TestSettings.await(() ->
+                        peers.latest().filter(report -> report.total() == 4).isPresent());
                 assertThat(peers.statistics().asked()).isPositive();
                 assertThat(peers.statistics().remembered()).isEqualTo(1);
             }
