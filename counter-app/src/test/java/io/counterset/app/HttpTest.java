@@ -208,7 +208,7 @@ class HttpTest extends ServiceTest {
                 socket.getOutputStream().write(request.getBytes(charset));
                 assertThat(new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
                         .startsWith("HTTP/1.1 400")
-                        .contains("percent-encoded");
+                        .contains("percent-encode other characters");
             }
         }
         assertThat(service.send("GET", "/counts?limit=1000").body()).doesNotContain("\"caf");

@@ -24,8 +24,8 @@ import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Prometheus' own tool evaluates the alerts over what it would have scraped: each cause that a runbook names fires its alert, and what is no
- * fault fires none. Skipped where {@code promtool} is not installed.
+ * Prometheus' own tool evaluates the alerts on simulated series: each cause that a runbook names
+ * fires its alert, and normal operation fires none. Skipped if {@code promtool} is not installed.
  */
 class AlertsTest {
 
@@ -37,10 +37,13 @@ class AlertsTest {
     @SuppressWarnings("NullAway.Init")
     private static Path directory;
 
-    /** What Prometheus scraped, by series, each a value every 30 s for an hour; and what fires at the end, as alert and StatefulSet. */
+    /**
+     * The scraped series, each with a value every 30 s for an hour, and the alerts that fire at the
+     * end, each as alert and StatefulSet.
+     */
     private record Scenario(String name, Map<String, String> series, List<String> firing) {}
 
-    /** A release whose three replicas are well. */
+    /** A release with three healthy replicas. */
     private static Map<String, String> healthy(String release) {
         Map<String, String> series = new TreeMap<>();
         for (int ordinal = 0; ordinal < 3; ordinal++) {
@@ -84,7 +87,10 @@ class AlertsTest {
         series.put("kubelet_volume_stats_capacity_bytes{" + labels + "}", "1e9x120");
     }
 
-    /** The healthy release, with some series given other values; null takes them away. A key is a metric, or a metric and an ordinal. */
+    /**
+     * The healthy release with some series changed; null removes a series. A key is a metric, or a
+     * metric and an ordinal.
+     */
     private static Map<String, String> with(Object... changes) {
         Map<String, String> series = healthy(RELEASE);
         for (int i = 0; i < changes.length; i += 2) {
@@ -251,9 +257,9 @@ class AlertsTest {
         promtool("test", "rules", path.toString());
     }
 
-    /** Every alert of the chart fires in one of the scenarios. */
+    /** Every alert of the chart fires in at least one scenario. */
     @Test
-    void everyAlertIsTried() {
+    void everyAlertHasAScenario() {
         JsonNode rules = Chart.render(RELEASE, ENABLED).at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
 
         assertThat(scenarios().stream()
@@ -264,7 +270,7 @@ class AlertsTest {
     }
 
     @Test
-    void theRulesAreSoundWhateverTheValues() throws IOException, InterruptedException {
+    void theRulesAreValidForAllValues() throws IOException, InterruptedException {
         promtool("check", "rules", rules(RELEASE, """
                 replicaCount: 1
                 persistence: {existingClaim: mine}
@@ -280,7 +286,7 @@ class AlertsTest {
                 rules("y", "prometheusRule: {enabled: true, alerts: {CounterReplicaDown: {for: null}}}"));
     }
 
-    /** Writes the rules of such a release and returns the file's name. */
+    /** Writes the rules of a release with these values, and returns the file's name. */
     private static String rules(String release, String values) throws IOException {
         JsonNode spec =
                 Chart.render(release, values).of("PrometheusRule").get(0).path("spec");
@@ -296,7 +302,7 @@ class AlertsTest {
         try {
             process = new ProcessBuilder(command).redirectErrorStream(true).start();
         } catch (IOException e) {
-            assumeTrue(false, "promtool is not installed: the alerts are not tried");
+            assumeTrue(false, "promtool is not installed: the alerts are not tested");
             return;
         }
         String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

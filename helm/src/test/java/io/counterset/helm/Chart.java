@@ -16,42 +16,51 @@ import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.stream.StreamSupport;
 
-/** The chart in {@code helm/counter}, rendered by the Helm engine. Needs no cluster and no network. */
+/**
+ * The chart in {@code helm/counter}, rendered by the Helm engine. It needs no cluster and no
+ * network.
+ */
 final class Chart {
 
     static final Path DIRECTORY = Path.of("counter");
     static final String OLDEST_KUBERNETES = System.getProperty("kubernetes.oldest", "");
     static final String NEWEST_KUBERNETES = System.getProperty("kubernetes.newest", "");
 
-    /** Reads YAML as strictly as the API server: a key that stands twice is an error. */
+    /** Reads YAML as strictly as the API server: a duplicate key is an error. */
     static final YAMLMapper YAML = YAMLMapper.builder()
             .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
             .build();
 
     /**
-     * The chart with the pod of {@code helm test} as an ordinary object: this engine's {@code template} leaves hooks out, and that pod has to
-     * be looked at like the rest.
+     * The chart with the pod of {@code helm test} as an ordinary object. This engine's
+     * {@code template} omits hooks, but that pod must be checked like the other objects.
      */
     private static final Path WITHOUT_HOOKS = copyWithoutHooks();
 
     private Chart() {}
 
-    /** The objects of a release, hooks among them, made of the given values on the newest Kubernetes. */
+    /**
+     * Renders the objects of a release, including hooks, with the given values on the newest
+     * Kubernetes.
+     */
     static Objects render(String release, String values) {
         return render(release, values, NEWEST_KUBERNETES);
     }
 
-    /** The same on the given version of Kubernetes; throws {@link IllegalStateException} with Helm's message when Helm refuses. */
+    /**
+     * As above, on the given version of Kubernetes. Throws {@link IllegalStateException} with
+     * Helm's message if Helm fails.
+     */
     static Objects render(String release, String values, String kubernetes) {
         return render(WITHOUT_HOOKS, release, "demo", values, kubernetes);
     }
 
-    /** The same on the newest Kubernetes in the given namespace. */
+    /** As above, on the newest Kubernetes in the given namespace. */
     static Objects renderIn(String namespace, String release, String values) {
         return render(WITHOUT_HOOKS, release, namespace, values, NEWEST_KUBERNETES);
     }
 
-    /** The same of the chart in another directory; hooks are left out. */
+    /** As above, for the chart in another directory, without hooks. */
     static Objects render(Path chart, String release, String values, String kubernetes) {
         return render(chart, release, "demo", values, kubernetes);
     }
@@ -68,12 +77,12 @@ final class Chart {
                         .call()));
     }
 
-    /** What {@code helm install} prints of such a release: the chart's notes. */
+    /** Returns what {@code helm install} prints for such a release: the chart's notes. */
     static String notes(String release, String values) {
         return notes(DIRECTORY, release, values);
     }
 
-    /** The same of the chart in another directory. */
+    /** As above, for the chart in another directory. */
     static String notes(Path chart, String release, String values) {
         String output = withFile(
                 values,
@@ -90,7 +99,7 @@ final class Chart {
         return output.substring(output.indexOf("\nNOTES:\n") + "\nNOTES:\n".length());
     }
 
-    /** A file of the chart, as a tree. */
+    /** Returns a file of the chart as a tree. */
     static JsonNode read(String file) {
         try {
             return YAML.readTree(DIRECTORY.resolve(file).toFile());
@@ -99,7 +108,7 @@ final class Chart {
         }
     }
 
-    /** Copies the chart into the directory, which becomes a chart of the same content. */
+    /** Copies the chart to the directory. */
     static void copyTo(Path directory) throws IOException {
         try (var files = Files.walk(DIRECTORY)) {
             for (Path file : files.filter(Files::isRegularFile).toList()) {
@@ -132,7 +141,7 @@ final class Chart {
         }
     }
 
-    /** Runs the action with a file that holds the values. */
+    /** Runs the action with a file that contains the values. */
     static <T> T withFile(String values, Function<Path, T> action) {
         try {
             Path file = Files.createTempFile("values", ".yaml");
@@ -160,7 +169,7 @@ final class Chart {
             }
         }
 
-        /** The object of that kind and name. */
+        /** Returns the object of that kind and name. */
         JsonNode get(String kind, String name) {
             return all.stream()
                     .filter(o -> o.path("kind").asText().equals(kind)
@@ -169,12 +178,12 @@ final class Chart {
                     .orElseThrow(() -> new AssertionError("no " + kind + " " + name + " in " + names()));
         }
 
-        /** The part of that object at the JSON pointer; missing when there is none. */
+        /** Returns the part of that object at the JSON pointer; a missing node if there is none. */
         JsonNode at(String kind, String name, String pointer) {
             return get(kind, name).at(pointer);
         }
 
-        /** The one StatefulSet. */
+        /** Returns the only StatefulSet. */
         JsonNode statefulSet() {
             List<JsonNode> found = of("StatefulSet");
             if (found.size() != 1) {
@@ -183,12 +192,12 @@ final class Chart {
             return found.get(0);
         }
 
-        /** The spec of the StatefulSet's pods. */
+        /** Returns the spec of the StatefulSet's pods. */
         JsonNode pod() {
             return statefulSet().at("/spec/template/spec");
         }
 
-        /** The container of the service itself. */
+        /** Returns the container of the service. */
         JsonNode container() {
             return StreamSupport.stream(pod().path("containers").spliterator(), false)
                     .filter(c -> c.path("name").asText().equals("counter"))
@@ -196,7 +205,7 @@ final class Chart {
                     .orElseThrow();
         }
 
-        /** The container's environment variables that have a value, by name. */
+        /** Returns the container's environment variables that have a value, by name. */
         Map<String, String> environment() {
             Map<String, String> environment = new TreeMap<>();
             container().path("env").forEach(v -> {
@@ -207,14 +216,14 @@ final class Chart {
             return environment;
         }
 
-        /** All objects of a kind. */
+        /** Returns all objects of a kind. */
         List<JsonNode> of(String kind) {
             return all.stream()
                     .filter(o -> o.path("kind").asText().equals(kind))
                     .toList();
         }
 
-        /** Every object as {@code Kind/name}, sorted. */
+        /** Returns every object as {@code Kind/name}, sorted. */
         List<String> names() {
             return all.stream()
                     .map(o -> o.path("kind").asText() + "/"

@@ -8,7 +8,7 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
-/** Is it a chart: does Helm lint, pack and render it, and does it carry the project's version? */
+/** Helm lints, packages and renders the chart, and the chart has the project's version. */
 class ChartTest {
 
     @Test
@@ -18,9 +18,9 @@ class ChartTest {
         assertThat(result.isFailed()).as("%s", result.getMessages()).isFalse();
     }
 
-    /** Leaves the package in {@code helm/target}. */
+    /** Writes the package to {@code helm/target}. */
     @Test
-    void isPackedWholeUnderTheProjectsVersion() {
+    void packagesCompletelyWithTheProjectsVersion() {
         Path directory = Path.of("target");
         new Helm(Chart.DIRECTORY).packageIt().withDestination(directory).call();
 
@@ -31,7 +31,7 @@ class ChartTest {
     }
 
     @Test
-    void chartApplicationAndImageHaveOneVersion() {
+    void chartApplicationAndImageHaveTheSameVersion() {
         String version = System.getProperty("project.version");
         JsonNode chart = Chart.read("Chart.yaml");
 

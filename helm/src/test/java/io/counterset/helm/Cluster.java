@@ -29,13 +29,14 @@ import java.util.zip.GZIPInputStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Kubernetes API server as far as Helm's install and upgrade use one, on loopback: it says its version and its kinds, and stores, lists,
- * patches and deletes objects. It has no controllers and validates nothing.
+ * The part of a Kubernetes API server that Helm's install and upgrade use, on loopback. It reports
+ * its version and kinds, and stores, lists, patches and deletes objects. It has no controllers and
+ * validates nothing.
  */
 final class Cluster implements AutoCloseable {
 
     static {
-        // Or each answer waits for the client's delayed acknowledgement, 40 ms.
+        // Otherwise each answer waits 40 ms for the client's delayed acknowledgement.
         System.setProperty("sun.net.httpserver.nodelay", "true");
     }
 
@@ -63,7 +64,7 @@ final class Cluster implements AutoCloseable {
         server.start();
     }
 
-    /** What a kubectl or Helm needs to reach this cluster. */
+    /** Returns the kubeconfig with which kubectl or Helm reaches this cluster. */
     String kubeConfig() {
         return """
                 apiVersion: v1
@@ -103,7 +104,7 @@ final class Cluster implements AutoCloseable {
                         .call());
     }
 
-    /** Every object but Helm's own records. */
+    /** Returns every object except Helm's own records. */
     synchronized Chart.Objects objects() {
         return new Chart.Objects(objects.values().stream()
                 .filter(o -> !o.path("kind").asText().equals("Secret"))
@@ -111,7 +112,7 @@ final class Cluster implements AutoCloseable {
                 .toList());
     }
 
-    /** What Helm recorded of its last install or upgrade. */
+    /** Returns Helm's record of its last install or upgrade. */
     synchronized JsonNode record() throws IOException {
         JsonNode secret = objects.values().stream()
                 .filter(o -> o.path("type").asText().equals("helm.sh/release.v1"))
@@ -212,7 +213,10 @@ final class Cluster implements AutoCloseable {
         return new Answer(404, status(404, "NotFound", path + " not found"));
     }
 
-    /** Helm sends Secrets, its records, as protobuf behind a magic number, and everything else as JSON. */
+    /**
+     * Helm sends Secrets, its records, as protobuf after a magic number, and everything else as
+     * JSON.
+     */
     private static ObjectNode parse(byte[] body) throws IOException {
         if (body.length < 4 || body[0] != 'k' || body[1] != '8' || body[2] != 's' || body[3] != 0) {
             return (ObjectNode) JSON.readTree(body);
@@ -232,7 +236,9 @@ final class Cluster implements AutoCloseable {
         return object;
     }
 
-    /** RFC 7386; lists are replaced, where a real server would merge some of them. */
+    /**
+     * Merges as in RFC 7386: lists are replaced, whereas a real server would merge some of them.
+     */
     static ObjectNode merge(ObjectNode target, ObjectNode patch) {
         ObjectNode result = target.deepCopy();
         patch.properties().forEach(e -> {
@@ -271,7 +277,7 @@ final class Cluster implements AutoCloseable {
         return list;
     }
 
-    /** The kind that the collection at the path holds, or null when there is no collection. */
+    /** Returns the kind of the collection at the path, or null if there is no collection. */
     private static @Nullable String kindOf(String path) {
         String last = path.substring(path.lastIndexOf('/') + 1);
         return KINDS.values().stream()

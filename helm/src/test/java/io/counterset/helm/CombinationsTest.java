@@ -16,10 +16,13 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 
-/** Do values work together: each two choices in every combination, and values that are emptied in any combination? */
+/** Values work together: every pair of choices, and any values that are set to null or empty. */
 class CombinationsTest {
 
-    /** Values of which a release has one. The first is the default. */
+    /**
+     * Groups of alternative values, of which a release has one each. The first of each group is the
+     * default.
+     */
     private static final List<List<String>> CHOICES = List.of(
             List.of("{}", "{replicaCount: 0}", "{replicaCount: 1}"),
             List.of(
@@ -83,7 +86,7 @@ class CombinationsTest {
 
     private static final Pattern MISPRINT = Pattern.compile("null|<nil>|%!|<no value>");
 
-    /** One choice of each, as positions in {@link #CHOICES}. */
+    /** One choice from each group, as positions in {@link #CHOICES}. */
     private record Row(List<Integer> chosen) {
 
         Set<String> pairs() {
@@ -109,7 +112,10 @@ class CombinationsTest {
         return a + "=" + choiceOfA + " " + b + "=" + choiceOfB;
     }
 
-    /** A few rows in which each two choices stand together at least once: each row begins with a pair that none has yet. */
+    /**
+     * Returns a few rows that contain every pair of choices at least once. Each row begins with a
+     * pair that no earlier row has.
+     */
     private static List<Row> rows() {
         Set<String> open = new HashSet<>();
         List<int[]> all = new ArrayList<>();
@@ -142,7 +148,7 @@ class CombinationsTest {
         return rows;
     }
 
-    /** The choice that makes the most open pairs with what the row has. */
+    /** Returns the choice that forms the most uncovered pairs with the row's other choices. */
     private static int best(Integer[] row, int factor, Set<String> open) {
         int best = 0;
         long most = -1;
@@ -164,7 +170,7 @@ class CombinationsTest {
     }
 
     @TestFactory
-    Stream<DynamicTest> eachTwoChoicesWorkTogether() {
+    Stream<DynamicTest> everyPairOfChoicesWorksTogether() {
         return rows().stream().map(row -> DynamicTest.dynamicTest(row.chosen.toString(), () -> check(row)));
     }
 
@@ -184,7 +190,7 @@ class CombinationsTest {
                 .isEqualTo(!root);
     }
 
-    /** Every value that has no values below it; the number of replicas cannot be left out. */
+    /** Returns every leaf value except the number of replicas, which cannot be omitted. */
     private static List<String> leaves() {
         List<String> leaves = new ArrayList<>();
         collect("", Chart.read("values.yaml"), leaves);
@@ -200,7 +206,10 @@ class CombinationsTest {
         value.properties().forEach(e -> collect(path + "/" + e.getKey(), e.getValue(), leaves));
     }
 
-    /** Half of the values are taken away, in such halves that each two values are kept, lost and parted in one of them. */
+    /**
+     * Half of the values are removed. The halves are chosen so that for every two values one half
+     * keeps both, one removes both, and one separates them.
+     */
     @TestFactory
     Stream<DynamicTest> anyValuesMayBeNullOrEmpty() {
         List<String> leaves = leaves();
@@ -239,7 +248,7 @@ class CombinationsTest {
                 .isEmpty();
     }
 
-    /** Everything that is off by default, with the values that it cannot do without. */
+    /** Everything that is off by default, with the values that it requires. */
     private static final String ON = """
             ingress: {enabled: true}
             ingressPerReplica: {enabled: true, domain: example.com}

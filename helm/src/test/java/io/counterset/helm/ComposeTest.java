@@ -16,12 +16,15 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.yaml.snakeyaml.Yaml;
 
-/** Three replicas without Kubernetes: does compose.yaml give each its own name, volume and port, and all the same peers? */
+/**
+ * compose.yaml starts three replicas without Kubernetes, each with its own name, volume and port,
+ * and all with the same peers.
+ */
 class ComposeTest {
 
     private static final JsonNode COMPOSE = compose();
 
-    /** SnakeYAML resolves the merge keys, which Jackson does not. */
+    /** Uses SnakeYAML, which resolves merge keys, as Jackson does not. */
     private static JsonNode compose() {
         try {
             return Chart.YAML.valueToTree(new Yaml().load(Files.readString(Path.of("..", "compose.yaml"))));
@@ -57,7 +60,7 @@ class ComposeTest {
     }
 
     @Test
-    void itRunsTheChartsImageWithTheChartsOptions() {
+    void runsTheChartsImageWithTheChartsOptions() {
         JsonNode container = Chart.render("app-python", "").container();
         String options = Chart.render("app-python", "").environment().get("JAVA_TOOL_OPTIONS");
         COMPOSE.path("services").forEach(replica -> {
@@ -70,9 +73,12 @@ class ComposeTest {
         });
     }
 
-    /** Compose itself checks the file, and needs no daemon for that. Skipped where it is not installed. */
+    /**
+     * Compose itself checks the file, for which it needs no daemon. Skipped if Compose is not
+     * installed.
+     */
     @Test
-    void composeTakesTheFile() throws IOException, InterruptedException {
+    void composeAcceptsTheFile() throws IOException, InterruptedException {
         String file = Path.of("..", "compose.yaml").toString();
         boolean tried = false;
         for (List<String> command : List.of(List.of("docker", "compose"), List.of("docker-compose"))) {
@@ -82,7 +88,7 @@ class ComposeTest {
                 tried = true;
             }
         }
-        assumeTrue(tried, "neither docker compose nor docker-compose is installed: compose.yaml is not tried");
+        assumeTrue(tried, "neither docker compose nor docker-compose is installed: compose.yaml is not checked");
     }
 
     private record Result(int status, String output) {}

@@ -10,7 +10,10 @@ import java.util.TreeMap;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
-/** What must hold between the objects of every release, whatever its values: names that refer to each other do. */
+/**
+ * Checks that the objects of a release are consistent for any values: names that refer to another
+ * object match it.
+ */
 final class Consistency {
 
     private static final String DNS_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
@@ -110,18 +113,18 @@ final class Consistency {
                     .filteredOn(
                             s -> strings(s.at("/metadata/labels")).entrySet().containsAll(wanted.entrySet()))
                     .extracting(s -> s.at("/metadata/name").asText())
-                    .as("services scraped: a replica must be scraped once")
+                    .as("each replica must be scraped once")
                     .containsExactly(set.at("/spec/serviceName").asText());
         }
         for (JsonNode monitor : objects.of("PodMonitor")) {
             assertThat(strings(monitor.at("/spec/selector/matchLabels"))).isEqualTo(selector);
             assertThat(monitor.at("/spec/podMetricsEndpoints/0/relabelings/0/replacement"))
-                    .as("the alerts select by the job")
+                    .as("the alerts select by job")
                     .isEqualTo(set.at("/spec/serviceName"));
         }
         for (JsonNode test : objects.of("Pod")) {
             assertThat(strings(test.at("/metadata/labels")).entrySet().containsAll(selector.entrySet()))
-                    .as("a service takes the test's pod for a replica")
+                    .as("no service may select the test's pod")
                     .isFalse();
         }
     }
@@ -146,7 +149,7 @@ final class Consistency {
         assertThat(stream(container.path("volumeMounts"))
                         .filter(m -> !m.path("name").asText().equals("tmp"))
                         .map(m -> m.path("mountPath").asText()))
-                .as("the volume is where the counters are kept and where kubectl exec begins")
+                .as("the volume is the directory of the counters and the working directory of kubectl exec")
                 .contains(mountPath);
         assertThat(objects.environment()).containsEntry("COUNTER_DIRECTORY", mountPath);
     }
@@ -201,10 +204,10 @@ final class Consistency {
         assertThat(names).doesNotHaveDuplicates();
         boolean watches = "kubernetes".equals(objects.environment().get("COUNTER_PEERS_SOURCE"));
         assertThat(pod.path("automountServiceAccountToken").asBoolean(true))
-                .as("the token is mounted only where a watch needs it")
+                .as("the token is mounted only if a watch needs it")
                 .isEqualTo(watches);
         if (watches) {
-            assertThat(names).as("scaling must restart nobody").doesNotContain("COUNTER_PEERS_EXPECTED");
+            assertThat(names).as("scaling must not restart pods").doesNotContain("COUNTER_PEERS_EXPECTED");
         } else {
             if (set.at("/spec/replicas").asInt() > 0) {
                 assertThat(objects.environment())
@@ -260,7 +263,9 @@ final class Consistency {
         }
     }
 
-    /** Server-side apply merges these lists by these fields, and refuses an object in which one stands twice. */
+    /**
+     * Server-side apply merges these lists by these fields, and rejects an object with a duplicate.
+     */
     private void serverSideApply() {
         for (JsonNode c : containers()) {
             assertUnique(c.path("ports"), "containerPort", "protocol");

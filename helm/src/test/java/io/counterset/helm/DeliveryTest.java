@@ -23,7 +23,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Do all ways to deliver the chart give the same objects, and does a signed package arrive in a registry? */
+/**
+ * All ways to deliver the chart create the same objects, and a signed package arrives in a
+ * registry.
+ */
 class DeliveryTest {
 
     private static final String VERSION = System.getProperty("project.version");
@@ -32,7 +35,10 @@ class DeliveryTest {
         return List.of(Chart.OLDEST_KUBERNETES, Chart.NEWEST_KUBERNETES);
     }
 
-    /** What {@code helm template} gives, to {@code kubectl apply} or to a GitOps tool, is what an install and an upgrade make. */
+    /**
+     * {@code helm template}, for {@code kubectl apply} or a GitOps tool, renders the objects that
+     * an install and an upgrade create.
+     */
     @ParameterizedTest
     @MethodSource("versions")
     void templateInstallAndUpgradeGiveTheSameObjects(String kubernetes) throws IOException {
@@ -46,9 +52,9 @@ class DeliveryTest {
         }
     }
 
-    /** Nor does anything that is drawn, read from the cluster, or taken from the clock change an object: a diff is empty. */
+    /** No random value, cluster state or clock changes an object: a diff is empty. */
     @Test
-    void anUpgradeWithoutChangesChangesNoByte() throws IOException {
+    void anUpgradeWithoutChangesChangesNothing() throws IOException {
         try (Cluster cluster = new Cluster(Chart.NEWEST_KUBERNETES)) {
             cluster.install(Chart.DIRECTORY, ValueSetsTest.EVERYTHING);
             JsonNode first = cluster.record();
@@ -77,7 +83,10 @@ class DeliveryTest {
         return Chart.Objects.parse(cluster.record().path("manifest").asText());
     }
 
-    /** The steps of docs/releasing.md, with a key and a registry of the test's own. Skipped where gpg or docker-registry is missing. */
+    /**
+     * The steps of docs/releasing.md with the test's own key and registry. Skipped if gpg or
+     * docker-registry is missing.
+     */
     @Test
     void aSignedPackageArrivesInARegistryWithItsProvenance(@TempDir Path directory) throws Exception {
         Path keyring = makeKey(directory);
@@ -156,7 +165,7 @@ class DeliveryTest {
         try {
             return builder.start();
         } catch (IOException e) {
-            assumeTrue(false, command[0] + " is not installed: signing and pushing are not tried");
+            assumeTrue(false, command[0] + " is not installed: signing and pushing are not tested");
             throw e;
         }
     }
@@ -170,6 +179,6 @@ class DeliveryTest {
             }
             TimeUnit.MILLISECONDS.sleep(50);
         }
-        throw new AssertionError("the registry does not listen: " + Files.readString(log));
+        throw new AssertionError("the registry is not listening: " + Files.readString(log));
     }
 }

@@ -15,7 +15,9 @@ import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Runs the commands of the chart's init containers, as rendered, on a directory in place of the volume. */
+/**
+ * Runs the rendered commands of the chart's init containers on a directory in place of the volume.
+ */
 class InitContainersTest {
 
     @TempDir
@@ -24,7 +26,10 @@ class InitContainersTest {
 
     private record Result(int status, String output) {}
 
-    /** Runs that init container of a release with such values, whose volume is mounted at the directory. */
+    /**
+     * Runs the init container of a release with these values, on the directory in place of its
+     * volume.
+     */
     private Result run(String name, String values) throws IOException, InterruptedException {
         Chart.Objects objects = Chart.render("app-python", values.formatted(volume));
         JsonNode container = StreamSupport.stream(
@@ -68,11 +73,11 @@ class InitContainersTest {
         assertThat(importFrom("visits.txt")).isEqualTo(new Result(0, "count.txt is now a copy of visits.txt\n"));
 
         assertThat(volume.resolve("count.txt")).hasContent("1234\n");
-        assertThat(files()).as("the old file stays").containsExactly("count.txt", "visits.txt");
+        assertThat(files()).as("the old file is kept").containsExactly("count.txt", "visits.txt");
     }
 
     @Test
-    void importsOnceOnly() throws Exception {
+    void importsOnlyOnce() throws Exception {
         write("visits", "1");
         importFrom("visits");
         write("visits", "2");
@@ -83,7 +88,7 @@ class InitContainersTest {
     }
 
     @Test
-    void aJournalIsNeverOverridden() throws Exception {
+    void neverOverridesAJournal() throws Exception {
         write("counters.journal", "a journal");
         write("visits", "2");
 
@@ -99,9 +104,9 @@ class InitContainersTest {
         assertThat(files()).isEmpty();
     }
 
-    /** What an earlier attempt left is replaced: it may be half a file. */
+    /** The leftover of an earlier attempt is replaced, since it may be half a file. */
     @Test
-    void anInterruptedImportIsRepeated() throws Exception {
+    void repeatsAnInterruptedImport() throws Exception {
         write("visits", "1234");
         write("count.txt.new", "12");
 
@@ -112,7 +117,7 @@ class InitContainersTest {
     }
 
     @Test
-    void aFileWhoseNameTheShellCouldMisreadIsTakenAsItIs() throws Exception {
+    void importsAFileWhoseNameTheShellCouldMisread() throws Exception {
         write("-n $(touch x) .txt", "7");
 
         assertThat(importFrom("-n $(touch x) .txt").status).isZero();
@@ -122,20 +127,22 @@ class InitContainersTest {
     }
 
     @Test
-    void aFolderInPlaceOfTheFileStopsTheStart() throws Exception {
+    void aFolderInPlaceOfTheFileFailsTheStart() throws Exception {
         Files.createDirectory(volume.resolve("visits"));
 
         assertThat(importFrom("visits").status).isNotZero();
 
-        assertThat(files()).as("no count.txt, or the replica would start at 0").containsExactly("visits");
+        assertThat(files())
+                .as("there must be no count.txt, or the replica would start at 0")
+                .containsExactly("visits");
     }
 
     @Test
-    void givesEverythingOnTheVolumeToTheServicesUser() throws Exception {
+    void makesTheServicesUserOwnEverythingOnTheVolume() throws Exception {
         write("count.txt", "1");
         Files.createDirectory(volume.resolve("folder"));
         write("folder/file", "2");
-        assumeTrue(owner(volume).equals("0:0"), "only root may give files away");
+        assumeTrue(owner(volume).equals("0:0"), "only root may change the owner of files");
 
         String values = """
                 {persistence: {mountPath: '%s'}, volumePermissions: {enabled: true},

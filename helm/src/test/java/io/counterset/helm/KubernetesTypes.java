@@ -23,8 +23,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * The API types of one version of Kubernetes, as published for Java, and of the operators' own kinds. Each version lives in a class loader
- * of its own, so that an old and a new one can be asked side by side.
+ * The API types of one version of Kubernetes, as published for Java, and of the operators' kinds.
+ * Each version has its own class loader, so that an old and a new one can be used side by side.
  */
 final class KubernetesTypes {
 
@@ -46,7 +46,9 @@ final class KubernetesTypes {
             Map.entry("rbac.authorization.k8s.io/v1 Role", MODEL + "rbac.Role"),
             Map.entry("rbac.authorization.k8s.io/v1 RoleBinding", MODEL + "rbac.RoleBinding"));
 
-    /** Kinds that come with an operator, not with Kubernetes: the newest types for every version. */
+    /**
+     * Kinds of operators rather than of Kubernetes; the newest types are used for every version.
+     */
     private static final Map<String, String> OPERATORS_KINDS = Map.of(
             "gateway.networking.k8s.io/v1 HTTPRoute", MODEL + "gatewayapi.v1.HTTPRoute",
             "monitoring.coreos.com/v1 PodMonitor", "io.fabric8.openshift.api.model.monitoring.v1.PodMonitor",
@@ -57,7 +59,10 @@ final class KubernetesTypes {
     private static final Set<String> CERTIFICATE =
             Set.of("secretName", "issuerRef", "dnsNames", "duration", "renewBefore", "privateKey", "usages", "subject");
 
-    /** Refuses unknown fields, which these types would otherwise collect in a map, and values of another type, as the API server does. */
+    /**
+     * Rejects unknown fields, which these types would otherwise collect in a map, and values of the
+     * wrong type, as the API server does.
+     */
     private static final JsonMapper STRICT = JsonMapper.builder()
             .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
             .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
@@ -98,7 +103,10 @@ final class KubernetesTypes {
         }
     }
 
-    /** Fails unless the object is of a known kind and every field of it, to any depth, is one that the kind has, and of its type. */
+    /**
+     * Fails unless the object has a known kind, and every field at any depth exists in that kind
+     * and has the right type.
+     */
     void check(JsonNode object) {
         String kind =
                 object.path("apiVersion").asText() + " " + object.path("kind").asText();

@@ -8,7 +8,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** Does the check against the API types find what it is there to find? */
+/** The check against the API types detects the errors that it should. */
 class KubernetesTypesTest {
 
     @ParameterizedTest
@@ -64,7 +64,7 @@ class KubernetesTypesTest {
     }
 
     @Test
-    void aFieldYoungerThanTheOldestKubernetesFailsThereOnly() {
+    void aFieldNewerThanTheOldestKubernetesFailsOnlyThere() {
         ObjectNode object = object("Service", Chart.NEWEST_KUBERNETES);
         ((ObjectNode) object.at("/spec")).put("trafficDistribution", "PreferClose");
 

@@ -5,12 +5,12 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** The guide that moves in from a plain count.txt chart, as far as a machine reads it. */
+/** The machine-readable part of the guide to migrate from a plain count.txt chart. */
 final class Migration {
 
     private static final Path GUIDE = Path.of("..", "docs", "migrate-from-count-txt.md");
 
-    /** The values that the guide tells to use: its one block of YAML. */
+    /** The values in the guide: its only block of YAML. */
     static final String VALUES = values();
 
     private Migration() {}

@@ -14,21 +14,24 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 
-/** Do the alerts and the dashboard ask for metrics that the service has, and is there a page for the person on call? */
+/**
+ * The alerts and the dashboard query metrics that the service exports, and every alert has a
+ * runbook.
+ */
 class MonitoringTest {
 
     private static final Path RUNBOOKS = Path.of("..", "docs", "runbooks");
 
     private static final Pattern METRIC = Pattern.compile("\\b(counterset_[a-z_]+)\\b(?!\")");
 
-    /** A line of the table of metrics, one or two names in its first column. */
+    /** A row of the table of metrics, with one or two names in its first column. */
     private static final Pattern DOCUMENTED =
             Pattern.compile("(?m)^\\| `(counterset_[a-z_]+)(?:\\{[a-z,]+})?`.* \\| (counter|gauge|histogram) \\|");
 
     private static final JsonNode RULES = Chart.render("app-python", "prometheusRule: {enabled: true}")
             .at("PrometheusRule", "app-python", "/spec/groups/0/rules");
 
-    /** The image's proof asks the service itself; here its documentation has to do. */
+    /** Checked against the documentation; MonitoringIT checks against a running service. */
     @Test
     void alertsAndDashboardUseTheServicesMetrics() throws IOException {
         List<String> expressions = new ArrayList<>(RULES.findValuesAsText("expr"));
@@ -53,7 +56,7 @@ class MonitoringTest {
     }
 
     @Test
-    void alertsLookAtThisReleaseAlone() {
+    void alertsSelectOnlyThisRelease() {
         for (JsonNode rule : RULES) {
             String expression = rule.path("expr").asText();
             assertThat(expression).contains("namespace=\"demo\"");
@@ -67,7 +70,7 @@ class MonitoringTest {
     }
 
     @Test
-    void everyAlertIsExplained() {
+    void everyAlertHasADescription() {
         for (JsonNode rule : RULES) {
             assertThat(rule.at("/annotations/summary").asText()).isNotBlank().doesNotContain("%!");
             assertThat(rule.at("/annotations/description").asText())
@@ -95,7 +98,7 @@ class MonitoringTest {
     }
 
     @Test
-    void thereIsAnAlertForEachOfTheValues() {
+    void everyAlertOfTheValuesExists() {
         List<String> alerts = new ArrayList<>();
         Chart.read("values.yaml").at("/prometheusRule/alerts").fieldNames().forEachRemaining(alerts::add);
 

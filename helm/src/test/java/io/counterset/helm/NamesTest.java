@@ -12,13 +12,15 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Names that YAML takes for numbers, booleans or nothing, and names that are too long. */
+/** Names that YAML reads as numbers, booleans or null, and names that are too long. */
 class NamesTest {
 
-    /** Whatever the name, the objects are those of an ordinary one, with the other name in its place. */
+    /**
+     * With any name, the objects are those of an ordinary name with the other name in its place.
+     */
     @ParameterizedTest
     @ValueSource(strings = {"y", "n", "on", "off", "yes", "no", "true", "false", "null", "nan", "inf"})
-    void namesThatYamlTakesForSomethingElseStayNames(String name) {
+    void namesThatYamlCouldMisreadStayNames(String name) {
         Chart.Objects objects = Chart.renderIn(name, name, values(name));
 
         objects.all().forEach(KubernetesTypes.NEWEST::check);
@@ -30,7 +32,7 @@ class NamesTest {
         assertThat(shape(objects)).isEqualTo(shape(ordinary));
     }
 
-    /** These cannot be a service's name, but a namespace's, a label's or a Secret's. */
+    /** These cannot be the name of a service, but of a namespace, a label or a Secret. */
     @ParameterizedTest
     @ValueSource(strings = {"2024", "1e3", "0x1f", "007", "1-2", "12e03", "0o7"})
     void numbersAsNamesStayNames(String name) {
@@ -90,7 +92,7 @@ class NamesTest {
         return Chart.YAML.getNodeFactory().textNode(text);
     }
 
-    /** Every place in the objects, with the kind of value there. */
+    /** Returns every place in the objects with the type of its value. */
     private static List<String> shape(Chart.Objects objects) {
         List<String> shape = new ArrayList<>();
         objects.all().stream().map(o -> o.path("kind").asText()).sorted().forEach(shape::add);
@@ -110,7 +112,7 @@ class NamesTest {
     }
 
     @Test
-    void longNamesAreCutAndStayApart() {
+    void longNamesAreTruncatedAndStayDistinct() {
         String longest = "a".repeat(52);
         String first = name(longest + "b", "");
         String second = name(longest + "c", "");
@@ -118,7 +120,7 @@ class NamesTest {
         assertThat(List.of(first, second))
                 .doesNotHaveDuplicates()
                 .allSatisfy(n -> assertThat(n).hasSizeLessThanOrEqualTo(52).startsWith("a".repeat(43) + "-"));
-        assertThat(name(longest, "")).as("one that fits stays as it is").isEqualTo(longest);
+        assertThat(name(longest, "")).as("a name that fits is kept").isEqualTo(longest);
         assertThat(name("a".repeat(30), "nameOverride: " + "b".repeat(30)))
                 .hasSize(52)
                 .isNotEqualTo(name("a".repeat(30), "nameOverride: " + "b".repeat(31)));

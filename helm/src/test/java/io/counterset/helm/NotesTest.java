@@ -6,10 +6,13 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Do the notes tell how to reach the service, whatever its type, and what becomes of the counts? */
+/** The notes explain how to reach a service of any type, and what happens to the counts. */
 class NotesTest {
 
-    /** Not all that the ingress has: since Kubernetes 1.30 its {@code ipMode}, "VIP", is there too. */
+    /**
+     * The notes print only the address: since Kubernetes 1.30 the ingress status also has
+     * {@code ipMode}, "VIP".
+     */
     @Test
     void loadBalancer() {
         assertThat(Chart.notes("app-python", "")).contains("""
@@ -68,7 +71,7 @@ class NotesTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"LoadBalancer", "NodePort", "ClusterIP"})
-    void everyTypeTellsOfTheCountsAndTheClaims(String type) {
+    void everyTypeExplainsTheCountsAndTheClaims(String type) {
         assertThat(Chart.notes("app-python", "service: {type: " + type + "}"))
                 .startsWith("app-python: 3 replicas, each counting on a volume of its own, in namespace demo.")
                 .contains("curl -H 'Accept: text/plain' ADDRESS/peers")
@@ -84,7 +87,7 @@ class NotesTest {
     }
 
     @Test
-    void claimsThatAreDeletedAreWarnedOf() {
+    void warnsOfClaimsThatAreDeleted() {
         String retention =
                 "{persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, replicaCount: 1}";
 
@@ -96,7 +99,7 @@ class NotesTest {
     }
 
     @Test
-    void anOpenLoadBalancerIsWarnedOf() {
+    void warnsOfAnOpenLoadBalancer() {
         assertThat(Chart.notes("app-python", ""))
                 .contains("WARNING: the service has no login")
                 .contains("--set 'service.loadBalancerSourceRanges={203.0.113.0/24}'")
@@ -107,7 +110,7 @@ class NotesTest {
     }
 
     @Test
-    void addressesOfIpv6StandInBrackets() {
+    void ipv6AddressesHaveBrackets() {
         assertThat(Chart.notes("app-python", "service: {type: ClusterIP, externalIPs: ['2001:db8::1', 192.0.2.1]}"))
                 .contains("  http://[2001:db8::1]:5000\n  http://192.0.2.1:5000\n");
     }

@@ -10,7 +10,10 @@ import java.util.function.Predicate;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
-/** The Pod Security Standard, profile <em>restricted</em> with the <em>baseline</em> in it, rule by rule. */
+/**
+ * The rules of the Pod Security Standard, profile <em>restricted</em>, which includes
+ * <em>baseline</em>.
+ */
 final class PodSecurity {
 
     private static final Set<String> SAFE_SYSCTLS = Set.of(
@@ -31,7 +34,9 @@ final class PodSecurity {
 
     private PodSecurity() {}
 
-    /** What in the pod breaks the profile, as the rules' names in the standard; empty when it passes. */
+    /**
+     * Returns the rules that the pod breaks, by their names in the standard; empty if it passes.
+     */
     static Set<String> violations(JsonNode pod) {
         Set<String> violations = new TreeSet<>();
         JsonNode spec = pod.path("spec");

@@ -9,7 +9,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Do the pods pass the restricted profile, and would each of its rules be noticed when broken? */
+/** The pods pass the restricted profile, and a violation of each of its rules is detected. */
 class PodSecurityTest {
 
     private static final Chart.Objects DEFAULTS = Chart.render("app-python", "");
@@ -49,7 +49,7 @@ class PodSecurityTest {
                 "Seccomp                       | /spec/securityContext              | seccompProfile: {type: Unconfined}",
                 "Seccomp                       | /spec/containers/0/securityContext | seccompProfile: {type: Unconfined}",
             })
-    void everyBrokenRuleIsNoticed(String rules, String parent, String change) throws Exception {
+    void everyBrokenRuleIsDetected(String rules, String parent, String change) throws Exception {
         JsonNode pod = pod("/spec/template");
         ObjectNode target = (ObjectNode) pod.at(parent);
         JsonNode changed = Chart.YAML.readTree(change);
@@ -66,7 +66,7 @@ class PodSecurityTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"containers", "initContainers", "ephemeralContainers"})
-    void noContainerIsForgotten(String list) throws Exception {
+    void everyContainerIsChecked(String list) throws Exception {
         JsonNode pod = pod("/spec/template");
         ObjectNode spec = (ObjectNode) pod.path("spec");
         ArrayNode containers = spec.has(list) ? (ArrayNode) spec.path(list) : spec.putArray(list);

@@ -14,7 +14,10 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 
-/** Does the chart's README say what the values say? With {@code -Dreadme.write} its table is written again. */
+/**
+ * The chart's README matches the comments in values.yaml. {@code -Dreadme.write} rewrites its
+ * table.
+ */
 class ReadmeTest {
 
     private static final Path README = Chart.DIRECTORY.resolve("README.md");
@@ -23,7 +26,7 @@ class ReadmeTest {
     private static final Pattern KEY = Pattern.compile("( *)([A-Za-z]+):.*");
 
     @Test
-    void theTableOfValuesIsMadeFromTheirComments() throws IOException {
+    void theTableOfValuesMatchesTheirComments() throws IOException {
         String readme = Files.readString(README);
         int begin = readme.indexOf(BEGIN) + BEGIN.length();
         int end = readme.indexOf(END);
@@ -44,7 +47,10 @@ class ReadmeTest {
         assertThat(undescribed).isEmpty();
     }
 
-    /** In the last column of the comparison with other charts, `.x` stands for a neighbour of the value before it. */
+    /**
+     * In the last column of the comparison with other charts, `.x` is a sibling of the value before
+     * it.
+     */
     @Test
     void theComparisonNamesValuesThatExist() throws IOException {
         JsonNode values = Chart.read("values.yaml");
@@ -106,7 +112,10 @@ class ReadmeTest {
         return table.toString();
     }
 
-    /** The comments that begin with {@code # --}, by the path of the value below them, in the file's order. */
+    /**
+     * Returns the comments that begin with {@code # --}, by the path of the value below them, in
+     * the order of the file.
+     */
     private static Map<String, String> descriptions() throws IOException {
         Map<String, String> descriptions = new LinkedHashMap<>();
         List<String> path = new ArrayList<>();

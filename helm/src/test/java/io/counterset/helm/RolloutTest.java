@@ -14,14 +14,20 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What restarts the pods, what must not, and what may never change from one version to the next. */
+/** Which values restart the pods, which must not, and what must never change between versions. */
 class RolloutTest {
 
-    /** Fields of a StatefulSet's spec that Kubernetes lets change; all others are immutable, in one version of it or another. */
+    /**
+     * The mutable fields of a StatefulSet's spec. All others are immutable in at least one version
+     * of Kubernetes.
+     */
     private static final List<String> MUTABLE = List.of(
             "replicas", "template", "updateStrategy", "minReadySeconds", "persistentVolumeClaimRetentionPolicy");
 
-    /** Releases of the first version: their values, and what of their objects no later version may change. */
+    /**
+     * Releases of the first version: their values, and the parts of their objects that no later
+     * version may change.
+     */
     static JsonNode[] releases() throws IOException {
         JsonNode golden = Chart.YAML.readTree(
                 Path.of("src/test/resources/immutable-fields.yaml").toFile());
@@ -59,7 +65,7 @@ class RolloutTest {
     }
 
     @Test
-    void nothingOfAVersionIsImmutableOrRestartsAPinnedImage(@TempDir Path directory) throws IOException {
+    void aNewVersionChangesNothingImmutableAndDoesNotRestartAPinnedImage(@TempDir Path directory) throws IOException {
         String values = "{image: {tag: pinned}, commonLabels: {release: first}}";
         Path next = directory.resolve("counter");
         Chart.copyTo(next);
@@ -93,7 +99,7 @@ class RolloutTest {
                 "tests: {enabled: false}",
                 "extraManifests: [{apiVersion: v1, kind: Service, metadata: {name: another}}]",
             })
-    void restartsNobody(String values) {
+    void restartsNoPods(String values) {
         assertThat(template(values)).isEqualTo(template(""));
     }
 
@@ -118,7 +124,7 @@ class RolloutTest {
     }
 
     @Test
-    void onlyDnsPaysForScalingWithARestart() {
+    void scalingRestartsThePodsOnlyWithDns() {
         assertThat(template("{peers: {source: dns}, replicaCount: 4}"))
                 .isNotEqualTo(template("{peers: {source: dns}}"));
     }

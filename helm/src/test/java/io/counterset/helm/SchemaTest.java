@@ -15,12 +15,12 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Are wrong values refused, with a message that names the value and what is wrong with it? */
+/** Wrong values are rejected with a message that names the value and the error. */
 class SchemaTest {
 
     private static final JsonNode SCHEMA = Chart.read("values.schema.json");
 
-    /** Objects that are Kubernetes' own and go through as they are. */
+    /** Objects of the Kubernetes API that are passed through unchanged. */
     private static final List<String> NOT_THE_CHARTS = List.of(
             "/affinity/nodeAffinity",
             "/affinity/podAffinity",
@@ -60,7 +60,7 @@ class SchemaTest {
             "/startupProbe/httpGet",
             "/startupProbe/tcpSocket");
 
-    /** A place in the values that holds an object. */
+    /** A place in the values that contains an object. */
     record Place(String pointer, JsonNode schema) {
         @Override
         public String toString() {
@@ -68,7 +68,10 @@ class SchemaTest {
         }
     }
 
-    /** Every object that the schema knows, as a JSON pointer into the values; lists by their first element. */
+    /**
+     * Returns every object in the schema as a JSON pointer into the values; lists by their first
+     * element.
+     */
     private static List<Place> objects() {
         List<Place> places = new ArrayList<>();
         walk("", SCHEMA, places);
@@ -95,7 +98,7 @@ class SchemaTest {
     }
 
     @Test
-    void everyObjectIsStrictOrAMapOrKubernetesOwn() {
+    void everyObjectIsStrictOrAMapOrOfKubernetes() {
         assertThat(objects().stream()
                         .filter(place ->
                                 place.schema.path("additionalProperties").isMissingNode())
@@ -105,7 +108,7 @@ class SchemaTest {
 
     @ParameterizedTest
     @MethodSource("strictObjects")
-    void unknownKeysAreRefused(Place place) {
+    void rejectsUnknownKeys(Place place) {
         StringBuilder values = new StringBuilder();
         String end = "";
         for (String step : place.pointer.isEmpty()
@@ -123,11 +126,12 @@ class SchemaTest {
     }
 
     @Test
-    void theSchemaKnowsTheValuesAndNothingElse() {
+    void theSchemaHasExactlyTheValues() {
         Set<String> values = fields(Chart.read("values.yaml"));
-        // Helm's own, in a chart that is a part of another one.
+        // Set by Helm in a subchart.
         values.addAll(List.of("enabled", "global"));
-        values.addAll(List.of("replicas", "securityContext", "topologySpread")); // refused with their new names
+        values.addAll(List.of(
+                "replicas", "securityContext", "topologySpread")); // rejected with a message that has the new name
 
         assertThat(fields(SCHEMA.path("properties"))).isEqualTo(values);
     }
@@ -191,7 +195,7 @@ class SchemaTest {
                 "prometheusRule: {alerts: {CounterReplicaDown: {for: soon}}} | at '/prometheusRule/alerts/CounterReplicaDown/for'",
                 "autoscaling: {enabled: true} | additional properties 'autoscaling' not allowed",
             })
-    void wrongValuesAreRefused(String values, String message) {
+    void rejectsWrongValues(String values, String message) {
         assertThatThrownBy(() -> Chart.render("app-python", values))
                 .hasMessageContaining("values don't meet the specifications of the schema(s)")
                 .hasMessageContaining(message);
@@ -265,7 +269,7 @@ class SchemaTest {
                 "service: {extraPorts: [{name: other, port: 5000}]} | service.extraPorts: port \"other\" (5000) collides",
                 "extraManifests: [{apiVersion: v1, kind: Service, metadata: {name: app-python}}] | extraManifests: Service \"app-python\" has the name of an object of the chart",
             })
-    void valuesThatContradictEachOtherAreRefused(String values, String message) {
+    void rejectsContradictoryValues(String values, String message) {
         assertThatThrownBy(() -> Chart.render("app-python", values))
                 .hasMessageContaining("Nothing was changed: these values cannot be used.")
                 .hasMessageContaining("* ")
@@ -288,7 +292,7 @@ class SchemaTest {
                 "extraManifests: [{apiVersion: v1, kind: Service, metadata: {name: app-python, namespace: other}}]",
                 "{counter: {name: null}, extraEnv: [{name: COUNTER_NAME, value: mine}]}",
             })
-    void valuesAtTheBoundsAreTaken(String values) {
+    void acceptsValuesAtTheBounds(String values) {
         assertThat(Chart.render("app-python", values).statefulSet()).isNotNull();
     }
 
@@ -303,14 +307,14 @@ class SchemaTest {
     }
 
     @Test
-    void allMessagesComeAtOnce() {
+    void allMessagesArePrintedAtOnce() {
         assertThatThrownBy(() -> Chart.render("app-python", "{replicas: 1, httpRoute: {enabled: true}}"))
                 .hasMessageContaining("* replicas is spelt replicaCount")
                 .hasMessageContaining("* httpRoute.parentRefs is empty");
     }
 
     @Test
-    void aReleaseWhoseNameCannotBeAServicesIsRefused() {
+    void rejectsAReleaseNameThatIsNoServiceName() {
         assertThatThrownBy(() -> Chart.render("1st", ""))
                 .hasMessageContaining("\"1st\" cannot be the name of a service")
                 .hasMessageContaining("set fullnameOverride");
@@ -318,7 +322,7 @@ class SchemaTest {
     }
 
     @Test
-    void aKubernetesThatIsTooOldIsRefused() {
+    void rejectsAKubernetesThatIsTooOld() {
         assertThatThrownBy(() -> Chart.render("app-python", "", "1.26"))
                 .hasMessageContaining("chart requires kubeVersion: >=" + Chart.OLDEST_KUBERNETES);
     }

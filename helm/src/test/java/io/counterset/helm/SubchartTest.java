@@ -13,7 +13,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A parent chart uses the chart once by condition and twice by alias. */
+/** A parent chart includes the chart once with a condition and twice with an alias. */
 class SubchartTest {
 
     private static final String OFF = "{counter: {enabled: false}, clicks: {enabled: false}, sales: {enabled: false}}";
@@ -48,10 +48,10 @@ class SubchartTest {
 
         assertThat(on.statefulSet().at("/spec/replicas").asInt()).isEqualTo(2);
         assertThat(on.statefulSet().at("/metadata/name").asText())
-                .as("the name tells it from the parent's own objects")
+                .as("the name distinguishes it from the parent's own objects")
                 .isEqualTo("shop-counter");
         assertThat(on.all())
-                .as("the two that are off make nothing")
+                .as("the two that are off create no objects")
                 .allSatisfy(o -> assertThat(o.at("/metadata/name").asText()).startsWith("shop-counter"));
         Consistency.check(on);
     }
@@ -83,7 +83,7 @@ class SubchartTest {
     }
 
     @Test
-    void theParentsGlobalValuesAreHonoured() {
+    void honoursTheParentsGlobalValues() {
         Chart.Objects objects = render("""
                 global:
                   imageRegistry: registry.example.com

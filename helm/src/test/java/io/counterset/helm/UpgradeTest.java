@@ -14,7 +14,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** Does a live release take every change that Kubernetes takes, and is every other one refused in words, before anything is changed? */
+/**
+ * A live release accepts every change that Kubernetes accepts. Every other change is rejected with
+ * an explanation before anything is changed.
+ */
 class UpgradeTest {
 
     @SuppressWarnings("NullAway.Init")
@@ -40,9 +43,7 @@ class UpgradeTest {
         assertThat(hooks.at("/0/events").toString()).isEqualTo("[\"test\"]");
         JsonNode pod = Chart.YAML.readTree(hooks.at("/0/manifest").asText());
         assertThat(pod.at("/spec")).isEqualTo(Chart.render("app-python", "").at("Pod", "app-python-test", "/spec"));
-        assertThat(cluster.objects().of("Pod"))
-                .as("it runs only when asked for")
-                .isEmpty();
+        assertThat(cluster.objects().of("Pod")).as("it runs only on request").isEmpty();
     }
 
     @ParameterizedTest
@@ -57,7 +58,7 @@ class UpgradeTest {
                 "revisionHistoryLimit: 2 | /spec/revisionHistoryLimit | 2",
                 "commonLabels: {team: payments} | /metadata/labels/team | payments",
             })
-    void takesWhatKubernetesLetsChange(String values, String pointer, String value) {
+    void acceptsChangesThatKubernetesAllows(String values, String pointer, String value) {
         cluster.upgrade(Chart.DIRECTORY, values);
 
         assertThat(cluster.objects().at("StatefulSet", "app-python", pointer).asText())
@@ -79,7 +80,7 @@ class UpgradeTest {
                 "headlessService: {name: other} | headlessService.name, from app-python-headless to other",
                 "{nameOverride: clicks, fullnameOverride: app-python} | the selector, from",
             })
-    void refusesWhatKubernetesDoesNotLetChange(String values, String part) {
+    void rejectsChangesThatKubernetesDoesNotAllow(String values, String part) {
         JsonNode before = cluster.objects().statefulSet();
 
         assertThatThrownBy(() -> cluster.upgrade(Chart.DIRECTORY, values))
@@ -91,7 +92,7 @@ class UpgradeTest {
     }
 
     @Test
-    void tellsHowToGrowTheVolumes() {
+    void explainsHowToGrowTheVolumes() {
         JsonNode before = cluster.objects().statefulSet();
 
         assertThatThrownBy(() -> cluster.upgrade(Chart.DIRECTORY, "persistence: {size: 2Gi}"))
@@ -104,7 +105,7 @@ class UpgradeTest {
     }
 
     @Test
-    void growsTheVolumesTheWayItTold() throws IOException {
+    void growsTheVolumesAsExplained() throws IOException {
         try (Cluster own = new Cluster(Chart.NEWEST_KUBERNETES)) {
             own.install(Chart.DIRECTORY, "");
             own.delete("StatefulSet", "app-python");
@@ -120,7 +121,7 @@ class UpgradeTest {
     }
 
     @Test
-    void oldKubernetesDoesNotLetTheRevisionHistoryChange() throws IOException {
+    void rejectsAChangedRevisionHistoryOnOldKubernetes() throws IOException {
         try (Cluster old = new Cluster(Chart.OLDEST_KUBERNETES)) {
             old.install(Chart.DIRECTORY, "");
 
@@ -130,7 +131,7 @@ class UpgradeTest {
     }
 
     @Test
-    void movesInFromAPlainCountTxtChart(@TempDir Path directory) throws IOException {
+    void migratesFromAPlainCountTxtChart(@TempDir Path directory) throws IOException {
         Path plain = directory.resolve("app-python-chart");
         Files.createDirectories(plain.resolve("templates"));
         Files.writeString(plain.resolve("Chart.yaml"), "{apiVersion: v2, name: app-python-chart, version: 0.0.1}");
@@ -171,7 +172,7 @@ class UpgradeTest {
                     .isEqualTo("app-volume");
             assertThat(objects.at("Service", "app-python-app-python-chart", "/spec/selector/app.kubernetes.io~1name")
                             .asText())
-                    .as("the old service, with its address, now leads to the new pods")
+                    .as("the old service, with its address, now selects the new pods")
                     .isEqualTo("counter");
         }
     }

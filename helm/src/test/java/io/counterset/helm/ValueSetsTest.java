@@ -18,28 +18,34 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
 /**
- * Does every switch, and do the switches that touch each other, do what they say? Each set of values is rendered for the oldest and for the
- * newest Kubernetes; the objects are checked against the API types, the restricted profile, each other, and what the set is about.
+ * Every switch, and every combination of related switches, works as documented. Each set of values
+ * is rendered for the oldest and the newest Kubernetes. The objects are checked against the API
+ * types, the restricted profile, each other, and the expectation of the set.
  */
 class ValueSetsTest {
 
     private static final String RELEASE = "app-python";
 
-    /** Set by the cluster, by the peers source that the chart does not offer, or by the place where the volume is mounted. */
+    /**
+     * Set by the cluster, for a source of peers that the chart does not offer, or by the volume's
+     * mount path.
+     */
     private static final Set<String> NOT_VALUES = Set.of(
             "COUNTER_PEERS_ADDRESSES",
             "COUNTER_PEERS_DIRECTORY",
             "MICRONAUT_SERVER_HOST",
             "MICRONAUT_SERVER_IDLE_TIMEOUT");
 
-    /** The lists of what the service can be told: variables as they are, and names below {@code counter.peers.}. */
+    /**
+     * The documented settings of the service: variables, and names below {@code counter.peers.}.
+     */
     private static final Pattern SETTING = Pattern.compile("(?m)^\\| `((?:COUNTER|MICRONAUT)_[A-Z_]+)` \\|");
 
     private static final Pattern PEERS_SETTING = Pattern.compile("@param \\w+ \\{@code ([a-z-]+)}");
 
-    /** Without them, the next setting of the service would be one that only {@code extraEnv} can set. */
+    /** Otherwise a new setting of the service could be set only with {@code extraEnv}. */
     @Test
-    void everySettingOfTheServiceIsAValue() throws IOException {
+    void everySettingHasAValue() throws IOException {
         Path root = Path.of("..");
         Stream<String> settings = SETTING.matcher(Files.readString(root.resolve("docs/operations.md")))
                 .results()
@@ -61,7 +67,7 @@ class ValueSetsTest {
                         all.stream().filter(name -> !NOT_VALUES.contains(name)).toList());
     }
 
-    /** A set of values, and what it is about. */
+    /** A set of values and the expectation about its objects. */
     private record Case(String name, String release, String values, Consumer<Chart.Objects> expectation) {}
 
     private static Case given(String name, String values, Consumer<Chart.Objects> expectation) {
@@ -417,7 +423,7 @@ class ValueSetsTest {
                                     yaml(
                                             "{to: [{ipBlock: {cidr: 172.18.0.2/32}}, {ipBlock: {cidr: 'fd00::2/128'}}], ports: [{port: 6443, protocol: TCP}]}"));
                     assertThat(spec.findValues("to"))
-                            .as("no rule admits everything")
+                            .as("no rule allows everything")
                             .noneMatch(to -> to.isEmpty());
                 }),
                 given("network policy by dns, for named clients", """
@@ -430,7 +436,7 @@ class ValueSetsTest {
                         """, o -> {
                     JsonNode spec = o.at("NetworkPolicy", RELEASE, "/spec");
                     assertThat(spec.path("egress"))
-                            .as("peers, DNS, the extra one; no API server")
+                            .as("peers, DNS and the extra rule, but no API server")
                             .hasSize(3);
                     JsonNode from = spec.at("/ingress/0/from");
                     assertThat(from).hasSize(4);
@@ -518,7 +524,7 @@ class ValueSetsTest {
                     assertThat(o.statefulSet()
                                     .at("/spec/volumeClaimTemplates/0/metadata/labels")
                                     .isMissingNode())
-                            .as("a claim template must not change with them")
+                            .as("the claim template must not change with them")
                             .isTrue();
                     assertThat(o.statefulSet().at("/spec/selector/matchLabels").has("team"))
                             .isFalse();
@@ -717,7 +723,7 @@ class ValueSetsTest {
                     assertThat(o.container().path("envFrom"))
                             .isEqualTo(yaml("[{configMapRef: {name: c}}, {secretRef: {name: s}}]"));
                     assertThat(o.environment())
-                            .as("the container's own environment would win over them")
+                            .as("the container's own environment would override them")
                             .doesNotContainKeys("COUNTER_NAME", "COUNTER_LOG_LEVEL")
                             .containsKeys("COUNTER_DIRECTORY", "COUNTER_PEERS_SERVICE");
                 }),
@@ -757,7 +763,7 @@ class ValueSetsTest {
                     assertThat(o.at("Service", "app-python-headless", "/spec/ports/1"))
                             .isEqualTo(yaml("{name: management, port: 9090, targetPort: management, protocol: TCP}"));
                     assertThat(o.at("Service", RELEASE, "/spec/ports"))
-                            .as("clients do not reach it")
+                            .as("clients cannot reach it")
                             .hasSize(1);
                     assertThat(o.at("NetworkPolicy", RELEASE, "/spec/ingress/1"))
                             .isEqualTo(yaml("{ports: [{port: 9090, protocol: TCP}], from: [{namespaceSelector: {}}]}"));
@@ -958,7 +964,7 @@ class ValueSetsTest {
                                         "ServiceMonitor/app-python")));
     }
 
-    /** Every switch that is off by default, on. */
+    /** Every switch that is off by default is on. */
     static final String EVERYTHING = """
             networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32]}}
             ingress: {enabled: true}
