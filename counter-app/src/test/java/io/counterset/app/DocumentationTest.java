@@ -18,8 +18,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * The Java in the documentation compiles as printed, its programs run, and links between pages have
- * a target.
+ * The Java in the documentation compiles as printed, its programs run, links between pages have a
+ * target, and tables are well formed.
  */
 class DocumentationTest {
 
@@ -39,6 +39,8 @@ class DocumentationTest {
             """;
 
     private static final Pattern LINK = Pattern.compile("\\]\\(([^)#\\s]*)(?:#([^)\\s]*))?\\)");
+    private static final Pattern CODE = Pattern.compile("(?ms)^```.*?^```$|<!--.*?-->");
+    private static final Pattern RULE = Pattern.compile("\\|[ :|-]*-[ :|-]*\\|");
     private static final Pattern HEADING = Pattern.compile("(?m)^#+ +(.+)$");
 
     record Block(String file, int number, String text) {
@@ -135,5 +137,33 @@ class DocumentationTest {
                 .toLowerCase(Locale.ROOT)
                 .replaceAll("[^\\p{L}\\p{N} _-]", "")
                 .replace(' ', '-');
+    }
+
+    @ParameterizedTest
+    @MethodSource("pages")
+    void everyRowOfATableHasTheColumnsOfItsHeader(Path page) throws Exception {
+        String text = CODE.matcher(Files.readString(page)).replaceAll("");
+        for (String paragraph : text.split("\\R{2,}")) {
+            List<String> lines = paragraph.lines().toList();
+            int rule = lines.stream()
+                    .filter(RULE.asMatchPredicate())
+                    .findFirst()
+                    .map(lines::indexOf)
+                    .orElse(-1);
+            if (rule < 0) {
+                assertThat(lines).as("%s: rows without a header", page).noneMatch(line -> line.startsWith("|"));
+                continue;
+            }
+            assertThat(lines.subList(rule - 1, lines.size()))
+                    .as("%s: one row a line, with a cell for each column", page)
+                    .allSatisfy(line -> assertThat(line)
+                            .startsWith("|")
+                            .endsWith("|")
+                            .satisfies(row -> assertThat(columns(row)).isEqualTo(columns(lines.get(rule)))));
+        }
+    }
+
+    private static int columns(String row) {
+        return row.split("(?<!\\\\)\\|", -1).length - 2;
     }
 }
