@@ -73,7 +73,7 @@ public final class Application {
 
             Settings are environment variables:
               COUNTER_DIRECTORY             directory of the counts                         data
-              COUNTER_NAME                  the main counter, the one that / counts         visits
+              COUNTER_NAME                  the main counter, to which / adds              visits
               COUNTER_INSTANCE              this replica's name                             the host name
               COUNTER_DURABILITY            sync, or a period such as 100ms                 sync
               COUNTER_MAX_PENDING           increments that may wait for the disk           4096

@@ -172,7 +172,7 @@ final class Check {
             context.init(null, factory.getTrustManagers(), null);
             return context;
         } catch (IOException | GeneralSecurityException e) {
-            throw new IllegalArgumentException("--authority must be a file of certificates in PEM: " + e, e);
+            throw new IllegalArgumentException("--authority must be a file of PEM certificates: " + e, e);
         }
     }
 

@@ -214,7 +214,8 @@ record Problem(
     private static @Nullable String detail(Type type) {
         return switch (type) {
             case BUSY -> "nothing was added; retry in a moment";
-            case STORE_FULL -> "a new counter or key needs room; nothing was added; existing counters still count";
+            case STORE_FULL ->
+                "no space left for a new counter or key; nothing was added; existing counters still count";
             case TOO_MANY_COUNTERS -> "nothing was added; existing counters still count";
             case KEY_REUSED -> "the key was used before with another counter or amount; nothing was added";
             case STORE_FAILED -> "the disk failed; nothing was added, and only a restart opens the store again";

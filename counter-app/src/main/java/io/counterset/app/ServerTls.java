@@ -110,7 +110,7 @@ final class ServerTls {
                 throw Settings.invalid(
                         CERTIFICATE,
                         certificatePath,
-                        "a chain of certificates in PEM, and in " + KEY + " its private key in PEM without a password");
+                        "a PEM certificate chain, and in " + KEY + " its private key in PEM without a password");
             }
             try {
                 String alias = Collections.list(store.aliases()).get(0);

@@ -1,6 +1,7 @@
 /**
- * The HTTP service around the counters: it turns requests into calls of counter-core and counter-k8s, and their answers into
- * responses. Nothing here is a library; {@link io.counterset.app.Application} starts it.
+ * The HTTP service for the counters. It turns requests into calls of counter-core and counter-k8s,
+ * and their results into responses. Nothing here is a library; {@link
+ * io.counterset.app.Application} starts the service.
  */
 @NullMarked
 package io.counterset.app;

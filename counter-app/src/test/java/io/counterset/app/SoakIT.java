@@ -94,7 +94,7 @@ class SoakIT {
                 List<Fault> round = new ArrayList<>(List.of(Fault.values()));
                 Collections.shuffle(round, random);
                 for (Fault fault : round) {
-                    befall(fault);
+                    inject(fault);
                     usages.add(usage());
                 }
             }
@@ -134,7 +134,7 @@ class SoakIT {
 
     // ---- faults ----
 
-    private void befall(Fault fault) throws Exception {
+    private void inject(Fault fault) throws Exception {
         boolean ends = fault == Fault.KILL || fault == Fault.STOP;
         int replica = ends ? 1 + random.nextInt(REPLICAS - 1) : random.nextInt(REPLICAS);
         ServiceProcess process = replicas.get(replica);

@@ -313,11 +313,11 @@ class TlsTest {
                 other.toString());
         Path nothing = Files.writeString(folder.resolve("nothing"), "nothing\n");
         assertRefused(
-                "counter.tls.certificate: '" + nothing + "' is invalid; expected a chain of certificates in PEM",
+                "counter.tls.certificate: '" + nothing + "' is invalid; expected a PEM certificate chain",
                 "counter.tls.certificate",
                 nothing.toString());
         assertRefused(
-                "counter.tls.authority: '" + nothing + "' is invalid; expected a file of certificates in PEM",
+                "counter.tls.authority: '" + nothing + "' is invalid; expected a file of PEM certificates",
                 "counter.tls.authority",
                 nothing.toString());
         assertThat(folder).isDirectoryNotContaining("glob:**data-*");

@@ -78,7 +78,7 @@ record PeerAccess(
         } catch (CertificateException e) {
             // Refused below.
         }
-        throw Settings.invalid(AUTHORITY, settings.text(AUTHORITY).orElse(""), "a file of certificates in PEM");
+        throw Settings.invalid(AUTHORITY, settings.text(AUTHORITY).orElse(""), "a file of PEM certificates");
     }
 
     /** Returns the value of the header {@code Authorization}, or null for none. */

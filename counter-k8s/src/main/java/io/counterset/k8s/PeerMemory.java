@@ -322,7 +322,7 @@ final class PeerMemory {
             @Nullable Loss loss) {
         if (loss != null && known == null) {
             LOG.warn(
-                    "{} is rolled back: its store {} counted {} = {} before, and {} now",
+                    "{} is rolled back: its store {} counted {} = {} before, now {}",
                     answer.instance(),
                     answer.store(),
                     loss.counter(),
@@ -331,7 +331,7 @@ final class PeerMemory {
         } else if (before != null && otherStore) {
             Seen former = before.store().seen(answer.counter());
             LOG.warn(
-                    "{} is replaced: store {} counted {} = {}, and there is store {} now with {}",
+                    "{} is replaced: store {} counted {} = {}, and its new store {} has {}",
                     answer.instance(),
                     before.store().id(),
                     answer.counter(),

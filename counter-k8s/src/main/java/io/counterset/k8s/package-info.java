@@ -1,4 +1,4 @@
-/** Who the peers of this replica are, what each one counts, and what was last known of it. */
+/** Finds the peers of this replica, asks them for their counts, and remembers their last answers. */
 @NullMarked
 package io.counterset.k8s;
 

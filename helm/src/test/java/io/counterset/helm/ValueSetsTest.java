@@ -936,7 +936,7 @@ class ValueSetsTest {
                         o -> assertThat(o.statefulSet().at("/spec/replicas").asInt(-1))
                                 .isZero()),
                 given(
-                        "parked, peers by dns: as many as are listed, once somebody scales it up",
+                        "parked, peers by dns: as many as are listed once it is scaled up",
                         "{replicaCount: 0, peers: {source: dns}}",
                         o -> assertThat(o.environment()).doesNotContainKey("COUNTER_PEERS_EXPECTED")),
                 given(
