@@ -625,7 +625,7 @@ class ValueSetsTest {
                             CounterCommitsSlow: {seconds: 0.05, for: 1h, severity: page}
                         """, o -> {
                     JsonNode rules = o.at("PrometheusRule", RELEASE, "/spec/groups/0/rules");
-                    assertThat(rules).hasSize(14);
+                    assertThat(rules).hasSize(15);
                     assertThat(rules.findValuesAsText("alert")).doesNotContain("CounterReplicaDown");
                     JsonNode slow = StreamSupport.stream(rules.spliterator(), false)
                             .filter(r -> r.path("alert").asText().equals("CounterCommitsSlow"))
