@@ -44,7 +44,7 @@ enabled is for a parent chart's condition; to remove the release, use "helm unin
 
 {{- define "counter.validate.replicas" -}}
 {{- if kindIs "invalid" .Values.replicaCount }}
-replicaCount is missing; without a number Kubernetes would run one replica and strand the counts of the others
+replicaCount is missing; without it Kubernetes would run one replica and strand the counts of the others
 {{- end -}}
 {{- end }}
 
@@ -54,7 +54,7 @@ replicaCount is missing; without a number Kubernetes would run one replica and s
 {{ $name | quote }} cannot be the name of a service, which has letters, digits and dashes and begins with a letter; set fullnameOverride
 {{- end -}}
 {{- if eq (include "counter.serviceName" .) (include "counter.headlessServiceName" .) }}
-service.name and headlessService.name are both {{ include "counter.serviceName" . | quote }}; they name two services
+service.name and headlessService.name are both {{ include "counter.serviceName" . | quote }}; the two services need different names
 {{- end -}}
 {{- if or .Values.servicePerReplica.enabled .Values.ingressPerReplica.enabled -}}
   {{- range list (include "counter.serviceName" .) (include "counter.headlessServiceName" .) -}}
@@ -118,25 +118,25 @@ persistence.size: '{{ . }}' is invalid; expected at least 20Mi, since a start wr
 
 {{- define "counter.validate.claim" -}}
 {{- if and .Values.persistence.existingClaim (gt (.Values.replicaCount | default 0 | int) 1) }}
-persistence.existingClaim is one volume, and each replica needs its own; set replicaCount=1
+persistence.existingClaim is one volume, but each replica needs its own; set replicaCount=1
 {{- end -}}
 {{- end }}
 
 {{- define "counter.validate.account" -}}
 {{- if and (eq (.Values.peers.source | default "auto") "kubernetes") .Values.rbac.create (not (or .Values.serviceAccount.create .Values.serviceAccount.name)) }}
-peers.source=kubernetes needs rights, and the chart gives none to the namespace's default account unless it is named; set serviceAccount.create=true, or serviceAccount.name, or rbac.create=false
+peers.source=kubernetes needs rights, which the chart gives to the namespace's default account only if it is named; set serviceAccount.create=true, or serviceAccount.name, or rbac.create=false
 {{- end -}}
 {{- end }}
 
 {{- define "counter.validate.openshift" -}}
 {{- if and .Values.volumePermissions.enabled (or .Values.openshift .Values.global.openshift) }}
-volumePermissions.enabled needs root and a known user, and OpenShift assigns neither; leave it out, since OpenShift gives the volume to the user that it assigns
+volumePermissions.enabled needs root and a known user, and OpenShift allows neither; leave it out, because OpenShift makes the user that it assigns the owner of the volume
 {{- end -}}
 {{- end }}
 
 {{- define "counter.validate.apiServer" -}}
 {{- if and .Values.networkPolicy.enabled (eq (include "counter.peersSource" .) "kubernetes") (not .Values.networkPolicy.apiServer.cidrs) }}
-networkPolicy.apiServer.cidrs is empty, so the replicas could not watch their peers; set it to the API server's addresses (kubectl get endpointslices kubernetes -n default), or set peers.source=dns
+networkPolicy.apiServer.cidrs is empty, so the replicas cannot watch their peers; set it to the API server's addresses (kubectl get endpointslices kubernetes -n default), or set peers.source=dns
 {{- end -}}
 {{- end }}
 
@@ -166,7 +166,7 @@ tls.certificate.enabled makes a certificate that nothing uses; set tls.enabled=t
 {{- end -}}
 {{- with .Values.managementPort -}}
 {{- if eq (int .) (include "counter.port" $ | int) }}
-managementPort and containerPort are both {{ int . }}; they are two ports
+managementPort and containerPort are both {{ int . }}; choose two ports
 {{- end -}}
 {{- end -}}
 {{- if and (or .Values.rateLimit.burst .Values.rateLimit.address) (not .Values.rateLimit.requestsPerSecond) }}
@@ -174,13 +174,13 @@ rateLimit.burst and rateLimit.address do nothing without rateLimit.requestsPerSe
 {{- end -}}
 {{- $endpoint := .Values.serviceMonitor.endpoint | default dict -}}
 {{- if and .Values.auth.protectReads (not .Values.managementPort) (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) (not (or $endpoint.authorization $endpoint.basicAuth $endpoint.bearerTokenSecret)) }}
-auth.protectReads closes the metrics to Prometheus; set managementPort, or give Prometheus a token with serviceMonitor.endpoint.authorization
+auth.protectReads keeps Prometheus from reading the metrics; set managementPort, or give Prometheus a token with serviceMonitor.endpoint.authorization
 {{- end -}}
 {{- end }}
 
 {{- define "counter.validate.monitors" -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
-serviceMonitor.enabled and podMonitor.enabled would scrape each replica twice; choose one
+serviceMonitor.enabled and podMonitor.enabled together would scrape each replica twice; choose one
 {{- end -}}
 {{- end }}
 
@@ -206,7 +206,7 @@ counter.create=0 lets clients create no counter, so "helm test" would fail; set 
   {{- $extra := . -}}
   {{- range $own -}}
     {{- if eq .name $extra.name }}
-extraEnv: {{ .name }} is set by the chart; use the chart's own value instead
+extraEnv: {{ .name }} is set by the chart; use the chart's value for it
     {{- end -}}
   {{- end -}}
 {{- end -}}
@@ -215,7 +215,7 @@ extraEnv: {{ .name }} is set by the chart; use the chart's own value instead
 {{- define "counter.validate.podSpec" -}}
 {{- range $field, $_ := .Values.extraPodSpec -}}
   {{- if has $field (list "affinity" "automountServiceAccountToken" "containers" "dnsConfig" "dnsPolicy" "enableServiceLinks" "hostAliases" "imagePullSecrets" "initContainers" "nodeSelector" "priorityClassName" "runtimeClassName" "schedulerName" "securityContext" "serviceAccountName" "terminationGracePeriodSeconds" "tolerations" "topologySpreadConstraints" "volumes") }}
-extraPodSpec.{{ $field }} is set by the chart; use the chart's own value instead
+extraPodSpec.{{ $field }} is set by the chart; use the chart's value for it
   {{- else if has $field (list "hostname" "nodeName" "restartPolicy" "serviceAccount" "subdomain") }}
 extraPodSpec.{{ $field }} cannot be chosen for the pods of a StatefulSet; leave it out
   {{- end -}}
@@ -267,7 +267,7 @@ service.extraPorts: port {{ .name | default "" | quote }} ({{ .port }}) collides
 {{- end -}}
 {{- end }}
 
-{{/* Server-side apply refuses an object in which one of these stands twice, and so does the API server most of them. */}}
+{{/* Server-side apply refuses an object in which one of these is listed twice, and so does the API server for most of them. */}}
 {{- define "counter.validate.duplicates" -}}
 {{- $containers := concat (.Values.extraContainers | default list) (.Values.extraInitContainers | default list) -}}
 {{- range list
@@ -283,7 +283,7 @@ service.extraPorts: port {{ .name | default "" | quote }} ({{ .port }}) collides
   {{- range index . 2 -}}
     {{- $key := get . (index $entry 1) -}}
     {{- if has $key $seen }}
-{{ index $entry 0 }}: {{ $key | quote }} stands there twice
+{{ index $entry 0 }}: {{ $key | quote }} is listed twice
     {{- end -}}
     {{- $seen = append $seen $key -}}
   {{- end -}}

@@ -17,7 +17,7 @@ class NotesTest {
     void loadBalancer() {
         assertThat(Chart.notes("app-python", "")).contains("""
                     kubectl get service --namespace demo --watch app-python
-                  then:
+                  Then print the URL:
                     export SERVICE_IP=$(kubectl get service --namespace demo app-python --output jsonpath="{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}")
                     case $SERVICE_IP in *:*) SERVICE_IP="[$SERVICE_IP]" ;; esac
                     echo http://$SERVICE_IP:5000
@@ -66,24 +66,24 @@ class NotesTest {
         assertThat(Chart.notes("app-python", route.formatted("[a.example.com]")))
                 .contains("http://a.example.com/   (through the gateway edge)");
         assertThat(Chart.notes("app-python", route.formatted("[]")))
-                .contains("Through the gateway edge, under its own host names.");
+                .contains("Through the gateway edge, under the gateway's host names.");
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"LoadBalancer", "NodePort", "ClusterIP"})
     void everyTypeExplainsTheCountsAndTheClaims(String type) {
         assertThat(Chart.notes("app-python", "service: {type: " + type + "}"))
-                .startsWith("app-python: 3 replicas, each counting on a volume of its own, in namespace demo.")
+                .startsWith("app-python: 3 replicas, each with its own count on its own volume, in namespace demo.")
                 .contains("curl -H 'Accept: text/plain' ADDRESS/peers")
                 .contains("kubectl exec --namespace demo app-python-0 -- cat count.txt")
                 .contains("helm test app-python --namespace demo --logs")
                 .contains("What happens to the claims (data-app-python-0, …)")
                 .contains("Scaling down keeps the claims")
-                .contains("helm uninstall keeps all claims")
+                .contains("\"helm uninstall\" keeps all claims")
                 .contains("| grep -E '/data-app-python-[0-9]+$' | xargs kubectl delete --namespace demo")
                 .contains("http://app-python.demo.svc.cluster.local:5000\n")
                 .contains("http://app-python-0.app-python-headless.demo.svc.cluster.local:8080 ")
-                .doesNotContain("WARNING: scaling", "WARNING: helm", "WARNING: there are no volumes");
+                .doesNotContain("WARNING: scaling", "WARNING: \"helm", "WARNING: the replicas have no volumes");
     }
 
     @Test
@@ -94,7 +94,7 @@ class NotesTest {
         assertThat(Chart.notes("app-python", retention))
                 .startsWith("app-python: 1 replica, ")
                 .contains("WARNING: scaling down DELETES the claims")
-                .contains("WARNING: helm uninstall DELETES the claims")
+                .contains("WARNING: \"helm uninstall\" DELETES the claims")
                 .doesNotContain("keeps");
     }
 
@@ -103,7 +103,7 @@ class NotesTest {
         assertThat(Chart.notes("app-python", ""))
                 .contains("WARNING: the service has no login")
                 .contains("--set 'service.loadBalancerSourceRanges={203.0.113.0/24}'")
-                .contains("\"helm upgrade --wait\" then fails")
+                .contains("\"helm upgrade --wait\" fails")
                 .contains("kubectl port-forward --namespace demo service/app-python 8080:5000");
         assertThat(Chart.notes("app-python", "service: {loadBalancerSourceRanges: [10.0.0.0/8]}"))
                 .doesNotContain("WARNING");
@@ -133,10 +133,10 @@ class NotesTest {
     @Test
     void withoutVolumesOrWithAnExistingOne() {
         assertThat(Chart.notes("app-python", "persistence: {enabled: false}"))
-                .contains("WARNING: there are no volumes")
+                .contains("WARNING: the replicas have no volumes")
                 .doesNotContain("What happens to the claim");
         assertThat(Chart.notes("app-python", "{replicaCount: 1, persistence: {existingClaim: mine}}"))
-                .contains("mine is yours: neither scaling nor helm uninstall deletes it.")
+                .contains("mine is yours: neither scaling nor \"helm uninstall\" deletes it.")
                 .doesNotContain("kubectl delete");
     }
 
