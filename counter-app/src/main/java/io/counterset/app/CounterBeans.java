@@ -80,14 +80,21 @@ final class CounterBeans {
     }
 
     @Singleton
-    Replica replica(CounterSettings settings, CounterStore store, HttpServerConfiguration server, Settings properties) {
+    Replica replica(
+            CounterSettings settings,
+            CounterStore store,
+            History history,
+            HttpServerConfiguration server,
+            Settings properties) {
         String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
-        return new Replica(
+        Replica replica = new Replica(
                 settings.instance(),
                 store,
                 settings.name(),
                 settings.port() == 0 ? DEFAULT_PORT : settings.port(),
                 contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""),
                 PeersSettings.group(properties, settings.instance()).orElse(null));
+        replica.reportLastMinute(history::lastMinute);
+        return replica;
     }
 }

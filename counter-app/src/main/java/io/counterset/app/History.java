@@ -170,6 +170,7 @@ final class History implements AutoCloseable {
 
     private final long[] recentNanos = new long[61];
     private long readings;
+    private volatile long lastMinute;
 
     /**
      * Opens the history of {@code counter} beside the journal in {@code directory}. Call
@@ -262,13 +263,18 @@ final class History implements AutoCloseable {
         recentTotals[(int) (readings % recentTotals.length)] = readTotal;
         recentNanos[(int) (readings % recentNanos.length)] = readNanos;
         readings++;
+        lastMinute = grown();
     }
 
     /**
      * Returns how much the counter grew in the last minute, or since this replica started if that
-     * is less.
+     * is less, as of the latest reading. Does not block.
      */
-    synchronized long lastMinute() {
+    long lastMinute() {
+        return lastMinute;
+    }
+
+    private long grown() {
         long since = readNanos - TimeUnit.SECONDS.toNanos(60);
         long oldest = readTotal;
         for (int i = 0; i < Math.min(readings, recentTotals.length); i++) {

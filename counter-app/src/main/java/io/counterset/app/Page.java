@@ -193,7 +193,7 @@ final class Page {
     private String render(PeersReport report) {
         StringBuilder html = new StringBuilder("""
                 <section id="report" class="all" aria-label="All replicas">
-                <div class="sum"><h2 id="total">%s %s</h2>%s<p id="answered" data-complete="%s">%d of %d %s</p></div>
+                <div class="sum"><h2 id="total">%s %s</h2>%s<p id="answered" data-complete="%s">%d of %d %s</p>%s</div>
                 """.formatted(
                         report.complete() ? "Total" : "At least",
                         number(report.total()),
@@ -201,7 +201,11 @@ final class Page {
                         report.complete(),
                         report.answered(),
                         report.expected(),
-                        report.expected() == 1 ? "replica" : "replicas"));
+                        report.expected() == 1 ? "replica" : "replicas",
+                        report.lastMinute() == null
+                                ? ""
+                                : "<p id=\"rate\">" + rate(report.lastMinute(), report.answered() == report.expected())
+                                        + "</p>"));
         PeersReport.Source source = report.source();
         if (source.reason() != null) {
             html.append("<p class=\"source\">The list of replicas is ")
@@ -250,6 +254,11 @@ final class Page {
         html.append("</span>");
         if (peer.latencyMillis() != null) {
             html.append(String.format(Locale.ROOT, "<span class=\"seen\">%.1f ms</span>", peer.latencyMillis()));
+        }
+        if (peer.lastMinute() != null && peer.lastMinute() > 0) {
+            html.append("<span class=\"seen\">")
+                    .append(rate(peer.lastMinute(), true))
+                    .append("</span>");
         }
         if (count != null && peer.isFinal()) {
             html.append("<span>final count</span>");
@@ -392,7 +401,7 @@ final class Page {
         Rendered rendered = latestHistory;
         Long reading = history.readings();
         if (rendered == null || !rendered.from().equals(reading)) {
-            StringBuilder html = section("How " + escaped(instance) + " counted", rate(history.lastMinute(), true));
+            StringBuilder html = section("How " + escaped(instance) + " counted");
             for (History.Unit unit : History.Unit.values()) {
                 figure(
                         html,
@@ -425,9 +434,7 @@ final class Page {
     private String renderHistories(List<Histories.Report> reports) {
         Histories.Report shortest = reports.get(0);
         boolean alone = shortest.replicas().size() == 1;
-        StringBuilder html = section(
-                alone ? "How " + escaped(instance) + " counted" : "How all replicas counted",
-                rate(shortest.lastMinute(), shortest.complete()));
+        StringBuilder html = section(alone ? "How " + escaped(instance) + " counted" : "How all replicas counted");
         for (Histories.Report report : reports) {
             figure(
                     html,
@@ -467,9 +474,6 @@ final class Page {
             } else {
                 List<Bar> bars =
                         counts.stream().map(count -> new Bar(count, false)).toList();
-                html.append("<span class=\"seen\">")
-                        .append(rate(Objects.requireNonNull(line.lastMinute()), true))
-                        .append("</span>");
                 bars(html, bars, most, escaped(line.label()) + ", " + figures(report.unit(), bars));
             }
             html.append("</li>\n");
@@ -477,13 +481,11 @@ final class Page {
         return html.append("</ul>\n");
     }
 
-    private static StringBuilder section(String title, String rate) {
+    private static StringBuilder section(String title) {
         return new StringBuilder(
                         "<section id=\"history\" class=\"history\" aria-label=\"History\"><div class=\"sum\"><h2>")
                 .append(title)
-                .append("</h2><p>")
-                .append(rate)
-                .append("</p></div>\n");
+                .append("</h2></div>\n");
     }
 
     private static String rate(long lastMinute, boolean complete) {

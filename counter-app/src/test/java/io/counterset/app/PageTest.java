@@ -57,7 +57,8 @@ class PageTest {
                 new UUID(0, ordinal),
                 1L,
                 null,
-                lost);
+                lost,
+                answered ? ordinal - 1L : null);
     }
 
     @Test
@@ -67,6 +68,7 @@ class PageTest {
                 29_665,
                 false,
                 11_847,
+                1L,
                 5,
                 2,
                 "app-0",
@@ -82,8 +84,13 @@ class PageTest {
             String[] rows = service.bean(Page.class).report(report).split("<li class=\"replica", -1);
             assertThat(rows).hasSize(6);
             assertThat(rows[0]).contains("At least 29,665</h2><p id=\"gone\">and at least 11,847 lost</p>");
-            assertThat(rows[1]).contains("seen just now").doesNotContain("count</span>", "What to do", "lost");
-            assertThat(rows[2]).contains("at least 11,847 lost", "What to do", "/docs/runbooks/CounterReplaced.md");
+            assertThat(rows[0]).contains("<p id=\"rate\">at least 1 in the last minute</p>");
+            assertThat(rows[1])
+                    .contains("seen just now")
+                    .doesNotContain("count</span>", "What to do", "lost", "last minute");
+            assertThat(rows[2])
+                    .contains("at least 11,847 lost", "What to do", "/docs/runbooks/CounterReplaced.md")
+                    .contains("1 in the last minute");
             assertThat(rows[3]).contains("final count", "seen 8 min ago").doesNotContain("What to do");
             assertThat(rows[4]).contains("last known count", "/docs/runbooks/CounterReplicaDown.md");
             assertThat(rows[5]).contains("never seen", "What the states mean").doesNotContain("known count<");
@@ -98,13 +105,26 @@ class PageTest {
                 1,
                 true,
                 0,
+                null,
                 1,
                 1,
                 "app-0",
                 AT,
                 new PeersReport.Source(PeersReport.Kind.STATIC, PeersReport.Freshness.LIVE, null, null, null),
                 List.of(new Peer(
-                        "app-1", null, PeersReport.State.REPLACED, reason, 1L, AT, false, 1.0, null, 1L, null, null)));
+                        "app-1",
+                        null,
+                        PeersReport.State.REPLACED,
+                        reason,
+                        1L,
+                        AT,
+                        false,
+                        1.0,
+                        null,
+                        1L,
+                        null,
+                        null,
+                        null)));
         try (Service service = Service.start(folder)) {
             Matcher summary = Pattern.compile("<summary>(its [^<]*)…</summary>")
                     .matcher(service.bean(Page.class).report(report));
@@ -123,6 +143,7 @@ class PageTest {
                                 1,
                                 true,
                                 0,
+                                null,
                                 1,
                                 1,
                                 "app-0",

@@ -180,9 +180,11 @@ class PeersIT {
             assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 live 5");
             assertThat(text(report, "askedBy")).isEqualTo("app-" + i);
         }
+        await(() -> ask(0).get("lastMinute").getLongValue() == 9);
+        assertThat(last(ask(0)).get("lastMinute").getLongValue()).isEqualTo(5);
         assertThat(table(1))
-                .startsWith("visits: total 9, 3 of 3 replicas answered\n")
-                .containsPattern("\napp-2 +live +5 ");
+                .startsWith("visits: total 9, 3 of 3 replicas answered; 9 in the last minute\n")
+                .containsPattern("\napp-2 +live +5 +5 ");
 
         replica(2).kill();
         JsonNode report = ask(0);
@@ -192,7 +194,7 @@ class PeersIT {
         assertThat(text(last(report), "address")).isEqualTo(address(2));
         Instant countedAt = Instant.parse(text(last(report), "countedAt"));
         assertThat(countedAt).isBefore(text(report, "at"));
-        assertThat(table(0)).startsWith("visits: at least 9, 2 of 3 replicas answered\n");
+        assertThat(table(0)).startsWith("visits: at least 9, 2 of 3 replicas answered; at least ");
 
         // The memory of peers is saved within seconds; from then on a kill loses none of it.
         await(() -> read(volume(0).resolve("counters.peers")).contains("\"count\":5"));
@@ -299,7 +301,7 @@ class PeersIT {
         assertThat(text(last(report), "reason"))
                 .startsWith("its volume was rolled back: visits was 11 and came back as 5; found ");
         assertThat(table(0))
-                .startsWith("visits: total 9 (and at least 6 lost), 3 of 3 replicas answered; 1 rolled back\n");
+                .startsWith("visits: total 9 (and at least 6 lost), 3 of 3 replicas answered; 1 rolled back; ");
         assertThat(replica(0).output()).contains("app-2 is rolled back: its store");
         assertThat(table(0)).containsPattern("\napp-2 +rolled-back +5 .* visits was 11 and came back as 5");
         String store = text(last(report), "store");

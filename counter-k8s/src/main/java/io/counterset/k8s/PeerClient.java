@@ -476,6 +476,7 @@ final class PeerClient implements AutoCloseable {
             }
             boolean isFinal = sealed != null && sealed.isBoolean() && sealed.getBooleanValue();
             Long restored = number(node, "restored");
+            Long lastMinute = number(node, "lastMinute");
             return new Counted(
                     new Replica.Count(
                             instance,
@@ -485,13 +486,18 @@ final class PeerClient implements AutoCloseable {
                             incarnation,
                             isFinal,
                             group,
-                            restored == null || restored < 0 || restored > count ? null : restored),
+                            isPartOf(restored, count) ? restored : null,
+                            isPartOf(lastMinute, count) ? lastMinute : null),
                     clock.instant(),
                     System.nanoTime(),
                     millis);
         } catch (IOException | RuntimeException e) {
             return notACount("not the JSON of a count");
         }
+    }
+
+    private static boolean isPartOf(@Nullable Long amount, long count) {
+        return amount != null && amount >= 0 && amount <= count;
     }
 
     /**

@@ -8,6 +8,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +24,8 @@ import org.jspecify.annotations.Nullable;
  * @param lost the known losses of volumes that were replaced or rolled back, for as long as a
  *     report shows them; a lower bound, since it is what was last seen there, and not part of
  *     {@code total}
+ * @param lastMinute how much the counter grew in the last 60 seconds on the replicas that answered;
+ *     absent if unknown, as for every counter except the main one
  * @param expected the expected number of replicas
  * @param answered how many of them answered just now, including this one
  * @param askedBy the replica that made this report
@@ -36,6 +39,7 @@ public record PeersReport(
         long total,
         boolean complete,
         long lost,
+        @Nullable Long lastMinute,
         int expected,
         int answered,
         String askedBy,
@@ -180,6 +184,8 @@ public record PeersReport(
      * @param former its former store; present only while a replacement is reported
      * @param lost a lower bound of what was lost with its former volumes or by a rollback; absent
      *     if no loss is known
+     * @param lastMinute how much its count grew in the last 60 seconds; absent if it did not answer
+     *     just now, or if the growth is unknown
      */
     @Serdeable
     public record Peer(
@@ -194,7 +200,8 @@ public record PeersReport(
             @Nullable UUID store,
             @Nullable Long incarnation,
             @Nullable Former former,
-            @Nullable Long lost) {
+            @Nullable Long lost,
+            @Nullable Long lastMinute) {
 
         /** Returns the instance's name, or its address while the name is unknown. */
         public String label() {
@@ -212,6 +219,9 @@ public record PeersReport(
     @Serdeable
     public record Former(UUID store, @Nullable Long count, Instant seenAt) {}
 
+    /** The columns of the table that are aligned at the right. */
+    private static final Set<String> NUMBERS = Set.of("COUNT", "LAST MINUTE", "LATENCY");
+
     /**
      * Returns the report as an aligned plain-text table for terminals: a line with the total, a
      * line about the source if it has a problem, an empty line, a line with the column names, and
@@ -219,17 +229,21 @@ public record PeersReport(
      */
     public String toTable() {
         List<String[]> rows = new ArrayList<>();
-        rows.add(new String[] {"INSTANCE", "STATE", "COUNT", "COUNTED", "LATENCY", "ADDRESS", "REASON"});
+        rows.add(new String[] {"INSTANCE", "STATE", "COUNT", "LAST MINUTE", "COUNTED", "LATENCY", "ADDRESS", "REASON"});
         for (Peer peer : peers) {
             rows.add(new String[] {
                 peer.label(),
                 peer.state().toString(),
                 peer.count() == null ? "-" : Long.toString(peer.count()),
+                peer.lastMinute() == null ? "-" : Long.toString(peer.lastMinute()),
                 peer.countedAt() == null ? "-" : age(Duration.between(peer.countedAt(), at)),
                 peer.latencyMillis() == null ? "-" : String.format(Locale.ROOT, "%.1f ms", peer.latencyMillis()),
                 peer.address() == null ? "-" : peer.address(),
                 peer.reason() == null ? "" : peer.reason()
             });
+        }
+        if (lastMinute == null) {
+            rows.replaceAll(row -> without(row, 3));
         }
         int[] widths = new int[rows.get(0).length];
         for (String[] row : rows) {
@@ -250,7 +264,7 @@ public record PeersReport(
             StringBuilder line = new StringBuilder();
             for (int i = 0; i < row.length; i++) {
                 String space = " ".repeat(widths[i] - row[i].codePointCount(0, row[i].length()));
-                boolean number = i == 2 || i == 4;
+                boolean number = NUMBERS.contains(rows.get(0)[i]);
                 line.append(number ? space + row[i] : row[i] + space).append("  ");
             }
             table.append(line.toString().stripTrailing()).append('\n');
@@ -260,8 +274,9 @@ public record PeersReport(
 
     /**
      * Returns the total in words: "visits: total 7, 3 of 3 replicas answered", with "at least"
-     * instead of "total" if it is not complete. Losses are included: "visits: total 7 (and at least
-     * 5 lost), 3 of 3 replicas answered; 1 replaced".
+     * instead of "total" if it is not complete. Losses and, if known, the growth of the last minute
+     * are included: "visits: total 7 (and at least 5 lost), 3 of 3 replicas answered; 1 replaced; 2
+     * in the last minute".
      */
     public String headline() {
         long replaced = count(State.REPLACED);
@@ -272,7 +287,16 @@ public record PeersReport(
                 + (replaced + rolledBack > 0 ? "; " : "")
                 + (replaced > 0 ? replaced + " replaced" : "")
                 + (replaced > 0 && rolledBack > 0 ? ", " : "")
-                + (rolledBack > 0 ? rolledBack + " rolled back" : "");
+                + (rolledBack > 0 ? rolledBack + " rolled back" : "")
+                + (lastMinute == null
+                        ? ""
+                        : (answered < expected ? "; at least " : "; ") + lastMinute + " in the last minute");
+    }
+
+    private static String[] without(String[] row, int column) {
+        List<String> rest = new ArrayList<>(List.of(row));
+        rest.remove(column);
+        return rest.toArray(String[]::new);
     }
 
     private long count(State state) {

@@ -266,7 +266,8 @@ final class Reconciliation {
                         count.store(),
                         count.incarnation(),
                         null,
-                        null),
+                        null,
+                        count.lastMinute()),
                 known,
                 true));
     }
@@ -456,6 +457,7 @@ final class Reconciliation {
                         store == null ? null : store.id(),
                         store == null ? null : store.incarnation(),
                         null,
+                        null,
                         null),
                 known,
                 false));
@@ -491,7 +493,8 @@ final class Reconciliation {
                         own.store(),
                         own.incarnation(),
                         null,
-                        null),
+                        null,
+                        own.lastMinute()),
                 null,
                 true));
     }
@@ -560,12 +563,14 @@ final class Reconciliation {
         List<Peer> peers = new ArrayList<>();
         Sum total = new Sum();
         Sum lost = new Sum();
+        Sum lastMinute = new Sum();
         boolean allFinal = true;
         for (Row row : rows) {
             Peer peer = finished(row);
             peers.add(peer);
             total.add(peer.count());
             lost.add(peer.lost());
+            lastMinute.add(peer.lastMinute());
             boolean wanted = peer.instance() != null && isExpected(peer.instance()) && peer.state() != State.RETIRED;
             allFinal &= row.answered() || wanted || peer.isFinal();
         }
@@ -587,6 +592,7 @@ final class Reconciliation {
                 total.value,
                 complete,
                 lost.value,
+                own.lastMinute() == null ? null : (Long) lastMinute.value,
                 number,
                 answered,
                 replica.instance(),
@@ -614,6 +620,7 @@ final class Reconciliation {
                     null,
                     null,
                     false,
+                    null,
                     null,
                     null,
                     null,
@@ -660,7 +667,8 @@ final class Reconciliation {
                 peer.store(),
                 peer.incarnation(),
                 formers.isEmpty() ? null : former(formers.get(0)),
-                missing == 0 ? null : missing);
+                missing == 0 ? null : missing,
+                peer.lastMinute());
     }
 
     private Former former(Store store) {

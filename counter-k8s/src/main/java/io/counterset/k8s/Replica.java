@@ -7,6 +7,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.UUID;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,6 +26,8 @@ public final class Replica {
 
     /** How much of each count was restored after a loss. */
     private volatile Map<String, Long> restored = Map.of();
+
+    private volatile @Nullable LongSupplier lastMinute;
 
     /**
      * Describes a replica without a context path or a group. It accepts the counts of peers of
@@ -145,15 +148,17 @@ public final class Replica {
      */
     public Count count(String counter) {
         boolean isFinal = sealed; // read before the count, which cannot grow once this is true
-        return count(counter, store.counter(counter).value(), isFinal);
+        LongSupplier growth = lastMinute;
+        Long grown = growth == null || !counter.equals(mainCounter) ? null : (Long) growth.getAsLong();
+        return count(counter, store.counter(counter).value(), isFinal, grown);
     }
 
     /** Returns the answer to a request that read or produced the given count. */
     public Count count(String counter, long count) {
-        return count(counter, count, false);
+        return count(counter, count, false, null);
     }
 
-    private Count count(String counter, long count, boolean isFinal) {
+    private Count count(String counter, long count, boolean isFinal, @Nullable Long lastMinute) {
         return new Count(
                 instance,
                 counter,
@@ -162,7 +167,17 @@ public final class Replica {
                 store.identity().incarnation(),
                 isFinal,
                 group,
-                restored.get(counter));
+                restored.get(counter),
+                lastMinute);
+    }
+
+    /**
+     * Includes the growth of the main counter in {@link #count(String)} and in reports from now on.
+     *
+     * @param growth returns how much the main counter grew in the last 60 seconds; must not block
+     */
+    public void reportLastMinute(LongSupplier growth) {
+        lastMinute = Objects.requireNonNull(growth, "growth");
     }
 
     void restored(Map<String, Long> amounts) {
@@ -223,6 +238,8 @@ public final class Replica {
      *     no longer counts
      * @param group the set of replicas that it belongs to; absent if unknown
      * @param restored how much of the count was restored after a loss; absent if nothing
+     * @param lastMinute how much the count grew in the last 60 seconds; absent if unknown, as for
+     *     every counter except the main one
      */
     @Serdeable
     public record Count(
@@ -233,5 +250,6 @@ public final class Replica {
             long incarnation,
             @JsonProperty("final") boolean isFinal,
             @Nullable String group,
-            @Nullable Long restored) {}
+            @Nullable Long restored,
+            @Nullable Long lastMinute) {}
 }

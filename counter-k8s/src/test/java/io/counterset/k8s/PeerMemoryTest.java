@@ -57,7 +57,7 @@ class PeerMemoryTest {
         return memory.observe(
                 "instance " + key,
                 "10.0.0.1:8080",
-                new Replica.Count(key, counter, count, store, incarnation, false, null, null),
+                new Replica.Count(key, counter, count, store, incarnation, false, null, null, null),
                 now,
                 ++order,
                 null,
@@ -143,7 +143,7 @@ class PeerMemoryTest {
         Known late = memory.observe(
                 "instance app-0",
                 "10.0.0.1:8080",
-                new Replica.Count("app-0", "visits", 99, A, 5, false, null, null),
+                new Replica.Count("app-0", "visits", 99, A, 5, false, null, null, null),
                 now,
                 order - 1,
                 null,

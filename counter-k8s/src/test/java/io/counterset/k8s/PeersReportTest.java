@@ -24,6 +24,7 @@ class PeersReportTest {
                 1_003,
                 true,
                 0,
+                null,
                 2,
                 2,
                 "app-0",
@@ -42,6 +43,7 @@ class PeersReportTest {
                                 null,
                                 null,
                                 null,
+                                null,
                                 null),
                         new Peer(
                                 "app-1",
@@ -52,6 +54,7 @@ class PeersReportTest {
                                 NOW,
                                 false,
                                 0.42,
+                                null,
                                 null,
                                 null,
                                 null,
@@ -73,14 +76,41 @@ class PeersReportTest {
                 3,
                 true,
                 11_847,
+                null,
                 2,
                 2,
                 "app-0",
                 NOW,
                 new Source(Kind.STATIC, Freshness.LIVE, null, null, null),
                 List.of(
-                        new Peer("app-0", null, State.REPLACED, "…", 1L, NOW, false, null, null, null, null, 11_847L),
-                        new Peer("app-1", null, State.ROLLED_BACK, "…", 2L, NOW, false, null, null, null, null, null)));
+                        new Peer(
+                                "app-0",
+                                null,
+                                State.REPLACED,
+                                "…",
+                                1L,
+                                NOW,
+                                false,
+                                null,
+                                null,
+                                null,
+                                null,
+                                11_847L,
+                                null),
+                        new Peer(
+                                "app-1",
+                                null,
+                                State.ROLLED_BACK,
+                                "…",
+                                2L,
+                                NOW,
+                                false,
+                                null,
+                                null,
+                                null,
+                                null,
+                                null,
+                                null)));
 
         assertThat(report.headline())
                 .isEqualTo(
@@ -94,13 +124,14 @@ class PeersReportTest {
                 7,
                 false,
                 0,
+                null,
                 3,
                 1,
                 "app-0",
                 NOW,
                 new Source(Kind.KUBERNETES, Freshness.STALE, "connection refused", 125_000L, null),
                 List.of(
-                        new Peer("app-0", null, State.LIVE, null, 2L, NOW, false, null, null, null, null, null),
+                        new Peer("app-0", null, State.LIVE, null, 2L, NOW, false, null, null, null, null, null, null),
                         new Peer(
                                 "app-1",
                                 "10.0.0.2:8080",
@@ -109,6 +140,7 @@ class PeersReportTest {
                                 5L,
                                 NOW.minusSeconds(90),
                                 false,
+                                null,
                                 null,
                                 null,
                                 null,
@@ -122,6 +154,7 @@ class PeersReportTest {
                                 null,
                                 null,
                                 false,
+                                null,
                                 null,
                                 null,
                                 null,
@@ -154,5 +187,32 @@ class PeersReportTest {
         assertThat(Reconciliation.compareNaturally(first, second)).isNegative();
         assertThat(Reconciliation.compareNaturally(second, first)).isPositive();
         assertThat(Reconciliation.compareNaturally(first, first)).isZero();
+    }
+
+    @Test
+    void theGrowthOfTheLastMinuteIsAColumnAndInTheHeadline() {
+        Peer grown = new Peer("app-0", null, State.LIVE, null, 9L, NOW, false, null, null, null, null, null, 4L);
+        Peer silent = new Peer(
+                "app-1", null, State.MISSING, "no address", 5L, NOW, false, null, null, null, null, null, null);
+        PeersReport report = new PeersReport(
+                "visits",
+                14,
+                false,
+                0,
+                4L,
+                2,
+                1,
+                "app-0",
+                NOW,
+                new Source(Kind.STATIC, Freshness.LIVE, null, null, null),
+                List.of(grown, silent));
+
+        assertThat(report.toTable()).isEqualTo("""
+                        visits: at least 14, 1 of 2 replicas answered; at least 4 in the last minute
+
+                        INSTANCE  STATE    COUNT  LAST MINUTE  COUNTED  LATENCY  ADDRESS  REASON
+                        app-0     live         9            4  now            -  -
+                        app-1     missing      5            -  now            -  -        no address
+                        """);
     }
 }
