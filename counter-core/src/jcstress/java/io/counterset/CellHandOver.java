@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.counterset;
 
 import org.jspecify.annotations.Nullable;
@@ -15,7 +16,10 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
  * returned by the two adds and the total taken by the last commit.
  */
 @JCStressTest
-@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds counted, each with a different total")
+@Outcome(
+        id = {"1, 2, 2", "2, 1, 2"},
+        expect = Expect.ACCEPTABLE,
+        desc = "both adds counted, each with a different total")
 @Outcome(expect = Expect.FORBIDDEN, desc = "an add was lost, or a total was returned twice")
 @State
 public class CellHandOver {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.counterset;
 
 import java.io.IOException;
@@ -15,7 +16,10 @@ import org.openjdk.jcstress.infra.results.JJJ_Result;
  * caller, 0 if refused, and the committed total.
  */
 @JCStressTest
-@Outcome(id = {"1, 2, 2", "2, 1, 2"}, expect = Expect.ACCEPTABLE, desc = "both adds were committed")
+@Outcome(
+        id = {"1, 2, 2", "2, 1, 2"},
+        expect = Expect.ACCEPTABLE,
+        desc = "both adds were committed")
 @Outcome(id = "0, 1, 1", expect = Expect.ACCEPTABLE, desc = "the first caller came too late")
 @Outcome(expect = Expect.FORBIDDEN, desc = "a caller got a wrong answer")
 @State

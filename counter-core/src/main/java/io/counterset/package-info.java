@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Durable counters: an add is on disk when it returns. */
 @NullMarked
 package io.counterset;
