@@ -144,7 +144,7 @@ class DocumentationTest {
     @MethodSource("pages")
     void everyRowOfATableHasTheColumnsOfItsHeader(Path page) throws Exception {
         String text = CODE.matcher(Files.readString(page)).replaceAll("");
-        for (String paragraph : text.split("\\R{2,}")) {
+        for (String paragraph : text.split("\\R{2,}", -1)) {
             List<String> lines = paragraph.lines().toList();
             int rule = lines.stream()
                     .filter(RULE.asMatchPredicate())
