@@ -311,9 +311,6 @@ settings back with the image.
   "COUNTER_CREATE" (ternary (join "," .Values.counter.create) .Values.counter.create (kindIs "slice" .Values.counter.create))
   "COUNTER_MAX_AMOUNT" .Values.counter.maxAmount
   "COUNTER_MAX_CONNECTIONS" .Values.counter.maxConnections
-  "COUNTER_RATE_LIMIT" (.Values.rateLimit.requestsPerSecond | default "")
-  "COUNTER_RATE_BURST" (ternary .Values.rateLimit.burst "" (and (not (empty .Values.rateLimit.requestsPerSecond)) (not (empty .Values.rateLimit.burst))))
-  "COUNTER_RATE_ADDRESS" (ternary .Values.rateLimit.address "" (not (empty .Values.rateLimit.requestsPerSecond)))
   "COUNTER_COUNT_FILE_AHEAD" .Values.counter.countFileAhead
   "COUNTER_PEERS_TIMEOUT" .Values.peers.timeout
   "COUNTER_PEERS_DEADLINE" .Values.peers.deadline
@@ -390,6 +387,18 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
 {{- end }}
 - name: COUNTER_TLS_PEER_NAME
   value: {{ .Values.tls.peerName | default (include "counter.headlessServiceName" .) | quote }}
+{{- end }}
+{{- if .Values.rateLimit.requestsPerSecond }}
+- name: COUNTER_RATE_LIMIT
+  value: {{ int .Values.rateLimit.requestsPerSecond | quote }}
+{{- with .Values.rateLimit.burst }}
+- name: COUNTER_RATE_BURST
+  value: {{ int . | quote }}
+{{- end }}
+{{- with .Values.rateLimit.address }}
+- name: COUNTER_RATE_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- end }}
 {{- with .Values.jvm.options }}
 - name: JAVA_TOOL_OPTIONS

@@ -22,6 +22,12 @@ GitOps tools the API server refuses the same changes itself, in its own words, e
 {{- define "counter.validate.renamed" -}}
 {{- range $old, $new := dict
   "replicas" "replicaCount"
+  "persistentVolume" "persistence"
+  "ingress.ingressClassName" "ingress.className"
+  "sidecars" "extraContainers"
+  "initContainers" "extraInitContainers"
+  "extraDeploy" "extraManifests"
+  "extraObjects" "extraManifests"
   "image.pullSecrets" "imagePullSecrets, a list of objects with a name"
   "securityContext" "containerSecurityContext"
   "topologySpread" "topologySpreadConstraints, as Kubernetes spells them"

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -78,6 +79,33 @@ class ReadmeTest {
         }
         assertThat(found).isGreaterThan(80);
         assertThat(missing).isEmpty();
+    }
+
+    /** What at least two other charts have, this one has too, or its README gives the reason. */
+    @Test
+    void theReadmeExplainsEveryFeatureThatTheComparisonLeavesOut() throws IOException {
+        String readme = Files.readString(README);
+        int begin = readme.indexOf("\n## What it leaves out\n");
+        String reasons = readme.substring(begin, readme.indexOf("\n## ", begin + 1));
+        List<String> leftOut = new ArrayList<>();
+        for (String line : Files.readAllLines(Path.of("..", "docs", "chart.md"))) {
+            String[] cells = line.split("\\|", -1);
+            if (cells.length != 12) {
+                continue;
+            }
+            String own = cells[10].strip();
+            long others = Arrays.stream(cells, 2, 10)
+                    .filter(cell -> cell.contains("✓") || cell.contains("+"))
+                    .count();
+            assertThat(own.isEmpty() && others >= 2).as("a gap: %s", line).isFalse();
+            if (own.equals("left out")) {
+                leftOut.add(cells[1].strip());
+            }
+        }
+
+        assertThat(leftOut)
+                .hasSizeGreaterThan(10)
+                .allSatisfy(feature -> assertThat(reasons).contains("\n| " + feature + " | "));
     }
 
     private static void collectUndescribed(

@@ -569,16 +569,22 @@ class ValueSetsTest {
                           hosts:
                             - {host: counter.example.com, paths: [{path: /}, {path: /exact, pathType: Exact}]}
                             - {host: "*.example.com"}
+                          extraPaths: [{path: /*, pathType: ImplementationSpecific, backend: {service: {name: ssl-redirect, port: {name: use-annotation}}}}]
                           tls: [{secretName: counter-tls, hosts: [counter.example.com]}]
                         service: {type: ClusterIP, name: web}
                         """, o -> {
                     JsonNode spec = o.at("Ingress", RELEASE, "/spec");
+                    for (JsonNode rule : spec.path("rules")) {
+                        assertThat(rule.at("/http/paths/0/backend/service/name").asText())
+                                .as("a controller takes the first path that matches")
+                                .isEqualTo("ssl-redirect");
+                    }
                     assertThat(spec.path("ingressClassName").asText()).isEqualTo("nginx");
                     assertThat(spec.path("rules")).hasSize(2);
-                    assertThat(spec.at("/rules/0/http/paths/1/pathType").asText())
+                    assertThat(spec.at("/rules/0/http/paths/2/pathType").asText())
                             .isEqualTo("Exact");
-                    assertThat(spec.at("/rules/1/http/paths/0/path").asText()).isEqualTo("/");
-                    assertThat(spec.at("/rules/1/http/paths/0/pathType").asText())
+                    assertThat(spec.at("/rules/1/http/paths/1/path").asText()).isEqualTo("/");
+                    assertThat(spec.at("/rules/1/http/paths/1/pathType").asText())
                             .isEqualTo("Prefix");
                     assertThat(spec.at("/tls/0/secretName").asText()).isEqualTo("counter-tls");
                 }),
@@ -591,13 +597,18 @@ class ValueSetsTest {
                           rules:
                             - {matches: [{path: {type: PathPrefix, value: /counter}}], filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}], timeouts: {request: 10s}}
                             - {}
+                            - {matches: [{path: {value: /old}}], filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}
                         service: {type: ClusterIP, port: 80}
                         """, o -> {
                     JsonNode spec = o.at("HTTPRoute", RELEASE, "/spec");
                     assertThat(spec.at("/parentRefs/0/namespace").asText()).isEqualTo("infra");
-                    assertThat(spec.path("rules")).hasSize(2);
+                    assertThat(spec.path("rules")).hasSize(3);
                     assertThat(spec.at("/rules/0/timeouts/request").asText()).isEqualTo("10s");
+                    assertThat(spec.at("/rules/0/backendRefs/0")).isEqualTo(yaml("{name: app-python, port: 80}"));
                     assertThat(spec.at("/rules/1").size()).isOne();
+                    assertThat(spec.at("/rules/2").has("backendRefs"))
+                            .as("the Gateway API forbids a backend beside a redirect")
+                            .isFalse();
                 }),
                 given("ServiceMonitor", """
                         serviceMonitor:
@@ -720,13 +731,20 @@ class ValueSetsTest {
                             .isTrue();
                     assertThat(monitor.at("/spec/sampleLimit").asInt()).isEqualTo(500);
                 }),
-                given("settings from elsewhere", "{existingConfigMap: c, existingSecret: s}", o -> {
+                given("settings from elsewhere", """
+                        {existingConfigMap: c, existingSecret: s, rateLimit: {requestsPerSecond: 50, address: forwarded}}
+                        """, o -> {
                     assertThat(o.container().path("envFrom"))
                             .isEqualTo(yaml("[{configMapRef: {name: c}}, {secretRef: {name: s}}]"));
                     assertThat(o.environment())
                             .as("the container's own environment would override them")
                             .doesNotContainKeys("COUNTER_NAME", "COUNTER_LOG_LEVEL")
                             .containsKeys("COUNTER_DIRECTORY", "COUNTER_PEERS_SERVICE");
+                    assertThat(o.environment())
+                            .as("the limits of security stay")
+                            .containsEntry("COUNTER_RATE_LIMIT", "50")
+                            .containsEntry("COUNTER_RATE_ADDRESS", "forwarded")
+                            .doesNotContainKey("COUNTER_RATE_BURST");
                 }),
                 given("tokens", "auth: {existingSecret: counter-tokens}", o -> {
                     assertThat(o.environment())
