@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.File;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -16,6 +17,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -33,6 +35,9 @@ class AlertsTest {
     private static final String RELEASE = "app-python";
     private static final String OTHER = "web";
     private static final String ENABLED = "prometheusRule: {enabled: true}";
+
+    /** The files with the rules of each release. */
+    private static final Map<String, String> RULES = new ConcurrentHashMap<>();
 
     @TempDir
     @SuppressWarnings("NullAway.Init")
@@ -230,12 +235,10 @@ class AlertsTest {
 
     private static void check(Scenario scenario) throws IOException, InterruptedException {
         String name = scenario.name.replaceAll("[^a-z]+", "-");
-        List<String> rules = new ArrayList<>(List.of(rules(RELEASE, ENABLED)));
-        if (scenario.name.startsWith("two")) {
-            rules.add(rules(OTHER, ENABLED));
-        }
+        List<String> releases = scenario.name.startsWith("two") ? List.of(RELEASE, OTHER) : List.of(RELEASE);
         ObjectNode file = Chart.YAML.createObjectNode();
-        rules.forEach(file.putArray("rule_files")::add);
+        ArrayNode rules = file.putArray("rule_files");
+        releases.forEach(release -> rules.add(RULES.computeIfAbsent(release, r -> rules(r, ENABLED))));
         file.put("evaluation_interval", "30s");
         ObjectNode test = file.putArray("tests").addObject().put("interval", "30s");
         ArrayNode input = test.putArray("input_series");
@@ -288,12 +291,16 @@ class AlertsTest {
     }
 
     /** Writes the rules of a release with these values, and returns the file's name. */
-    private static String rules(String release, String values) throws IOException {
+    private static String rules(String release, String values) {
         JsonNode spec =
                 Chart.render(release, values).of("PrometheusRule").get(0).path("spec");
-        File file = File.createTempFile("rules-" + release, ".yaml", directory.toFile());
-        Chart.YAML.writeValue(file, spec);
-        return file.toString();
+        try {
+            File file = File.createTempFile("rules-" + release, ".yaml", directory.toFile());
+            Chart.YAML.writeValue(file, spec);
+            return file.toString();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     private static void promtool(String... arguments) throws IOException, InterruptedException {

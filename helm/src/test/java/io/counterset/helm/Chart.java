@@ -122,7 +122,8 @@ final class Chart {
 
     private static Path copyWithoutHooks() {
         try {
-            Path copy = Files.createDirectories(Path.of("target", "chart-without-hooks", "counter"));
+            Path copy = Files.createDirectories(
+                    Path.of(System.getProperty("chart.copy", "target/chart-without-hooks"), "counter"));
             try (var stale = Files.walk(copy)) {
                 for (Path file : stale.filter(Files::isRegularFile).toList()) {
                     Files.delete(file);
