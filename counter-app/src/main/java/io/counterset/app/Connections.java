@@ -40,7 +40,6 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.Date;
-import java.util.Iterator;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Queue;
@@ -423,30 +422,14 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         }
 
         /** Rejects what RFC 9110 and 9112 forbid but the decoder and the framework accept. */
-        private static void requireValid(HttpRequest request) {
+        private void requireValid(HttpRequest request) {
             if (request.decoderResult().isFailure()) {
                 return;
             }
-            HttpVersion version = request.protocolVersion();
-            if (version.majorVersion() != 1) { // RFC 9112, section 2.3
-                request.setProtocolVersion(HttpVersion.HTTP_1_1);
-                bad(request, "the version of HTTP is not 1.1 or 1.0");
+            String fault = Conformance.fault(request, channel.pipeline().get(SslHandler.class) != null);
+            if (fault != null) {
+                request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException(fault)));
             }
-            Iterator<String> hosts = request.headers().valueStringIterator(HttpHeaderNames.HOST);
-            boolean one = hosts.hasNext() && hosts.next() != null && !hosts.hasNext();
-            if (!one && version.minorVersion() > 0) { // RFC 9112, section 3.2
-                bad(request, "a request must have exactly one Host");
-            }
-            String method = request.method().name();
-            for (int i = 0; i < method.length(); i++) { // RFC 9110, section 9.1: "post" is another method than POST
-                if (method.charAt(i) >= 'a' && method.charAt(i) <= 'z') {
-                    bad(request, "methods are case-sensitive, and written in capitals");
-                }
-            }
-        }
-
-        private static void bad(HttpRequest request, String reason) {
-            request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException(reason)));
         }
 
         private void idle() {
@@ -485,17 +468,18 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             }
             boolean close = false;
             if (message instanceof HttpResponse response) {
-                if (draining || !received || ending) {
+                if (draining || !received || !HttpUtil.isKeepAlive(response)) {
+                    ending = true;
+                }
+                if (ending) {
                     response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
                 }
+                response.setProtocolVersion(HttpVersion.HTTP_1_1); // RFC 9110, section 6.2
                 if (!received) {
                     linger = true;
                 }
                 if (!response.headers().contains(HttpHeaderNames.DATE)) { // answers to decoder failures have none
                     response.headers().set(HttpHeaderNames.DATE, DateFormatter.format(Date.from(Instant.now())));
-                }
-                if (!HttpUtil.isKeepAlive(response)) {
-                    ending = true;
                 }
             }
             if (message instanceof LastHttpContent) {

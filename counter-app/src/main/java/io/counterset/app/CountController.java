@@ -232,9 +232,9 @@ final class CountController {
         refuseBody(request);
         origins.refuseForeign(request);
         Demanded.require(request, replica.instance());
-        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         long amount = amount(request);
         String key = IdempotencyKey.of(request.getHeaders());
+        MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         Executor eventLoop = eventLoop(request);
         if (key == null) {
             return newCounters

@@ -2,6 +2,7 @@
 package io.counterset.app;
 
 import io.micronaut.http.HttpHeaders;
+import io.micronaut.http.HttpMethod;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
@@ -25,9 +26,11 @@ final class Negotiation {
      * Returns the type in {@code offered} that the client prefers, or the first of several equally
      * preferred ones.
      *
-     * @throws Problem.Refusal if the client accepts none
+     * @throws Problem.Refusal if the client accepts none, or if its condition on the representation
+     *     is false
      */
     static MediaType negotiate(HttpRequest<?> request, MediaType... offered) {
+        requireCondition(request);
         List<MediaType> accepted = request.getHeaders().accept();
         if (accepted.isEmpty()) {
             return offered[0];
@@ -47,6 +50,21 @@ final class Negotiation {
                     "offered: " + Arrays.stream(offered).map(MediaType::getName).collect(Collectors.joining(", ")));
         }
         return best;
+    }
+
+    /**
+     * Evaluates the preconditions that can be false (RFC 9110, section 13). Every resource has a
+     * representation, and none has an entity tag or a date.
+     */
+    private static void requireCondition(HttpRequest<?> request) {
+        HttpHeaders headers = request.getHeaders();
+        String match = headers.get(HttpHeaders.IF_MATCH);
+        boolean isRead = request.getMethod() == HttpMethod.GET || request.getMethod() == HttpMethod.HEAD;
+        if ((match != null && !match.strip().equals("*"))
+                || (!isRead && "*".equals(headers.get(HttpHeaders.IF_NONE_MATCH)))) {
+            throw new Problem.Refusal(
+                    Problem.Type.PRECONDITION_FAILED, "a count has no entity tag, and exists from the start");
+        }
     }
 
     /** Returns whether the client prefers HTML to JSON, as browsers do. */
@@ -69,18 +87,27 @@ final class Negotiation {
         double quality = 0;
         for (MediaType range : accepted) {
             int found;
-            if (range.getName().equals(type.getName())) {
+            if (range.getName().equalsIgnoreCase(type.getName())) {
                 found = 2;
             } else if (range.getSubtype().equals("*")) {
-                found = range.getType().equals("*") ? 0 : range.getType().equals(type.getType()) ? 1 : -1;
+                found = range.getType().equals("*") ? 0 : range.getType().equalsIgnoreCase(type.getType()) ? 1 : -1;
             } else {
                 found = -1;
             }
             if (found > specificity) {
                 specificity = found;
-                quality = range.getQualityAsNumber().doubleValue();
+                quality = quality(range);
             }
         }
         return quality;
+    }
+
+    /** Returns a range's quality. The framework knows only the lower case of the parameter's name. */
+    private static double quality(MediaType range) {
+        MediaType known = range.getParameters()
+                .get("Q")
+                .map(quality -> new MediaType(range.getName() + ";q=" + quality))
+                .orElse(range);
+        return known.getQualityAsNumber().doubleValue();
     }
 }

@@ -6,9 +6,7 @@ import io.micronaut.http.HttpRequest;
 import io.micronaut.http.server.HttpServerConfiguration;
 import io.micronaut.http.server.cors.CorsOriginConfiguration;
 import jakarta.inject.Singleton;
-import java.net.URI;
-import java.net.URISyntaxException;
-import java.util.Locale;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -19,6 +17,10 @@ import org.jspecify.annotations.Nullable;
  */
 @Singleton
 final class Origins {
+
+    private static final Pattern AUTHORITY =
+            Pattern.compile("(?<host>[^/?#@:\\[\\]\\s]+|\\[[0-9A-Fa-f:.]+])(?::(?<port>[0-9]{0,5}))?");
+    private static final Pattern ORIGIN = Pattern.compile("(?<scheme>https?)://" + AUTHORITY.pattern());
 
     private final HttpServerConfiguration.CorsConfiguration cors;
 
@@ -38,9 +40,9 @@ final class Origins {
         if (origin == null && site == null) {
             return;
         }
-        boolean own = site != null
-                ? site.equals("same-origin") || site.equals("none")
-                : authority(origin).equals(authority("http://" + headers.get(HttpHeaders.HOST)));
+        boolean own = (site != null || origin == null)
+                ? ("same-origin".equals(site) || "none".equals(site))
+                : headers.getAll(HttpHeaders.ORIGIN).size() == 1 && isOrigin(origin, headers.get(HttpHeaders.HOST));
         if (!own && !isAllowed(origin)) {
             throw new Problem.Refusal(
                     Problem.Type.CROSS_ORIGIN,
@@ -62,19 +64,20 @@ final class Origins {
     }
 
     /**
-     * Returns the normalised host and port, or, if there is no host, a text that equals no host.
+     * Returns whether an origin is that of the host. The host's scheme is unknown, because a proxy
+     * may terminate TLS; it is taken to be the origin's.
      */
-    private static String authority(@Nullable String origin) {
-        try {
-            URI uri = new URI(origin == null ? "" : origin);
-            if (uri.getHost() == null) {
-                return "origin " + origin;
-            }
-            // The scheme is not compared: a proxy may terminate TLS.
-            int port = uri.getPort() == 80 || uri.getPort() == 443 ? -1 : uri.getPort();
-            return uri.getHost().toLowerCase(Locale.ROOT) + ":" + port;
-        } catch (URISyntaxException e) {
-            return "origin " + origin;
-        }
+    private static boolean isOrigin(String origin, @Nullable String host) {
+        Matcher page = ORIGIN.matcher(origin);
+        Matcher here = AUTHORITY.matcher(host == null ? "" : host);
+        return page.matches()
+                && here.matches()
+                && page.group("host").equalsIgnoreCase(here.group("host"))
+                && port(page, page.group("scheme")) == port(here, page.group("scheme"));
+    }
+
+    private static int port(Matcher authority, String scheme) {
+        String port = authority.group("port");
+        return port != null && !port.isEmpty() ? Integer.parseInt(port) : scheme.equals("https") ? 443 : 80;
     }
 }

@@ -86,6 +86,7 @@ record Problem(
         NOT_ACCEPTABLE("not-acceptable", 406, "Not acceptable"),
         REQUEST_TIMEOUT("request-timeout", 408, "The request took too long to arrive"),
         OVERFLOW("overflow", 409, "The count would exceed its maximum"),
+        PRECONDITION_FAILED("precondition-failed", 412, "The condition of the request is false"),
         TOO_LARGE("too-large", 413, "The request is too large"),
         URI_TOO_LONG("uri-too-long", 414, "The request line is too long"),
         BODY_NOT_TAKEN("body-not-taken", 415, "This request takes no body"),
