@@ -296,6 +296,25 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/* A text that Kubernetes passes on as it is: in variables and arguments it replaces $(NAME), and $$ by $. */}}
+{{- define "counter.literal" -}}
+{{ . | replace "$" "$$" | quote }}
+{{- end }}
+
+{{/*
+What clients may create. A list also has the main counter, which clients may always use: a single name of digits would be read as a number.
+*/}}
+{{- define "counter.create" -}}
+{{- $create := .Values.counter.create -}}
+{{- if not (kindIs "slice" $create) -}}
+{{ if not (kindIs "invalid" $create) }}{{ int64 $create }}{{ end }}
+{{- else if $create -}}
+{{ append $create (.Values.counter.name | default "visits") | join "," }}
+{{- else -}}
+0
+{{- end -}}
+{{- end }}
+
 {{/*
 The settings that a user may choose, as environment variables; an empty one is left to the service's own default. They stand in the pod
 template, not in a ConfigMap, so that a changed setting restarts the pods, a canary keeps to its partition, and a rollback brings the
@@ -308,7 +327,7 @@ settings back with the image.
   "COUNTER_MAX_PENDING" .Values.counter.maxPending
   "COUNTER_IDEMPOTENCY_MAX_KEYS" .Values.counter.idempotency.maxKeys
   "COUNTER_IDEMPOTENCY_MAX_AGE" .Values.counter.idempotency.maxAge
-  "COUNTER_CREATE" (ternary (join "," .Values.counter.create) .Values.counter.create (kindIs "slice" .Values.counter.create))
+  "COUNTER_CREATE" (include "counter.create" .)
   "COUNTER_MAX_AMOUNT" .Values.counter.maxAmount
   "COUNTER_MAX_CONNECTIONS" .Values.counter.maxConnections
   "COUNTER_COUNT_FILE_AHEAD" .Values.counter.countFileAhead
@@ -325,7 +344,7 @@ settings back with the image.
 {{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end }}
 {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
 - name: {{ $name }}
-  value: {{ toString $value | quote }}
+  value: {{ include "counter.literal" (toString $value) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -355,7 +374,7 @@ restart every pod whenever one is added. DNS cannot tell how many there should b
   value: {{ include "counter.fullname" . | quote }}
 {{- with .Values.peers.group }}
 - name: COUNTER_PEERS_GROUP
-  value: {{ . | quote }}
+  value: {{ include "counter.literal" . }}
 {{- end }}
 {{- if and (eq (include "counter.peersSource" .) "dns") .Values.replicaCount }}
 - name: COUNTER_PEERS_EXPECTED

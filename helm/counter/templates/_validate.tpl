@@ -7,7 +7,7 @@ GitOps tools the API server refuses the same changes itself, in its own words, e
 */}}
 {{- define "counter.validate" -}}
 {{- $messages := list -}}
-{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "claim" "account" "openshift" "apiServer" "routes" "security" "monitors" "test" "environment" "podSpec" "mounts" "containers" "ports" "duplicates" "manifests" -}}
+{{- $checks := list "renamed" "subchart" "replicas" "names" "sizes" "durations" "bytes" "placeholders" "claim" "account" "openshift" "apiServer" "routes" "security" "monitors" "test" "environment" "podSpec" "mounts" "containers" "ports" "duplicates" "manifests" -}}
 {{- if .Release.IsUpgrade }}{{ $checks = concat $checks (list "live.statefulSet" "live.size" "live.service") }}{{ end -}}
 {{- range $checks -}}
   {{- range include (printf "counter.validate.%s" .) $ | trim | splitList "\n" -}}
@@ -113,10 +113,22 @@ persistence.size: '{{ . }}' is invalid; expected at least 20Mi, since a start wr
 {{- end }}
 
 {{- define "counter.validate.bytes" -}}
-{{- range $name, $values := dict "counter.name" (list .Values.counter.name) "tests.counter" (list .Values.tests.counter) "metrics.counters" .Values.metrics.counters -}}
+{{- range $name, $values := dict "counter.name" (list .Values.counter.name) "tests.counter" (list .Values.tests.counter) "metrics.counters" .Values.metrics.counters "counter.create" (ternary .Values.counter.create list (kindIs "slice" .Values.counter.create)) -}}
   {{- range $values -}}
     {{- if gt (len (. | default "")) 128 }}
 {{ $name }}: '{{ . }}' is invalid; expected at most 128 bytes of UTF-8
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The service refuses placeholders, which it would not replace. */}}
+{{- define "counter.validate.placeholders" -}}
+{{- $create := ternary .Values.counter.create list (kindIs "slice" .Values.counter.create) -}}
+{{- range $name, $values := dict "counter.name" (list .Values.counter.name) "counter.create" $create "metrics.counters" .Values.metrics.counters "peers.group" (list .Values.peers.group) -}}
+  {{- range $values -}}
+    {{- if contains "${" (. | default "") }}
+{{ $name }}: '{{ . }}' is invalid; expected a text without ${
     {{- end -}}
   {{- end -}}
 {{- end -}}

@@ -157,6 +157,9 @@ class SchemaTest {
                 "image: {digest: 'sha256:abc'} | at '/image/digest': 'sha256:abc' does not match pattern",
                 "image: {tag: 1.0} | at '/image/tag': got number, want null or string",
                 "counter: {name: 3} | at '/counter/name': got number, want null or string",
+                "counter: {create: [' ']} | at '/counter/create/0': ' ' does not match pattern",
+                "metrics: {counters: [' ']} | at '/metrics/counters/0': ' ' does not match pattern",
+                "peers: {group: ' a'} | at '/peers/group': ' a' does not match pattern",
                 "counter: {durability: often} | at '/counter/durability': 'often' does not match pattern",
                 "counter: {idempotency: {maxKeys: 0}} | at '/counter/idempotency/maxKeys': minimum: got 0, want 1",
                 "counter: {maxPending: 100001} | at '/counter/maxPending': maximum: got 100,001, want 100,000",
@@ -221,6 +224,10 @@ class SchemaTest {
                 "updateStrategy: {partition: 1} | updateStrategy.partition is spelt updateStrategy.rollingUpdate.partition",
                 "persistence: {retention: {whenDeleted: Delete}} | persistence.retention is spelt persistentVolumeClaimRetentionPolicy",
                 "counter: {create: [a, b]} | tests.counter (\"helm-test\") is not among them",
+                "counter: {name: 'a${b}'} | counter.name: 'a${b}' is invalid; expected a text without ${",
+                "counter: {create: ['${b}', helm-test]} | counter.create: '${b}' is invalid",
+                "metrics: {counters: ['${b}']} | metrics.counters: '${b}' is invalid",
+                "peers: {group: '${b}'} | peers.group: '${b}' is invalid",
                 "counter: {create: 0} | counter.create=0 lets clients create no counter",
                 "{openshift: true, volumePermissions: {enabled: true}} | volumePermissions.enabled needs root",
                 "extraPodSpec: {tolerations: []} | extraPodSpec.tolerations is set by the chart",
@@ -309,7 +316,9 @@ class SchemaTest {
     void namesAreMeasuredInBytes() {
         String name = "é".repeat(65);
 
-        for (String values : List.of("counter: {name: %s}", "tests: {counter: %s}", "metrics: {counters: [%s]}")) {
+        for (String values : List.of(
+                "counter: {name: %s}",
+                "tests: {counter: %s}", "metrics: {counters: [%s]}", "counter: {create: [%s]}")) {
             assertThatThrownBy(() -> Chart.render("app-python", values.formatted(name)))
                     .hasMessageContaining("'" + name + "' is invalid; expected at most 128 bytes of UTF-8");
         }

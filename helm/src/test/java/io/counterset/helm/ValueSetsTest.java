@@ -731,6 +731,27 @@ class ValueSetsTest {
                             .isTrue();
                     assertThat(monitor.at("/spec/sampleLimit").asInt()).isEqualTo(500);
                 }),
+                given(
+                        "a single allowed counter whose name is a number",
+                        "{counter: {create: ['2024']}, tests: {enabled: false}}",
+                        o -> assertThat(o.environment())
+                                .as("2024 alone would allow that many counters")
+                                .containsEntry("COUNTER_CREATE", "2024,visits")),
+                given(
+                        "no allowed counter",
+                        "{counter: {create: []}, tests: {enabled: false}}",
+                        o -> assertThat(o.environment()).containsEntry("COUNTER_CREATE", "0")),
+                given(
+                        "dollars in names",
+                        "{counter: {name: a$(HOME)$$}, peers: {group: $$b}, tests: {counter: $c}}",
+                        o -> {
+                            assertThat(o.environment())
+                                    .as("Kubernetes replaces $(HOME), and makes $ of $$")
+                                    .containsEntry("COUNTER_NAME", "a$$(HOME)$$$$")
+                                    .containsEntry("COUNTER_PEERS_GROUP", "$$$$b");
+                            assertThat(o.at("Pod", "app-python-test", "/spec/containers/0/args"))
+                                    .contains(yaml("$$c"));
+                        }),
                 given("settings from elsewhere", """
                         {existingConfigMap: c, existingSecret: s, rateLimit: {requestsPerSecond: 50, address: forwarded}}
                         """, o -> {
