@@ -40,7 +40,7 @@ class NotesTest {
     void clusterIp() {
         assertThat(Chart.notes("app-python", "service: {type: ClusterIP, port: 80}"))
                 .contains("kubectl port-forward --namespace demo service/app-python 8080:80\n")
-                .contains("echo http://127.0.0.1:8080 ");
+                .contains("echo http://127.0.0.1:8080\n");
     }
 
     @Test
@@ -178,6 +178,12 @@ class NotesTest {
     void tokensAndTls() {
         assertThat(Chart.notes("app-python", "{auth: {existingSecret: t}, tls: {enabled: true, existingSecret: c}}"))
                 .contains("echo https://$SERVICE_IP:5000")
+                .as("a certificate rarely has the load balancer's address")
+                .contains("""
+                      The certificate must have that address, or the DNS name that you use for it. If it has neither, forward a port to one replica:
+                        kubectl port-forward --namespace demo service/app-python 8080:5000
+                        echo https://localhost:8080
+                    """)
                 .contains("    https://app-python.demo.svc.cluster.local:5000\n")
                 .contains("kubectl get secret --namespace demo c"
                         + " --output go-template='{{index .data \"ca.crt\" | base64decode}}' > ca.crt")
