@@ -124,7 +124,7 @@ final class PeerClient implements AutoCloseable {
     record Failed(String reason) implements Answer {}
 
     /**
-     * The peer answered a request for something else than a count, and the reader accepted the
+     * The peer answered a request for something other than a count, and the reader accepted the
      * answer.
      */
     record Read() implements Answer {}
