@@ -185,7 +185,11 @@ final class Batch {
         }
         for (RememberedKeys.Entry entry : keys) {
             at = putString(b, at, entry.key(), entry.keyLength());
-            INT.set(b, at, (int) places.getOrDefault(entry.cell(), -1));
+            int place = places.getOrDefault(entry.cell(), -1);
+            if (place < 0) {
+                throw new IllegalStateException("counter " + entry.cell().name + " of a key is not in the batch");
+            }
+            INT.set(b, at, place);
             LONG.set(b, at + 4, entry.amount());
             LONG.set(b, at + 12, entry.total());
             LONG.set(b, at + 20, entry.appliedAt());

@@ -29,6 +29,11 @@ final class Commit {
     private long longestNanos;
     private long switches;
 
+    /** When the commit in flight began, or {@link #NONE}. */
+    private volatile long underWaySince = NONE;
+
+    private static final long NONE = Long.MIN_VALUE;
+
     Commit(Ledger ledger, Room room, LongSupplier nanoTime) {
         this.ledger = ledger;
         this.room = room;
@@ -45,6 +50,15 @@ final class Commit {
      */
     void commit(int served) throws IOException {
         long began = nanoTime.getAsLong();
+        underWaySince = began;
+        try {
+            commit(served, began);
+        } finally {
+            underWaySince = NONE;
+        }
+    }
+
+    private void commit(int served, long began) throws IOException {
         room.takeOver();
         Journal journal = room.journal();
         if (journal == null) {
@@ -105,5 +119,11 @@ final class Commit {
 
     long switches() {
         return switches;
+    }
+
+    /** For how long the commit in flight has taken; zero if there is none. */
+    Duration underWay() {
+        long since = underWaySince;
+        return since == NONE ? Duration.ZERO : Duration.ofNanos(Math.max(0, nanoTime.getAsLong() - since));
     }
 }

@@ -536,9 +536,12 @@ public final class CounterStore implements AutoCloseable {
                 return;
             }
             released = true;
-            writeCountFile();
             try (storage) {
-                room.close();
+                try {
+                    writeCountFile();
+                } finally {
+                    room.close();
+                }
             }
         } catch (IOException e) {
             throw new UncheckedIOException("closing " + directory + " failed; all acknowledged adds are safe", e);

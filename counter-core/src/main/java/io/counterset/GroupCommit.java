@@ -618,9 +618,8 @@ final class GroupCommit {
         LockSupport.unpark(committer);
         if (Thread.currentThread().equals(closer)) {
             finish();
-        } else {
-            awaitEnd();
         }
+        awaitEnd(); // of another thread that finishes: the last futures may not have been handed over
         completions.close();
         if (committer == null) {
             tellFailure();
@@ -640,8 +639,12 @@ final class GroupCommit {
                     futures = round();
                 }
                 terminated = true; // a caller that arrives after the next line sees this and releases itself
-                Completions.Group tooLate = release(takeArrivals());
-                ended.countDown();
+                Completions.Group tooLate;
+                try {
+                    tooLate = release(takeArrivals());
+                } finally {
+                    ended.countDown();
+                }
                 LockSupport.unpark(committer);
                 LockSupport.unpark(closer);
                 complete(futures);

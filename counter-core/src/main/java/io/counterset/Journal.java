@@ -139,6 +139,7 @@ final class Journal implements Closeable {
      */
     static Journal prepare(Storage storage, StoreIdentity identity, long half, long sequence) throws IOException {
         Storage.Region region = storage.create(NEW_FILE);
+        boolean prepared = false;
         try {
             long id = RANDOM.nextLong();
             region.write(0, header(identity, id, half), 0, BLOCK);
@@ -148,15 +149,28 @@ final class Journal implements Closeable {
                 region.write(at, zeros, 0, (int) Math.min(zeros.length, end - at));
             }
             region.sync();
-            return new Journal(storage, region, id, half, sequence);
-        } catch (IOException e) {
-            try (region) {
-                storage.delete(NEW_FILE); // it may be what fills the disk
-            } catch (IOException second) {
-                e.addSuppressed(second);
+            Journal journal = new Journal(storage, region, id, half, sequence);
+            prepared = true;
+            return journal;
+        } finally {
+            if (!prepared) {
+                abandon(storage, region);
             }
-            throw e;
         }
+    }
+
+    /** Closes and deletes a file that did not become a journal: it may be what fills the disk. */
+    private static void abandon(Storage storage, Storage.Region region) {
+        try (region) {
+            storage.delete(NEW_FILE);
+        } catch (IOException e) {
+            // Why it did not become one is what the caller has to know.
+        }
+    }
+
+    /** Closes this journal and, unless it has its name, deletes the file. */
+    void abandon() {
+        abandon(storage, region);
     }
 
     private static byte[] header(StoreIdentity identity, long id, long half) {
@@ -244,9 +258,17 @@ final class Journal implements Closeable {
             batch.add(counter, counter.durable());
         }
         long half = Math.max(MIN_HALF, Batch.roundUp(2 * batch.paddedLength()));
-        try (Journal journal = prepare(storage, identity, half, sequence)) {
+        Journal journal = prepare(storage, identity, half, sequence);
+        boolean written = false;
+        try {
             journal.append(batch);
             journal.activate();
+            journal.close();
+            written = true;
+        } finally {
+            if (!written) {
+                journal.abandon();
+            }
         }
     }
 
@@ -348,7 +370,7 @@ final class Journal implements Closeable {
             second = first == null || (other != null && Batch.sequence(other, 0) > Batch.sequence(first, 0));
             byte[] batch = second ? other : first;
             at = BLOCK + (second ? half : 0);
-            int counters = batch == null ? 0 : Batch.counters(batch);
+            int counters = batch == null ? 0 : Math.min(Batch.counters(batch), Batch.length(batch, 0) / 10);
             Contents contents = new Contents(
                     identity, 0, new ConcurrentHashMap<>(Math.max(16, counters)), new RememberedKeys(window), 0, 0);
             follow(batch, contents);

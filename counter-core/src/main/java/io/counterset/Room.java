@@ -228,7 +228,7 @@ final class Room {
             named = true;
         } finally {
             if (!named) {
-                first.close();
+                first.abandon();
             }
         }
         ledger.forgetChanges();

@@ -6,7 +6,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Figures about a store since it was opened, taken at one moment. All except {@link #pending},
+ * Figures about a store since it was opened, taken at one moment. All except {@link #pending}, {@link #commitUnderWay},
  * {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
  */
 public final class StoreStatistics {
@@ -19,6 +19,7 @@ public final class StoreStatistics {
     private final long switches;
     private final long growths;
     private final Duration longestStall;
+    private final Duration commitUnderWay;
     private final Duration recoveryTime;
     private final int commitFailures;
     private final int discardedBatches;
@@ -46,6 +47,7 @@ public final class StoreStatistics {
         this.switches = commit.switches();
         this.growths = room.growths();
         this.longestStall = commit.longest();
+        this.commitUnderWay = commit.underWay();
         this.recoveryTime = recoveryTime;
         this.commitFailures = commits.failure() == null ? 0 : 1;
         this.discardedBatches = discardedBatches;
@@ -102,6 +104,14 @@ public final class StoreStatistics {
     /** Returns the longest time of a single commit, including switches and growth. */
     public Duration longestStall() {
         return longestStall;
+    }
+
+    /**
+     * Returns for how long the commit in flight has taken, or zero if there is none. It grows for as long as the device
+     * does not answer; adds then wait, and nothing is acknowledged.
+     */
+    public Duration commitUnderWay() {
+        return commitUnderWay;
     }
 
     /** Returns how long opening took. */
@@ -163,6 +173,7 @@ public final class StoreStatistics {
                 + ", switches=" + switches
                 + ", growths=" + growths
                 + ", longestStall=" + longestStall
+                + ", commitUnderWay=" + commitUnderWay
                 + ", recoveryTime=" + recoveryTime
                 + ", commitFailures=" + commitFailures
                 + ", discardedBatches=" + discardedBatches

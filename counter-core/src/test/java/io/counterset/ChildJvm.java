@@ -30,6 +30,13 @@ final class ChildJvm implements AutoCloseable {
         return start(command(main, arguments));
     }
 
+    /** Starts it with options of the JVM, such as {@code -Xss64m}. */
+    static ChildJvm startWith(String option, Class<?> main, String... arguments) throws IOException {
+        List<String> command = command(main, arguments);
+        command.add(1, option);
+        return start(command);
+    }
+
     /** Starts the JVM in a shell that has run {@code limits}, such as {@code ulimit -f 1024}. */
     static ChildJvm startLimited(String limits, Path directory) throws IOException {
         List<String> command = new ArrayList<>(List.of("sh", "-c", limits + " && exec \"$@\"", "sh"));
@@ -43,6 +50,7 @@ final class ChildJvm implements AutoCloseable {
                 "-XX:TieredStopAtLevel=1",
                 "-XX:+UseSerialGC",
                 "-Xshare:auto",
+                "-Xlog:disable", // or its warnings would be among the lines
                 "-cp",
                 System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
                 main.getName()));

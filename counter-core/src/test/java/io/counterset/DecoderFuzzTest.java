@@ -16,11 +16,15 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.UUID;
 import java.util.zip.CRC32C;
+import org.junit.jupiter.api.Test;
 
 /**
  * Every sequence of bytes in a journal is either read or refused, and whatever is read can be
@@ -29,18 +33,25 @@ import java.util.zip.CRC32C;
  * last:
  *
  * <pre>JAZZER_FUZZ=1 mvn -pl counter-core test -Dtest=DecoderFuzzTest</pre>
+ *
+ * Without a guide, but many more, and the same each time:
+ *
+ * <pre>mvn -pl counter-core test -Dtest=DecoderFuzzTest -Dcounterset.inputs=1000000</pre>
  */
 class DecoderFuzzTest {
 
     private static final int BLOCK = SimulatedDisk.BLOCK;
     private static final IdempotencyWindow WINDOW = new IdempotencyWindow(100, Duration.ofDays(1));
+    private static final Set<Map<String, Long>> STATES = new HashSet<>(); // of the real one
     private static final byte[] REAL = realJournal();
 
     private static byte[] realJournal() {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         try (CounterStore store = open(disk)) {
+            STATES.add(store.snapshot());
             for (int i = 0; i < 3; i++) {
                 store.counter("c" + i).addOnce(i + 1, "key" + i);
+                STATES.add(store.snapshot());
             }
         }
         return content(disk);
@@ -81,6 +92,7 @@ class DecoderFuzzTest {
         };
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, journal);
+        isSalvagedOrRefused(disk);
         Said first;
         try {
             first = read(disk);
@@ -98,6 +110,74 @@ class DecoderFuzzTest {
         assertThat(again.totals).isEqualTo(first.totals);
         int expired = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
         assertThat(again.keys).isEqualTo(first.keys.subList(expired, first.keys.size()));
+    }
+
+    /**
+     * Random bytes, real journals with random changes, and random or plausible entries in batches that are otherwise right.
+     * What is read of a real journal is one of the states that it was in.
+     */
+    @Test
+    void randomInputsAreReadOrRefused() {
+        long inputs = Long.getLong("counterset.inputs", 5_000);
+        long from = Long.getLong("counterset.firstSeed", 0);
+        for (long seed = from; seed < from + inputs; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            byte[] input = randomInput(random);
+            try {
+                isReadOrRefused(input);
+                if (input[0] % 3 == 1) {
+                    isAStateOfTheRealOne(changed(Arrays.copyOfRange(input, 1, input.length)));
+                }
+            } catch (Throwable e) {
+                throw new AssertionError("input " + seed + ": " + e, e);
+            }
+        }
+    }
+
+    private static byte[] randomInput(SplittableRandom random) {
+        byte[] input = new byte[1 + random.nextInt(random.nextInt(4) == 0 ? 6 * BLOCK : 200)];
+        random.nextBytes(input);
+        input[0] = (byte) random.nextInt(3);
+        if (input[0] == 2 && input.length > 40) { // entries: small numbers of them, then strings with their lengths
+            input[2] = (byte) random.nextInt(4);
+            input[3] = (byte) random.nextInt(4);
+            for (int i = 4; i + 12 < input.length; ) {
+                int length = 1 + random.nextInt(3);
+                input[i++] = (byte) length;
+                for (int c = 0; c < length; c++) {
+                    input[i++] = (byte) ('a' + random.nextInt(4));
+                }
+                for (int b = 0; b < 8; b++) {
+                    input[i++] = (byte) (b == 0 ? 1 + random.nextInt(9) : 0);
+                }
+            }
+        }
+        return input;
+    }
+
+    private static void isAStateOfTheRealOne(byte[] journal) {
+        SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
+        disk.put(Journal.FILE, journal);
+        try {
+            assertThat(STATES).contains(read(disk).totals);
+        } catch (CorruptJournalException | ForeignFileException | UnsupportedFormatException e) {
+            // Refused.
+        }
+    }
+
+    /** What is intact of a file is got out of it, whatever the file is, and nothing but a refusal comes of the others. */
+    private static void isSalvagedOrRefused(SimulatedDisk disk) {
+        try {
+            Journal.salvage(disk.mount())
+                    .contents()
+                    .cells()
+                    .values()
+                    .forEach(cell -> assertThat(cell.durable()).isPositive());
+        } catch (ForeignFileException | UnsupportedFormatException e) {
+            // Refused.
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     private record Said(UUID id, Map<String, Long> totals, List<List<Object>> keys) {}

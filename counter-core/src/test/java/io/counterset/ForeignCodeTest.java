@@ -15,6 +15,7 @@ import io.counterset.SimulatedDisk.Fault;
 import io.counterset.SimulatedDisk.Tears;
 import java.io.IOException;
 import java.lang.ref.WeakReference;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,8 +30,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Named;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -132,6 +135,126 @@ class ForeignCodeTest {
                     .contains("counterset-completer", "counterset-committer");
             assertThat(within(store.counter("c").addAsync(1))).isEqualTo(1);
         }
+    }
+
+    // ---- threads that cannot be had ----
+
+    @Test
+    void aStoreNeedsNoFurtherThreadOnceItIsOpen(@TempDir Path folder) throws Exception {
+        try (ChildJvm child = ChildJvm.startWith("-Xss64m", WithoutThreads.class, folder.toString())) {
+            String line = String.valueOf(child.line());
+            Assumptions.assumeFalse(line.equals("no prlimit"), "there is no prlimit here");
+            assertThat(line).isEqualTo("no thread can start");
+            assertThat(child.line()).isEqualTo("added 1");
+            assertThat(child.line()).isEqualTo("added 2");
+            assertThat(child.line()).isEqualTo("opening another ends with an OutOfMemoryError");
+            assertThat(child.line()).isEqualTo("opened it when threads could start again");
+            assertThat(child.line()).isEqualTo("closed");
+            assertThat(child.exitValue(SECONDS)).isZero();
+        }
+    }
+
+    /** Lets the system refuse it new threads, whose stacks are larger than what is left of its address space. */
+    static final class WithoutThreads {
+        public static void main(String[] folder) throws Exception {
+            CounterStore store = CounterStore.open(Path.of(folder[0], "one"));
+            CounterStore.Builder another = CounterStore.builder(Path.of(folder[0], "another"));
+            another.open().close(); // so that all classes are loaded
+            if (!limit(Files.readAllLines(Path.of("/proc/self/status")).stream()
+                    .filter(line -> line.startsWith("VmSize:"))
+                    .mapToLong(line -> Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024 + (32 << 20))
+                    .mapToObj(Long::toString)
+                    .findFirst()
+                    .orElseThrow())) {
+                System.out.println("no prlimit");
+                return;
+            }
+            try {
+                for (int i = 0; i < 50; i++) { // the stacks of a few that have ended may be used again
+                    Thread thread = new Thread(() -> new CompletableFuture<Void>().join());
+                    thread.setDaemon(true);
+                    thread.start();
+                }
+            } catch (OutOfMemoryError e) {
+                System.out.println("no thread can start");
+            }
+            Counter counter = store.counter("c");
+            System.out.println("added " + counter.addAsync(1).get(SECONDS, TimeUnit.SECONDS));
+            System.out.println("added " + counter.increment());
+            try {
+                another.open().close();
+            } catch (OutOfMemoryError e) {
+                System.out.println("opening another ends with an OutOfMemoryError");
+            }
+            limit("unlimited");
+            another.open().close();
+            System.out.println("opened it when threads could start again");
+            store.close();
+            System.out.println("closed");
+        }
+
+        private static boolean limit(String addressSpace) throws InterruptedException {
+            try {
+                return new ProcessBuilder(
+                                        "prlimit",
+                                        "--pid",
+                                        String.valueOf(ProcessHandle.current().pid()),
+                                        "--as=" + addressSpace + ":")
+                                .inheritIO()
+                                .start()
+                                .waitFor()
+                        == 0;
+            } catch (IOException e) {
+                return false;
+            }
+        }
+    }
+
+    // ---- a device that is stuck ----
+
+    @Test
+    void aStuckDeviceAcknowledgesNothingIsToldAndHoldsUpClosingUntilItAnswers() throws Exception {
+        CounterStore store = builder().open();
+        Counter counter = store.counter("c");
+        assertThat(counter.increment()).isEqualTo(1);
+        assertThat(store.statistics().commitUnderWay()).isZero();
+        long commits = store.statistics().commits();
+        gate.hold();
+        Future<Long> leader = threads.submit(counter::increment);
+        await().until(() -> gate.waiting() == 1);
+        Future<Long> follower = threads.submit(counter::increment);
+        CompletableFuture<Long> future = counter.addAsync(1);
+        Future<?> flush = threads.submit(store::flush);
+        await().until(() -> store.statistics().pending() == 3);
+        await().until(() -> store.statistics().commitUnderWay().toMillis() > 100);
+        Future<?> closing = threads.submit(store::close);
+        await().until(() -> !store.isAccepting());
+        assertThat(failureOf(counter.addAsync(1))).isInstanceOf(StoreClosedException.class);
+        assertThat(counter.value()).isEqualTo(1);
+        assertThat(store.snapshot()).containsEntry("c", 1L);
+        assertThat(store.statistics().commits()).isEqualTo(commits);
+        assertThat(List.of(leader, follower, future, flush, closing)).noneMatch(Future::isDone);
+        gate.letGo();
+        assertThat(List.of(within(leader), within(follower), within(future))).containsExactlyInAnyOrder(2L, 3L, 4L);
+        within(flush);
+        within(closing);
+        assertThat(store.statistics().commitUnderWay()).isZero();
+        assertThat(counter.value()).isEqualTo(4);
+    }
+
+    @Test
+    void aStuckDeviceThatThenFailsLeavesEveryOutcomeUnknown() throws Exception {
+        CounterStore store = builder().open();
+        Counter counter = store.counter("c");
+        gate.hold();
+        Future<Long> leader = threads.submit(counter::increment);
+        await().until(() -> gate.waiting() == 1);
+        CompletableFuture<Long> future = counter.addAsync(1);
+        Future<?> closing = threads.submit(store::close);
+        gate.fail();
+        assertThat(failureOf(leader)).isInstanceOf(OutcomeUnknownException.class);
+        assertThat(failureOf(future)).isInstanceOf(OutcomeUnknownException.class);
+        within(closing);
     }
 
     // ---- dependent actions ----

@@ -30,6 +30,9 @@ class FullDiskTest {
     @TempDir
     Path disk = Path.of("");
 
+    @TempDir
+    Path elsewhere = Path.of("");
+
     @Test
     void aFullDiskRefusesNewCountersAndKeysUntilThereIsRoom() throws IOException {
         Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::fillAndFree), "this process may not mount");
@@ -52,6 +55,22 @@ class FullDiskTest {
         free();
         try (CounterStore store = builder.open()) {
             assertThat(store.counter("c").increment()).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void aBackupOntoAFullDiskLeavesNothingBehind() throws IOException {
+        Assumptions.assumeTrue(Mounts.whileSmall(disk, 1024, this::backUpOntoAFullDisk), "this process may not mount");
+    }
+
+    private void backUpOntoAFullDisk() {
+        Path copy = disk.resolve("copy");
+        try (CounterStore store = CounterStore.open(elsewhere)) {
+            store.counter("c").add(5);
+            assertThatThrownBy(() -> store.backup(copy)).isInstanceOf(StoreFullException.class);
+            assertThat(copy.resolve(Journal.NEW_FILE)).doesNotExist();
+            assertThat(copy.resolve(Journal.FILE)).doesNotExist();
+            assertThat(store.counter("c").increment()).isEqualTo(6);
         }
     }
 

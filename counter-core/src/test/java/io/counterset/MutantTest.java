@@ -41,8 +41,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Journal.class,
-                                        "            region.sync();\n            return",
-                                        "            return")
+                                        "            region.sync();\n            Journal journal",
+                                        "            Journal journal")
                                 .change(
                                         Journal.class,
                                         "        storage.syncNames();\n",
@@ -53,13 +53,13 @@ class MutantTest {
                         new Mutant().change(Journal.class, "        storage.syncNames();\n", "")),
                 simulated(
                         "the store continues after the recovered tail",
-                        "lost|no moment",
+                        "lost|no moment|cannot be imported",
                         goOnInTheRecoveredFile("        journal.second = atSecond;\n"
                                 + "        journal.position = at;\n"
                                 + "        appending = at + 8 * BLOCK <= end;\n")),
                 simulated(
                         "the store continues in the other half of the recovered file",
-                        "lost|no moment",
+                        "lost|no moment|cannot be imported",
                         goOnInTheRecoveredFile("        journal.second = atSecond;\n        appending = false;\n")),
                 simulated(
                         "a failed flush is retried",
@@ -147,7 +147,7 @@ class MutantTest {
                         new Mutant().change(GroupCommit.class, "        state = FAILED;\n", "")),
                 simulated(
                         "callers are told of success even if the commit failed",
-                        "lost",
+                        "lost|acknowledged",
                         new Mutant()
                                 .change(
                                         GroupCommit.class,
@@ -216,7 +216,7 @@ class MutantTest {
                                         "        if (batch.isEmpty()) {")),
                 simulated(
                         "a store without room for its journal accepts adds",
-                        "unexpected|incarnation|acknowledged",
+                        "unexpected|incarnation|acknowledged|refused without need",
                         new Mutant()
                                 .change(
                                         Room.class,

@@ -52,6 +52,7 @@ final class Schedule {
         Object awaits; // a lock, a latch or another task
 
         boolean done;
+        long diesIn; // so many calls, if positive
 
         Task(Thread itself) {
             this.itself = itself;
@@ -182,6 +183,17 @@ final class Schedule {
     static void step() {
         Task task = MINE.get();
         if (task != null) {
+            if (task.diesIn > 0 && --task.diesIn == 0) {
+                throw new StackOverflowError("made up");
+            }
+            task.schedule().step(task);
+        }
+    }
+
+    /** Before an access to a field, which takes no stack. */
+    static void access() {
+        Task task = MINE.get();
+        if (task != null) {
             task.schedule().step(task);
         }
     }
@@ -202,6 +214,14 @@ final class Schedule {
         }
         if (!canRun(task) || random.nextInt(patience) == 0) {
             handOver(task);
+        }
+    }
+
+    /** Lets the calling thread have no stack left, once, at its n-th call from here; 0 to let it be. */
+    static void dieIn(long steps) {
+        Task task = MINE.get();
+        if (task != null) {
+            task.diesIn = steps;
         }
     }
 
@@ -449,14 +469,14 @@ final class Schedule {
             super(Opcodes.ASM9, next);
         }
 
-        private void step() {
-            super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, "step", "()V", false);
+        private void call(String method) {
+            super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, method, "()V", false);
         }
 
         @Override
         public void visitFieldInsn(int opcode, String owner, String name, String type) {
             if (owner.startsWith("io/counterset/") && isVolatile(owner, name)) {
-                step();
+                call("access");
             }
             super.visitFieldInsn(opcode, owner, name, type);
         }
@@ -478,7 +498,7 @@ final class Schedule {
             switch (call) {
                 case "LockSupport.park", "LockSupport.parkNanos", "LockSupport.unpark" ->
                     super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, name, type, false);
-                case "Thread.yield", "Thread.onSpinWait" -> step();
+                case "Thread.yield", "Thread.onSpinWait" -> call("step");
                 case "Thread.currentThread", "System.nanoTime" ->
                     super.visitMethodInsn(Opcodes.INVOKESTATIC, ITSELF, name, type, false);
                 case "Thread.start", "Thread.isAlive", "Thread.join" ->
@@ -494,7 +514,7 @@ final class Schedule {
                             Opcodes.INVOKESTATIC, ITSELF, name, type.replace("(", "(L" + owner + ";"), false);
                 default -> {
                     if (owner.equals("java/lang/invoke/VarHandle") || owner.startsWith("io/counterset/Storage")) {
-                        step();
+                        call("step");
                     }
                     super.visitMethodInsn(opcode, owner, name, type, isInterface);
                 }

@@ -31,6 +31,8 @@ import org.jspecify.annotations.Nullable;
  * marked clean: the cache then still shows content that never reached the device, and later syncs
  * succeed without writing it.
  *
+ * <p><b>A broken device</b> may lie: see {@link Lie}.
+ *
  * <p><b>Steps.</b> Every operation that changes something is a numbered step, so a test can fail
  * any step or cut the power there. All choices come from one {@link Choice}: a random one makes a
  * run that its seed repeats, a counting one enumerates all runs.
@@ -55,12 +57,41 @@ final class SimulatedDisk {
         /** The operation happens in the cache, then the power is cut. */
         POWER_CUT,
         /** An I/O error before, during or after the operation. */
-        FAILURE
+        FAILURE,
+        /** The same, but the operation throws an Error, as if there were no memory. */
+        ERROR,
+        /** No room, even though room is not limited: for a name, or on a copy-on-write file system. */
+        NO_SPACE;
+
+        boolean isFailure() {
+            return this == FAILURE || this == ERROR;
+        }
     }
 
     /** Chooses the fault of each step. */
     interface Faults {
         Fault at(long step, Operation operation, String file);
+    }
+
+    /** What a broken device does without saying so. */
+    enum Lie {
+        /** A block that was synced is not on the device. */
+        LOST_WRITE,
+        /** A block that was synced is on the device in place of another one of the file. */
+        MISDIRECTED_WRITE,
+        /** Names that were synced are not on the device. */
+        LOST_NAMES,
+        /** A block is read as it was before it was last synced. */
+        STALE_READ,
+        /** Another block of the file is read. */
+        MISDIRECTED_READ,
+        /** When the power goes, a block beside one that is being written is damaged. */
+        TORN_NEIGHBOUR
+    }
+
+    /** Says when the device lies. An honest one never does. */
+    interface Lies {
+        boolean now(Lie lie);
     }
 
     /** Chooses one of several options, numbered from 0. */
@@ -98,12 +129,14 @@ final class SimulatedDisk {
     private static final class Block {
         byte[] cached = ZEROS;
         byte[] durable = ZEROS;
+        byte[] former = ZEROS; // durable before the last sync
         final List<byte[]> unsynced = new ArrayList<>(1); // oldest first; the arrays are never changed
 
         Block copy() {
             Block copy = new Block();
             copy.cached = cached;
             copy.durable = durable;
+            copy.former = former;
             copy.unsynced.addAll(unsynced);
             return copy;
         }
@@ -140,6 +173,7 @@ final class SimulatedDisk {
     private final Choice choice;
     private final Tears tears;
     private Faults faults = (step, operation, file) -> Fault.NONE;
+    private Lies lies = lie -> false;
     private Map<String, Inode> names = new TreeMap<>();
     private Map<String, Inode> durableNames = new TreeMap<>();
     private final List<Renaming> renamings = new ArrayList<>();
@@ -165,6 +199,10 @@ final class SimulatedDisk {
 
     synchronized void faults(Faults faults) {
         this.faults = faults;
+    }
+
+    synchronized void lies(Lies lies) {
+        this.lies = lies;
     }
 
     /** Fails the n-th read from now on; -1 for none. */
@@ -294,6 +332,7 @@ final class SimulatedDisk {
             inode.size = inode.durableSize;
             inode.allocated = blocksOf(inode.size);
             inode.open = 0;
+            tearNeighbours(inode);
             for (int i = 0; i < inode.blocks.size(); i++) {
                 Block block = inode.blocks.get(i);
                 block.durable = (long) i * BLOCK < inode.size ? survivor(block) : ZEROS;
@@ -303,6 +342,21 @@ final class SimulatedDisk {
         }
         mounted = null;
         off = false;
+    }
+
+    private void tearNeighbours(Inode inode) {
+        for (int i = 0; i < inode.blocks.size(); i++) {
+            if (!inode.blocks.get(i).unsynced.isEmpty() && lies.now(Lie.TORN_NEIGHBOUR)) {
+                int beside = i + (choice.of(2) == 0 ? 1 : -1);
+                if (beside >= 0 && beside < inode.blocks.size()) {
+                    Block block = inode.blocks.get(beside);
+                    byte[] torn = block.durable.clone();
+                    int from = choice.of(BLOCK / SECTOR) * SECTOR;
+                    Arrays.fill(torn, from, from + SECTOR, (byte) 0xA5);
+                    block.durable = torn;
+                }
+            }
+        }
     }
 
     /** Returns an independent copy of this disk in its current state. */
@@ -463,15 +517,23 @@ final class SimulatedDisk {
         inode.size = Math.max(inode.size, position + length);
     }
 
-    private static void sync(Inode inode, long from, long to) {
+    private void sync(Inode inode, long from, long to) {
         inode.durableSize = inode.size;
         for (long i = from / BLOCK; i < Math.min(blocksOf(to), inode.blocks.size()); i++) {
             Block block = inode.blocks.get((int) i);
             if (!block.unsynced.isEmpty()) {
-                block.durable = block.cached;
                 block.unsynced.clear();
+                if (!lies.now(Lie.LOST_WRITE)) {
+                    Block there = lies.now(Lie.MISDIRECTED_WRITE) ? anyBlock(inode) : block;
+                    there.former = there.durable;
+                    there.durable = block.cached;
+                }
             }
         }
+    }
+
+    private Block anyBlock(Inode inode) {
+        return inode.blocks.get(choice.of(inode.blocks.size()));
     }
 
     /**
@@ -511,9 +573,11 @@ final class SimulatedDisk {
             journalSteps++;
         }
         Fault fault = faults.at(step, operation, file);
-        if (fault == Fault.FAILURE) {
+        if (fault.isFailure() || fault == Fault.NO_SPACE) {
             failures++;
-            journalFailures += file.equals(Journal.FILE) && operation != Operation.REPLACE ? 1 : 0;
+            boolean mustStop = operation != Operation.REPLACE
+                    && !(operation == Operation.SYNC_NAMES && fault == Fault.NO_SPACE); // opening makes another file
+            journalFailures += file.equals(Journal.FILE) && mustStop ? 1 : 0;
         }
         return fault;
     }
@@ -525,6 +589,12 @@ final class SimulatedDisk {
         }
         if (fault == Fault.FAILURE) {
             throw new IOException("Input/output error (simulated)");
+        }
+        if (fault == Fault.ERROR) {
+            throw new OutOfMemoryError("simulated");
+        }
+        if (fault == Fault.NO_SPACE) {
+            throw new NoSpace();
         }
     }
 
@@ -574,7 +644,7 @@ final class SimulatedDisk {
         public Region create(String name) throws IOException {
             synchronized (SimulatedDisk.this) {
                 Fault fault = begin(this, Operation.CREATE, name);
-                if (fault == Fault.FAILURE && choice.of(2) == 0) {
+                if (fault == Fault.NO_SPACE || (fault.isFailure() && choice.of(2) == 0)) {
                     end(fault);
                 }
                 Inode inode = names.get(name);
@@ -621,7 +691,7 @@ final class SimulatedDisk {
         public void delete(String name) throws IOException {
             synchronized (SimulatedDisk.this) {
                 Fault fault = begin(this, Operation.DELETE, name);
-                if (names.containsKey(name) && !(fault == Fault.FAILURE && choice.of(2) == 0)) {
+                if (names.containsKey(name) && !(fault.isFailure() && choice.of(2) == 0)) {
                     rename(becomes(name, null));
                 }
                 end(fault);
@@ -636,11 +706,11 @@ final class SimulatedDisk {
                 if (inode == null) {
                     throw new NoSuchFileException(from);
                 }
-                if (!(fault == Fault.FAILURE && choice.of(2) == 0)) {
+                if (fault != Fault.NO_SPACE && !(fault.isFailure() && choice.of(2) == 0)) {
                     Map<String, @Nullable Inode> becomes = becomes(from, null);
                     becomes.put(to, inode);
                     rename(becomes);
-                    journalFailures += fault == Fault.FAILURE && to.equals(Journal.FILE) ? 1 : 0;
+                    journalFailures += fault.isFailure() && to.equals(Journal.FILE) ? 1 : 0;
                 }
                 end(fault);
             }
@@ -656,10 +726,12 @@ final class SimulatedDisk {
         public void syncNames() throws IOException {
             synchronized (SimulatedDisk.this) {
                 Fault fault = begin(this, Operation.SYNC_NAMES, Journal.FILE);
-                if (fault == Fault.NONE) {
+                if (fault == Fault.NONE && lies.now(Lie.LOST_NAMES)) {
+                    renamings.clear();
+                } else if (fault == Fault.NONE) {
                     renamings.forEach(renaming -> apply(renaming, durableNames));
                     renamings.clear();
-                } else if (fault == Fault.FAILURE && choice.of(3) > 0) {
+                } else if (fault != Fault.POWER_CUT && choice.of(3) > 0) {
                     for (Renaming renaming : renamings) {
                         if (choice.of(2) == 1) {
                             apply(renaming, durableNames);
@@ -739,6 +811,15 @@ final class SimulatedDisk {
                             "read of " + length + " bytes at " + position + " of " + inode.size);
                 }
                 copyOut(inode, position, target, offset, length);
+                for (int i = 0; i < length; i += BLOCK) {
+                    if (lies.now(Lie.STALE_READ)) {
+                        byte[] former = inode.block((position + i) / BLOCK).former;
+                        System.arraycopy(former, 0, target, offset + i, Math.min(BLOCK, length - i));
+                    }
+                    if (lies.now(Lie.MISDIRECTED_READ)) {
+                        System.arraycopy(anyBlock(inode).cached, 0, target, offset + i, Math.min(BLOCK, length - i));
+                    }
+                }
             }
         }
 
@@ -754,7 +835,7 @@ final class SimulatedDisk {
         private void store(Fault fault, long position, byte[] source, int offset, int length) throws IOException {
             int most = length;
             boolean full = !allocatesLate && !allocate(inode, position + length);
-            if (fault == Fault.FAILURE || full) {
+            if (fault.isFailure() || fault == Fault.NO_SPACE || full) {
                 most = Math.min(length, BLOCK * choice.of((int) blocksOf(length) + 1));
             }
             while (full && most > 0 && !allocate(inode, position + most)) {
@@ -777,7 +858,7 @@ final class SimulatedDisk {
         private void sync(Fault fault, long from, long to) throws IOException {
             boolean full = !allocate(inode, inode.size);
             if (fault == Fault.NONE && !full) {
-                SimulatedDisk.sync(inode, from, to);
+                SimulatedDisk.this.sync(inode, from, to);
             } else if (fault != Fault.POWER_CUT) {
                 failSync(inode, from, to);
             }

@@ -7,11 +7,13 @@ import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreFailedException;
 import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.SimulatedDisk.Fault;
+import io.counterset.SimulatedDisk.Lie;
 import io.counterset.SimulatedDisk.Tears;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -34,6 +36,10 @@ import org.jspecify.annotations.Nullable;
  * <em>some</em> prefix of this history: a consistent cut of all counters, with nothing invented and
  * nothing added twice. The prefix must contain every add that was acknowledged and every add that
  * was ever shown. A retry must find its key if and only if the prefix contains the first add.
+ *
+ * <p><b>A device that lies</b> may lose acknowledged adds, which nothing can prevent. The store must
+ * then refuse to open, or show one moment of its history, of any of its lives: never a mixture of two,
+ * never more than was added.
  */
 final class Simulation {
 
@@ -74,6 +80,17 @@ final class Simulation {
             long total,
             @Nullable Boolean replayed) {}
 
+    /** A state that the store was in, and the add that led there from the one before. */
+    private static final class Moment {
+        final @Nullable Moment before;
+        final @Nullable Add add;
+
+        Moment(@Nullable Moment before, @Nullable Add add) {
+            this.before = before;
+            this.add = add;
+        }
+    }
+
     private record Request(int counter, long amount, String key) {}
 
     private static final long SECOND = 1_000_000_000;
@@ -92,6 +109,11 @@ final class Simulation {
     final SimulatedDisk disk;
     private final Settings settings;
     private final boolean verbose;
+
+    private final Map<Map<String, Long>, Moment> moments = new HashMap<>(); // empty: the device does not lie
+    private Moment moment = new Moment(null, null);
+    private boolean wentBack; // to a moment before the last that was acknowledged
+    private final Set<UUID> ids = new HashSet<>();
 
     private long nanos;
     private long millis = 1_000_000;
@@ -154,6 +176,7 @@ final class Simulation {
         SplittableRandom random = new SplittableRandom(seed);
         Simulation simulation =
                 new Simulation(new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), randomSettings(random), verbose);
+        Thread.currentThread().setUncaughtExceptionHandler((thread, e) -> {}); // the housekeeper tells it of each Error
         try {
             simulation.live(random);
             return null;
@@ -165,6 +188,54 @@ final class Simulation {
                 at.append(" < ").append(e.getStackTrace()[i]);
             }
             return at.toString();
+        }
+    }
+
+    /** What became of a store on a device that lies. */
+    enum Outcome {
+        /** It was refused. */
+        REFUSED,
+        /** It showed a state older than the last that was acknowledged. */
+        OLDER,
+        RIGHT
+    }
+
+    /**
+     * Lives the life of a store on a device that lies, by a seed.
+     *
+     * @throws Violation if it shows what it never was
+     */
+    static Outcome runLying(long seed, boolean verbose) {
+        SplittableRandom random = new SplittableRandom(seed);
+        Settings all = randomSettings(random);
+        Settings settings =
+                new Settings(all.counters, all.maxKeys, all.maxAge, all.minHalf, all.durability, all.maxPending, false);
+        Simulation simulation =
+                new Simulation(new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), settings, verbose);
+        return simulation.liveWithLies(random);
+    }
+
+    private Outcome liveWithLies(SplittableRandom random) {
+        moments.put(Map.of(), moment);
+        Lie[] kinds = Lie.values();
+        Lie kind = kinds[random.nextInt(kinds.length)];
+        boolean anyKind = random.nextInt(4) == 0;
+        int rarity = 1 << random.nextInt(8);
+        List<Request> requests = new ArrayList<>();
+        for (int lives = 2 + random.nextInt(4); ; lives--) {
+            disk.unreadable(random.nextInt(10) == 0 ? random.nextInt(20) : -1);
+            if (!open()) {
+                return Outcome.REFUSED;
+            }
+            if (lives == 0) {
+                return wentBack ? Outcome.OLDER : Outcome.RIGHT;
+            }
+            disk.unreadable(-1);
+            disk.lies(lie -> (lie == kind || anyKind) && random.nextInt(rarity) == 0);
+            for (int operations = random.nextInt(80); operations > 0; operations--) {
+                act(random, requests, false);
+            }
+            end(random.nextInt(3), true);
         }
     }
 
@@ -246,7 +317,12 @@ final class Simulation {
     }
 
     private void planFault(SplittableRandom random, int within) {
-        Fault fault = random.nextInt(2) == 0 ? Fault.FAILURE : Fault.POWER_CUT;
+        Fault fault = switch (random.nextInt(10)) {
+            case 0 -> Fault.ERROR;
+            case 1 -> Fault.NO_SPACE;
+            case 2, 3, 4 -> Fault.FAILURE;
+            default -> Fault.POWER_CUT;
+        };
         long at = disk.steps() + 1 + random.nextInt(within);
         disk.faults((step, operation, file) -> step == at ? fault : Fault.NONE);
     }
@@ -335,11 +411,20 @@ final class Simulation {
         CounterStore opened;
         try {
             opened = builder.open();
+        } catch (OutOfMemoryError e) {
+            log("open: %s", e);
+            require(isBroken(), "opening ended with an Error on a healthy disk");
+            require(disk.openFiles() == 0 || disk.isOff(), "%s files stay open after %s", disk.openFiles(), e);
+            return false;
         } catch (CounterStoreException e) {
             log("open: %s", e);
             boolean may = e instanceof StoreFullException
-                    ? roomSince == Long.MAX_VALUE
+                    ? roomSince == Long.MAX_VALUE || isBroken()
                     : e instanceof CounterStoreException.DirectoryUnusableException && isBroken();
+            if (!moments.isEmpty()) { // damage that a device's lie left behind
+                may |= e instanceof CounterStoreException.CorruptJournalException
+                        || e instanceof CounterStoreException.ForeignFileException;
+            }
             require(may, "opening is refused without need: %s", e);
             require(e.outcome() == CounterStoreException.Outcome.NOT_APPLIED, "opening has outcome %s", e.outcome());
             require(disk.openFiles() == 0 || disk.isOff(), "%s files stay open after %s", disk.openFiles(), e);
@@ -348,7 +433,7 @@ final class Simulation {
         store = opened;
         readOnly = !opened.isAccepting();
         if (readOnly) {
-            require(roomSince == Long.MAX_VALUE, "a store is opened for reading though there is room");
+            require(roomSince == Long.MAX_VALUE || isBroken(), "a store is opened for reading though there is room");
             int seen = position(opened.snapshot(), "for reading");
             log("open for reading: %d of %d, acknowledged %d", seen, history.size(), acknowledged);
             require(seen >= acknowledged && seen >= shown, "a store opened for reading shows only %d adds", seen);
@@ -363,7 +448,41 @@ final class Simulation {
         return disk.isOff() || disk.failures() > failuresBefore;
     }
 
+    /** Takes note of the moment in the history that a store on a lying device has gone back to. */
+    private void wentBack(CounterStore opened) {
+        SortedMap<String, Long> found = opened.snapshot();
+        Moment there = moments.get(found);
+        log("open: %s, found %s", opened.identity(), found);
+        if (there == null) {
+            throw new Violation("the store shows " + found + ", which it never was");
+        }
+        UUID identity = opened.identity().id();
+        require(found.isEmpty() || ids.contains(identity), "another store has these counts: %s", identity);
+        ids.add(identity);
+        id = identity;
+        incarnation = 0; // it may have gone back, too
+        wentBack |= !there.equals(moment);
+        moment = there;
+        settled.clear();
+        for (Moment m = there; m != null; m = m.before) {
+            if (m.add != null && m.add.key != null) {
+                settled.add(0, m.add);
+            }
+        }
+        for (int i = 0; i < base.length; i++) {
+            base[i] = found.getOrDefault(settings.counters.get(i), 0L);
+        }
+        history.clear();
+        waiting.clear();
+        acknowledged = 0;
+        shown = 0;
+    }
+
     private void recovered(CounterStore opened) {
+        if (!moments.isEmpty()) {
+            wentBack(opened);
+            return;
+        }
         SortedMap<String, Long> found = opened.snapshot();
         int survived = position(found, "recovered");
         log("open: %s, survived %d of %d, acknowledged %d", opened.identity(), survived, history.size(), acknowledged);
@@ -481,9 +600,23 @@ final class Simulation {
             require(refusal != null || accepting, "an add was taken though the store did not accept any");
             long total = total(counter) + amount;
             history.add(new Add(counter, amount, total, key, nanos));
+            if (!moments.isEmpty()) {
+                remember(history.get(history.size() - 1));
+            }
             expect(future, history.size(), total, key == null ? null : false);
         }
         settle();
+    }
+
+    private void remember(Add add) {
+        Map<String, Long> totals = new HashMap<>();
+        for (int i = 0; i < base.length; i++) {
+            if (total(i) > 0) {
+                totals.put(settings.counters.get(i), total(i));
+            }
+        }
+        moment = new Moment(moment, add);
+        moments.put(totals, moment);
     }
 
     private void checkRefusal(
@@ -632,7 +765,7 @@ final class Simulation {
             boolean clean = current.isAccepting();
             try {
                 current.close();
-            } catch (OutcomeUnknownException | java.io.UncheckedIOException e) {
+            } catch (OutcomeUnknownException | java.io.UncheckedIOException | OutOfMemoryError e) {
                 log("close: %s", e);
                 require(isBroken(), "close failed on a healthy disk: %s", e);
                 clean = false;

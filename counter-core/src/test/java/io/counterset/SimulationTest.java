@@ -10,8 +10,10 @@ import io.counterset.Simulation.Settings;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
@@ -52,6 +54,22 @@ class SimulationTest {
             }
         }
         System.out.printf("  %,d seeds in %.1f s%n", seeds, (System.nanoTime() - began) / 1e9);
+    }
+
+    @Test
+    void onADeviceThatLiesAStoreIsRefusedOrShowsWhatItOnceWas() {
+        long from = Long.getLong("counterset.firstSeed", 0);
+        long seeds = Long.getLong("counterset.seeds", SEEDS) / 4;
+        Map<Simulation.Outcome, Long> outcomes = new EnumMap<>(Simulation.Outcome.class);
+        for (long seed = from; seed < from + seeds; seed++) {
+            try {
+                outcomes.merge(Simulation.runLying(seed, false), 1L, Long::sum);
+            } catch (Throwable e) {
+                throw new AssertionError("seed " + seed + " with lies: " + e.getMessage(), e);
+            }
+        }
+        System.out.println("  " + outcomes);
+        assertThat(outcomes).as("of each kind").containsOnlyKeys(Simulation.Outcome.values());
     }
 
     // ---- short histories, exhaustively ----
