@@ -10,6 +10,7 @@ import java.io.UncheckedIOException;
 import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -25,47 +26,59 @@ import javax.tools.ToolProvider;
 import org.jspecify.annotations.NullMarked;
 
 /**
- * The engine with a deliberate fault: its sources, changed and compiled in memory, in a class
- * loader that also holds the tests. So production code needs no switch for tests, and the tests run
+ * A module with a deliberate fault: its sources, changed and compiled in memory, in a class loader
+ * that also holds the tests. So production code needs no switch for tests, and the tests run
  * unchanged.
  */
-final class Mutant {
-
-    private static final Path SOURCES = Path.of("src/main/java/io/counterset");
+public final class Mutant {
 
     private final Map<String, String> sources = new LinkedHashMap<>();
+    private final List<String> loadedApart = new ArrayList<>(List.of("io.counterset."));
 
-    /** Replaces a piece of the source of a class. The piece must occur exactly once. */
-    Mutant change(Class<?> type, String from, String to) {
-        String source = sources.computeIfAbsent(type.getSimpleName(), Mutant::source);
+    /** Replaces a piece of the source of a class of this module. The piece must occur exactly once. */
+    public Mutant change(Class<?> type, String from, String to) {
+        String source = sources.computeIfAbsent(type.getName(), Mutant::source);
         int at = source.indexOf(from);
         if (at < 0 || source.indexOf(from, at + 1) >= 0) {
             throw new IllegalStateException(type.getSimpleName() + ".java has " + (at < 0 ? "no" : "more than one")
-                    + " piece to break:\n" + from + "\nThe engine has changed: adapt the break.");
+                    + " piece to break:\n" + from + "\nThe class has changed: adapt the break.");
         }
-        sources.put(type.getSimpleName(), source.replace(from, to));
+        sources.put(type.getName(), source.replace(from, to));
         return this;
+    }
+
+    /**
+     * Loads the classes whose names have this prefix apart, too. A library that looks up classes of
+     * this project by itself needs that.
+     */
+    public Mutant with(String prefix) {
+        loadedApart.add(prefix);
+        return this;
+    }
+
+    private static Path file(String type) {
+        return Path.of(type.replace('.', '/') + ".java");
     }
 
     private static String source(String type) {
         try {
-            return Files.readString(SOURCES.resolve(type + ".java"));
+            return Files.readString(Path.of("src/main/java").resolve(file(type)));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
     }
 
-    /** Returns a class of this package, such as a test, linked against the broken engine. */
-    Class<?> load(Class<?> type) throws ClassNotFoundException {
+    /** Returns a class of this project, such as a test, linked against the broken classes. */
+    public Class<?> load(Class<?> type) throws ClassNotFoundException {
         return load(type, code -> code);
     }
 
     /**
-     * Like {@link #load(Class)}, but rewrites the byte code of every class of this package before
-     * loading it.
+     * Like {@link #load(Class)}, but rewrites the byte code of every class that is loaded apart
+     * before loading it.
      */
     Class<?> load(Class<?> type, UnaryOperator<byte[]> rewrite) throws ClassNotFoundException {
-        return new Loader(compile(), rewrite).loadClass(type.getName());
+        return new Loader(compile(), rewrite, List.copyOf(loadedApart)).loadClass(type.getName());
     }
 
     private Map<String, byte[]> compile() {
@@ -81,9 +94,11 @@ final class Mutant {
         List<String> options = List.of(
                 "-proc:none",
                 "-classpath",
-                place(Mutant.class, CounterStore.class)
-                        + System.getProperty("path.separator")
-                        + place(Mutant.class, NullMarked.class));
+                String.join(
+                        System.getProperty("path.separator"),
+                        place(Mutant.class, CounterStore.class),
+                        place(Mutant.class, NullMarked.class),
+                        System.getProperty("java.class.path")));
         try (JavaFileManager files =
                 new ForwardingJavaFileManager<>(compiler.getStandardFileManager(null, null, null)) {
                     @Override
@@ -100,7 +115,7 @@ final class Mutant {
                     }
                 }) {
             if (!compiler.getTask(messages, files, null, options, null, units).call()) {
-                throw new IllegalStateException("the broken engine does not compile:\n" + messages);
+                throw new IllegalStateException("the broken class does not compile:\n" + messages);
             }
         } catch (IOException e) {
             throw new UncheckedIOException(e);
@@ -126,7 +141,7 @@ final class Mutant {
         private final String text;
 
         Source(String type, String text) {
-            super(URI.create("mem:///io/counterset/" + type + ".java"), Kind.SOURCE);
+            super(URI.create("mem:///" + file(type)), Kind.SOURCE);
             this.text = text;
         }
 
@@ -137,15 +152,17 @@ final class Mutant {
     }
 
     /**
-     * Defines all classes of this package again, so that they see each other; shares all other
+     * Defines all classes of this project again, so that they see each other; shares all other
      * classes.
      */
     private static final class Loader extends ClassLoader {
         private final Map<String, byte[]> broken;
         private final UnaryOperator<byte[]> rewrite;
+        private final List<String> apart;
 
-        Loader(Map<String, byte[]> broken, UnaryOperator<byte[]> rewrite) {
+        Loader(Map<String, byte[]> broken, UnaryOperator<byte[]> rewrite, List<String> apart) {
             super(Mutant.class.getClassLoader());
+            this.apart = apart;
             this.broken = broken;
             this.rewrite = rewrite;
         }
@@ -153,7 +170,7 @@ final class Mutant {
         @Override
         protected Class<?> loadClass(String name, boolean resolve) throws ClassNotFoundException {
             synchronized (getClassLoadingLock(name)) {
-                if (!name.startsWith("io.counterset.")) {
+                if (apart.stream().noneMatch(name::startsWith)) {
                     return super.loadClass(name, resolve);
                 }
                 Class<?> loaded = findLoadedClass(name);

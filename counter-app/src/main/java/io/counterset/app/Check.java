@@ -3,17 +3,16 @@ package io.counterset.app;
 
 import static java.util.Objects.requireNonNull;
 
+import io.counterset.k8s.Replica;
 import io.micronaut.json.JsonMapper;
 import io.micronaut.json.tree.JsonNode;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
 import java.net.URI;
-import java.net.URLEncoder;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.GeneralSecurityException;
@@ -129,11 +128,6 @@ final class Check {
         return url;
     }
 
-    /** Encodes a name as a path segment or a query value. */
-    static String encoded(String name) {
-        return URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
-    }
-
     /** Returns the first token in a file that has one token per line. */
     static String token(Path file) {
         try (Stream<String> lines = Files.lines(file)) {
@@ -187,7 +181,7 @@ final class Check {
 
     private void run() throws FailedException, InterruptedException {
         deadline = System.nanoTime() + timeout.toNanos();
-        String path = "/count/" + encoded(counter);
+        String path = "/count/" + Replica.encoded(counter);
         String key = UUID.randomUUID().toString();
 
         JsonNode first = untilAnswered("POST", path, key, null);

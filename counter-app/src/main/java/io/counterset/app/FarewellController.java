@@ -55,7 +55,10 @@ final class FarewellController {
             })
     CompletionStage<HttpResponse<?>> farewell(HttpRequest<?> request) {
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
-        return peers.hearFarewell(CounterName.of(request)).thenApply(heard -> {
+        return peers.hearFarewell(CounterName.of(request)).handle((heard, failure) -> {
+            if (failure != null) {
+                return PeersController.problem(failure).response();
+            }
             Replica.Count own = replica.count(replica.mainCounter());
             return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? own.count() + "\n" : own);
         });

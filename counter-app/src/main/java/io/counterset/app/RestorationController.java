@@ -106,7 +106,7 @@ final class RestorationController {
                     return cause instanceof IllegalArgumentException
                             ? Problem.of(Problem.Type.BAD_REQUEST, cause.getMessage())
                                     .response()
-                            : Problem.of(Problem.Type.INTERNAL_ERROR, null).response();
+                            : PeersController.problem(failure).response();
                 });
     }
 
@@ -147,12 +147,14 @@ final class RestorationController {
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         String instance = CounterName.of(request);
         return peers.forget(instance)
-                .thenApply(forgotten -> Negotiation.uncached(
-                        type,
-                        type.equals(Negotiation.TEXT)
-                                ? (forgotten ? "forgotten: " : "nothing remembered: ") + Replica.escaped(instance)
-                                        + "\n"
-                                : new Forgotten(instance, forgotten)));
+                .handle((forgotten, failure) -> failure != null
+                        ? PeersController.problem(failure).response()
+                        : Negotiation.uncached(
+                                type,
+                                type.equals(Negotiation.TEXT)
+                                        ? (forgotten ? "forgotten: " : "nothing remembered: ")
+                                                + Replica.escaped(instance) + "\n"
+                                        : new Forgotten(instance, forgotten)));
     }
 
     private static boolean isTrue(String name, @Nullable String value) {

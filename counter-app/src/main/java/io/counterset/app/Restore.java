@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.app;
 
+import io.counterset.k8s.Replica;
 import io.counterset.k8s.Restoration;
 import io.micronaut.json.JsonMapper;
 import java.io.IOException;
@@ -108,7 +109,7 @@ final class Restore {
             throw new IllegalArgumentException(
                     forget ? "the instance is missing" : "--from is missing: the peer that remembers the counts");
         }
-        String encoded = Check.encoded(subject);
+        String encoded = Replica.encoded(subject);
         String path = forget ? "/peers/forget/" + encoded : "/peers/restore?from=" + encoded + query;
         HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(Check.url(url) + path))
                 .POST(HttpRequest.BodyPublishers.noBody())

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.app;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.sun.net.httpserver.HttpServer;
 import io.micronaut.json.tree.JsonNode;
+import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -334,5 +340,98 @@ class PeersIT {
         report = ask(0);
         assertSum(report, 6, true, 3);
         assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 replaced 2");
+        assertThat(report.get("lost").getLongValue()).as("5, and 6 before").isEqualTo(11);
+        restoreAndForget(store);
+    }
+
+    /** The script that docs/peers.md offers for a cluster, with SIGTERM for all replicas at once as its command. */
+    @Test
+    void allReplicasAreReplacedAtOnceUnderLoadAndNothingIsLostOrCountedTwice() throws Exception {
+        assumeTrue(Stream.of("bash", "curl", "awk").allMatch(PeersIT::isInstalled), "needs bash, curl and awk");
+        startAll(PATIENT);
+        await(() -> ask(0).get("complete").getBooleanValue());
+        Path wanted = folder.resolve("wanted");
+        Path done = folder.resolve("done");
+        ProcessBuilder builder = new ProcessBuilder(
+                        "bash",
+                        Path.of("..", "docs", "replace-under-load.sh").toString(),
+                        "http://" + address(0) + ",http://" + address(1) + ",http://" + address(2),
+                        "bash",
+                        "-c",
+                        "touch " + wanted + "; until [[ -e " + done + " ]]; do sleep 0.05; done")
+                .redirectErrorStream(true);
+        builder.environment().put("BEFORE", "1");
+        builder.environment().put("AFTER", "1");
+        Process script = builder.start();
+        CompletableFuture<String> said = CompletableFuture.supplyAsync(() -> {
+            try {
+                return new String(script.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        });
+        try {
+            await(() -> Files.exists(wanted) || !script.isAlive());
+            assertThat(script.isAlive()).isTrue();
+            Stream.of(running)
+                    .forEach(process -> requireNonNull(process).process().destroy());
+            for (int i = 0; i < REPLICAS; i++) {
+                replica(i).awaitExit(Duration.ofSeconds(30));
+                start(i);
+            }
+            Files.createFile(done);
+            assertThat(script.waitFor(4, TimeUnit.MINUTES)).isTrue();
+            assertThat(script.exitValue()).as(said.join()).isZero();
+            assertThat(said.join()).containsPattern("acknowledged ([0-9]+), counted \\1\n");
+            assertSum(ask(0), 9, true, 3);
+        } finally {
+            script.destroyForcibly();
+        }
+    }
+
+    private static boolean isInstalled(String program) {
+        return Stream.of(System.getenv("PATH").split(File.pathSeparator))
+                .anyMatch(place -> Files.isExecutable(Path.of(place, program)));
+    }
+
+    private record Result(int status, String output, String errors) {}
+
+    /** Runs a command of the jar. */
+    private static Result run(String... arguments) {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        ByteArrayOutputStream errors = new ByteArrayOutputStream();
+        int status = Restore.run(
+                arguments,
+                Map.of(),
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(errors, true, StandardCharsets.UTF_8));
+        return new Result(status, out.toString(StandardCharsets.UTF_8), errors.toString(StandardCharsets.UTF_8));
+    }
+
+    private void restoreAndForget(String store) {
+        String loser = "http://" + address(2) + "/"; // with a slash or without
+        assertThat(run("restore", "--from", "app-0", "--dry-run", "--to", loser))
+                .isEqualTo(
+                        new Result(0, "would-restore: visits 11 of store " + store + "; app-2 would count 13\n", ""));
+        assertThat(run("restore", "--from", "app-0", "--to", loser))
+                .isEqualTo(new Result(0, "restored: visits 11 of store " + store + "; app-2 counts 13\n", ""));
+        assertThat(run("restore", "--from", address(0), "--to", loser).output())
+                .startsWith("already-restored: visits 11 ");
+        JsonNode report = ask(0);
+        assertSum(report, 17, true, 3);
+        assertThat(states(report)).containsExactly("app-0 live 1", "app-1 live 3", "app-2 restored 13");
+
+        Result nobody = run("restore", "--from", "..", "--to", loser);
+        assertThat(nobody.status()).isEqualTo(1);
+        assertThat(nobody.errors()).contains("'..' is not a listed peer").endsWith("; nothing was changed\n");
+        String asker = "http://" + address(0);
+        assertThat(run("forget", "..", "--to", asker)).isEqualTo(new Result(0, "nothing remembered: ..\n", ""));
+        assertThat(run("forget", "app-2", "--to", asker)).isEqualTo(new Result(0, "forgotten: app-2\n", ""));
+        assertThat(run("forget", "app-2", "--to", "http://127.0.0.1:1").status())
+                .isEqualTo(1);
+        assertThat(run("forget").errors()).startsWith("counterset: the instance is missing; usage: forget ");
+        assertThat(run("restore", "app-0"))
+                .extracting(Result::status, Result::errors)
+                .containsExactly(2, "counterset: 'app-0' is not expected; usage: " + Restore.USAGE + "\n");
     }
 }

@@ -148,13 +148,22 @@ record Known(
             return Math.max(0, count - restored);
         }
 
+        /** Returns all that was ever counted in this store as far as known, including its earlier losses. */
+        long ever() {
+            return sum(own(), lost);
+        }
+
+        private static long sum(long one, long other) {
+            return one > Long.MAX_VALUE - other ? Long.MAX_VALUE : one + other;
+        }
+
         /**
          * Returns the entry after another count was seen. A decrease that only undoes a restoration
          * is not a new loss.
          */
         Seen then(long next, Instant nextAt, boolean nextIsFinal, long nextRestored) {
             long fallen = Math.max(0, count - next) - Math.max(0, restored - nextRestored);
-            return new Seen(next, nextAt, nextIsFinal, lost + Math.max(0, fallen), nextRestored, highest);
+            return new Seen(next, nextAt, nextIsFinal, sum(lost, Math.max(0, fallen)), nextRestored, highest);
         }
 
         Seen opened() {

@@ -36,7 +36,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 import okhttp3.OkHttpClient;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -73,6 +72,7 @@ final class KubernetesSource implements PeerSource {
     private final Access access;
     private final InstantSource clock;
     private final Duration ping;
+    private final Duration longestPause;
     private final Instant startedAt;
 
     /**
@@ -91,37 +91,44 @@ final class KubernetesSource implements PeerSource {
     private Instant lineAt = Instant.MIN;
 
     /**
-     * How to reach the API server.
+     * How a pod reaches the API server: with the token of its service account.
      *
-     * @param builder supplies a client builder; not called before a token is found
+     * @param builder creates a client builder; not called before a token is found
      * @param namespace the namespace of the service and the StatefulSet
-     * @param token the service account's token; null if the client has other credentials
+     * @param token the service account's token
      */
-    record Access(
-            Supplier<ClientBuilder> builder,
-            String namespace,
-            @Nullable Path token) {
+    record Access(Builder builder, String namespace, Path token) {
+
+        /** Creates a client builder. */
+        interface Builder {
+            ClientBuilder get() throws IOException;
+        }
 
         /** Returns why the API server cannot be reached at all, or null if it may be reachable. */
         @Nullable
         String missing() {
-            return token == null || Files.isReadable(token)
-                    ? null
-                    : "there is no service account token (" + token + ")";
+            return Files.isReadable(token) ? null : "there is no service account token (" + token + ")";
         }
     }
 
     KubernetesSource(PeersSettings settings, Replica replica, Access access, InstantSource clock) {
-        this(settings, replica, access, clock, PING);
+        this(settings, replica, access, clock, PING, ListWatch.LONGEST_PAUSE);
     }
 
-    /** For tests, which need a shorter ping interval. */
-    KubernetesSource(PeersSettings settings, Replica replica, Access access, InstantSource clock, Duration ping) {
+    /** For tests, which need a shorter ping interval and shorter pauses. */
+    KubernetesSource(
+            PeersSettings settings,
+            Replica replica,
+            Access access,
+            InstantSource clock,
+            Duration ping,
+            Duration longestPause) {
         this.settings = settings;
         this.replica = replica;
         this.access = access;
         this.clock = clock;
         this.ping = ping;
+        this.longestPause = longestPause;
         this.startedAt = clock.instant();
     }
 
@@ -137,10 +144,11 @@ final class KubernetesSource implements PeerSource {
             if (cannotStart == null) {
                 watch();
             }
-        } catch (RuntimeException
-                | IOException
-                | LinkageError e) { // LinkageError: a class that the credentials need is missing
-            cannotStart = "cannot create the Kubernetes client: " + e;
+        } catch (LinkageError e) {
+            cannotStart = ListWatch.unusable(e);
+        } catch (RuntimeException | IOException e) {
+            cannotStart =
+                    "cannot create the Kubernetes client: " + PeerClient.printable(String.valueOf(e.getMessage()));
         }
         if (cannotStart != null) {
             LOG.warn("peers by kubernetes: {}; the API server is not contacted", cannotStart);
@@ -174,7 +182,7 @@ final class KubernetesSource implements PeerSource {
                 this::noteServing,
                 this::changed,
                 clock,
-                ListWatch.LONGEST_PAUSE);
+                longestPause);
         String statefulSet = statefulSet();
         if (statefulSet != null) {
             statefulSets = new ListWatch<>(
@@ -186,7 +194,7 @@ final class KubernetesSource implements PeerSource {
                     set -> {},
                     this::changed,
                     clock,
-                    ListWatch.LONGEST_PAUSE);
+                    longestPause);
             statefulSets.start();
         }
         slices.start();

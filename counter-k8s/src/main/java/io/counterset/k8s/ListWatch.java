@@ -52,7 +52,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>Retries back off exponentially with jitter, up to 5 s apart, and honour
  *       {@code Retry-After}. The informer alone would retry every second, and all replicas in step
  *       would burden a struggling server. While the server rejects the token or its permissions,
- *       every retry waits 5 s.
+ *       every retry waits 5 s. The 5 s are counted from the start of one attempt to the start of
+ *       the next, so that an attempt that takes seconds to fail does not delay the next one.
  * </ul>
  */
 final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject>
@@ -68,8 +69,11 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
 
     private static final Duration FIRST_PAUSE = Duration.ofMillis(500);
 
-    /** Together with the informer's own pause of 1 s this makes one request every 5 s. */
-    static final Duration LONGEST_PAUSE = Duration.ofSeconds(4);
+    /**
+     * The longest time from the start of one attempt to the start of the next, which bounds how long
+     * a server that is back goes unnoticed.
+     */
+    static final Duration LONGEST_PAUSE = Duration.ofSeconds(5);
 
     private static final Duration LONGEST_RETRY_AFTER = Duration.ofMinutes(1);
 
@@ -93,6 +97,9 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
     private @Nullable String failure;
     private int failures;
     private Duration retryAfter = Duration.ZERO;
+
+    /** When the last attempt began, by {@link System#nanoTime}. */
+    private long begunAt = System.nanoTime();
 
     /**
      * @param request creates a request for the objects, including its label or field selectors
@@ -183,7 +190,7 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
                 lostAt = clock.instant(); // the list becomes stale from now on unless a watch follows
             }
             return list;
-        } catch (ApiException | RuntimeException e) {
+        } catch (ApiException | RuntimeException | LinkageError e) {
             onDisconnected(e);
             throw e;
         }
@@ -202,7 +209,7 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
             Watchable<T> watch = Watch.createWatch(client, call, eventType);
             onConnected();
             return new TrackedWatch(watch);
-        } catch (ApiException | RuntimeException e) {
+        } catch (ApiException | RuntimeException | LinkageError e) {
             onDisconnected(e);
             throw e;
         }
@@ -218,7 +225,8 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
             if (refused) {
                 millis = longestPause.toMillis();
             }
-            millis = Math.max(millis, retryAfter.toMillis());
+            millis -= Duration.ofNanos(System.nanoTime() - begunAt).toMillis();
+            millis = Math.max(0, Math.max(millis, retryAfter.toMillis()));
             retryAfter = Duration.ZERO;
         }
         try {
@@ -226,6 +234,9 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new ApiException("stopped");
+        }
+        synchronized (this) {
+            begunAt = System.nanoTime();
         }
     }
 
@@ -266,6 +277,8 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
                 return "the API server answered " + e.getCode() + message(e.getResponseBody());
             } else if (cause instanceof IOException broken && !(cause instanceof MalformedJsonException)) {
                 return "the API server is unreachable: " + describe(broken);
+            } else if (cause instanceof LinkageError e) {
+                return unusable(e);
             }
         }
         // The client throws plain RuntimeExceptions of its own, such as when it cannot read the
@@ -274,6 +287,16 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
                         ? "cannot ask the API server: "
                         : "the API server's answer is invalid: ")
                 + PeerClient.printable(String.valueOf(reason.getMessage()));
+    }
+
+    /**
+     * Returns the reason to report if the client needs a class that is missing or that comes from
+     * another version of a library.
+     */
+    static String unusable(LinkageError e) {
+        return "the Kubernetes client does not work with the libraries on the class path: "
+                + (e instanceof NoClassDefFoundError ? "no class " : "")
+                + PeerClient.printable(String.valueOf(e.getMessage()));
     }
 
     private static String describe(IOException broken) {
@@ -335,7 +358,7 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
         public boolean hasNext() {
             try {
                 return watch.hasNext();
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | LinkageError e) {
                 end(e);
                 throw e;
             }
@@ -355,7 +378,7 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
                     seen.accept(event.object);
                 }
                 return event;
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | LinkageError e) {
                 end(e);
                 throw e;
             }

@@ -10,9 +10,7 @@ import java.io.IOException;
 import java.math.BigInteger;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.URLEncoder;
 import java.net.UnknownHostException;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
@@ -151,7 +149,7 @@ final class PeerClient implements AutoCloseable {
      * latest, and never fails.
      */
     CompletionStage<Map<Member, Answer>> ask(List<Member> members, String counter) {
-        return ask(members, counter, "/count/" + encoded(counter));
+        return ask(members, counter, "/count/" + Replica.encoded(counter));
     }
 
     /** As above, with a path to which every member answers with its count of that counter. */
@@ -202,7 +200,7 @@ final class PeerClient implements AutoCloseable {
      * count of the main counter.
      */
     CompletionStage<Map<Member, Answer>> bidFarewell(List<Member> members, Replica replica) {
-        return ask(members, replica.mainCounter(), "/peers/farewell/" + encoded(replica.instance()));
+        return ask(members, replica.mainCounter(), "/peers/farewell/" + Replica.encoded(replica.instance()));
     }
 
     long asked() {
@@ -478,6 +476,7 @@ final class PeerClient implements AutoCloseable {
             boolean isFinal = sealed != null && sealed.isBoolean() && sealed.getBooleanValue();
             Long restored = number(node, "restored");
             Long lastMinute = number(node, "lastMinute");
+            String process = string(node, "process");
             return new Counted(
                     new Replica.Count(
                             instance,
@@ -488,6 +487,7 @@ final class PeerClient implements AutoCloseable {
                             isFinal,
                             group,
                             isPartOf(restored, count) ? restored : null,
+                            process == null ? null : UUID.fromString(process),
                             isPartOf(lastMinute, count) ? lastMinute : null),
                     clock.instant(),
                     System.nanoTime(),
@@ -509,7 +509,7 @@ final class PeerClient implements AutoCloseable {
      */
     CompletionStage<Map<Member, Answer>> losses(
             List<Member> members, String instance, BiFunction<Member, Restoration.Losses, @Nullable String> reader) {
-        return ask(members, "/peers/losses/" + encoded(instance), MOST_LOSSES_BYTES, (member, body) -> {
+        return ask(members, "/peers/losses/" + Replica.encoded(instance), MOST_LOSSES_BYTES, (member, body) -> {
             try {
                 Restoration.Losses losses = json.readValue(body, Restoration.Losses.class);
                 if (losses != null && !hasMore(body) && losses.isSound()) {
@@ -559,15 +559,6 @@ final class PeerClient implements AutoCloseable {
     static String printable(String text) {
         String clean = text.replaceAll("\\p{C}+", " ").strip();
         return clean.length() <= 250 ? clean : clean.substring(0, 250);
-    }
-
-    /**
-     * Encodes a name as one path segment. The names {@code .} and {@code ..} are encoded too, since
-     * they would otherwise be resolved as relative segments.
-     */
-    private static String encoded(String name) {
-        String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
-        return name.equals(".") || name.equals("..") ? encoded.replace(".", "%2E") : encoded;
     }
 
     static String text(Duration duration) {

@@ -43,6 +43,7 @@ final class PeerMemory {
     static final String NAME = "counters.peers";
     private static final int MOST_STORES = 3;
     private static final Duration TIMES_ALONE = Duration.ofMinutes(1);
+    private static final Duration BETWEEN_LINES = Duration.ofHours(1);
     private static final Logger LOG = LoggerFactory.getLogger(PeerMemory.class);
 
     private final CheckedFile<Contents> file;
@@ -162,7 +163,7 @@ final class PeerMemory {
                     answer.incarnation(),
                     store == null ? answer.incarnation() : store.incarnation());
         }
-        logLoss(before, answer, store == null, store == null ? null : store.loss(), loss);
+        logLoss(before, answer, store == null, store == null ? null : store.loss(), loss, at);
         boolean sameOpening = store != null && closed && store.closed() && store.incarnation() == answer.incarnation();
         Map<String, Seen> counts = store == null ? Map.of() : store.counts();
         Map<String, Seen> remembered = new HashMap<>(sameOpening ? counts : Store.opened(counts));
@@ -314,13 +315,22 @@ final class PeerMemory {
         return Set.copyOf(listed);
     }
 
-    /** Logs each loss once, when it is detected; the report drops it after {@code loss-shown}. */
+    /**
+     * Logs each loss once, when it is detected; the report drops it after {@code loss-shown}. A peer that came with another store
+     * less than an hour ago is in the report as replaced, and costs no further line, however often it comes with yet another one.
+     */
     private void logLoss(
             @Nullable Known before,
             Replica.Count answer,
             boolean otherStore,
             @Nullable Loss known,
-            @Nullable Loss loss) {
+            @Nullable Loss loss,
+            Instant at) {
+        if (before != null
+                && before.stores().size() > 1
+                && before.store().since().plus(BETWEEN_LINES).isAfter(at)) {
+            return;
+        }
         if (loss != null && known == null) {
             LOG.warn(
                     "{} is rolled back: its store {} counted {} = {} before, now {}",
@@ -359,7 +369,7 @@ final class PeerMemory {
             for (Store store : known.stores()) {
                 boolean former = !store.id().equals(known.store().id());
                 store.counts().forEach((counter, seen) -> {
-                    long lost = !former ? seen.lost() : present.contains(store.id()) ? 0 : seen.own();
+                    long lost = !former ? seen.lost() : present.contains(store.id()) ? 0 : seen.ever();
                     if (lost > 0) {
                         losses.add(new Restoration.Loss(store.id(), counter, lost, seen.highest()));
                     }

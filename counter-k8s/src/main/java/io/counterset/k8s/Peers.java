@@ -37,6 +37,7 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -319,10 +320,15 @@ public final class Peers implements AutoCloseable {
      * in the message is trusted. The peer is asked at the address in this replica's own list, and
      * only if there is one, so a forged message can neither retire a replica nor set its count.
      *
-     * <p>Returns a stage that completes, never exceptionally, once the peer's answer is saved to
-     * disk. Concurrent calls about one peer are coalesced: it is asked by one of them at a time.
+     * <p>Returns a stage that completes once the peer's answer is saved to disk. It fails only with
+     * {@link StoppingException}, if the context is closed. Concurrent calls about one peer are
+     * coalesced: it is asked by one of them at a time.
      */
     public CompletionStage<?> hearFarewell(String instance) {
+        return unlessClosed(() -> hear(instance));
+    }
+
+    private CompletionStage<Void> hear(String instance) {
         CompletableFuture<Void> heard = new CompletableFuture<>();
         CompletableFuture<Void> before;
         synchronized (farewells) {
@@ -349,10 +355,14 @@ public final class Peers implements AutoCloseable {
                         farewells.remove(instance, heard);
                         hearing.remove(instance, heard);
                     }
-                    if (failure != null) {
+                    if (failure == null) {
+                        heard.complete(null);
+                    } else if (isClosed()) {
+                        heard.completeExceptionally(failure);
+                    } else {
                         LOG.warn("could not ask {} for its final counts", instance, failure);
+                        heard.complete(null);
                     }
-                    heard.complete(null);
                 });
         return heard.minimalCompletionStage();
     }
@@ -424,9 +434,17 @@ public final class Peers implements AutoCloseable {
      *     all peers
      * @param dryRun whether to change nothing
      * @param force whether to restore even if this replica has already counted as much
-     * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed
+     * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed, and
+     *     with {@link StoppingException} if the store is sealed or the context is closed; nothing was
+     *     added then
      */
     public CompletionStage<Restoration.Result> restore(@Nullable String from, boolean dryRun, boolean force) {
+        return replica.isSealed()
+                ? CompletableFuture.failedStage(new StoppingException())
+                : unlessClosed(() -> restoreFrom(from, dryRun, force));
+    }
+
+    private CompletionStage<Restoration.Result> restoreFrom(@Nullable String from, boolean dryRun, boolean force) {
         return source.membership().thenCompose(found -> {
             Membership membership = Reconciliation.withRemembered(found, memory);
             List<Membership.Member> all = Reconciliation.toAsk(membership, replica);
@@ -488,16 +506,42 @@ public final class Peers implements AutoCloseable {
      * losses. If the peer answers again, it is remembered as new. Each replica has its own memory,
      * so the other replicas still remember the peer.
      *
-     * @return a stage with whether anything was remembered; it completes once the change is on disk
+     * @return a stage with whether anything was remembered; it completes once the change is on
+     *     disk. It fails with {@link StoppingException} if the context is closed; nothing was
+     *     forgotten then
      */
     public CompletionStage<Boolean> forget(String instance) {
-        return CompletableFuture.supplyAsync(
+        return unlessClosed(() -> CompletableFuture.supplyAsync(
                 () -> {
                     boolean forgotten = memory.forgetInstance(instance);
                     memory.save(clock.instant());
                     return forgotten;
                 },
-                workers);
+                workers));
+    }
+
+    /**
+     * Returns the result of the work. If the work fails because this replica is stopping, the stage
+     * fails with {@link StoppingException}.
+     */
+    private <T> CompletionStage<T> unlessClosed(Supplier<CompletionStage<T>> work) {
+        if (isClosed()) {
+            return CompletableFuture.failedStage(new StoppingException());
+        }
+        CompletionStage<T> stage;
+        try {
+            stage = work.get();
+        } catch (RejectedExecutionException e) { // closed meanwhile
+            return CompletableFuture.failedStage(new StoppingException());
+        }
+        return stage.exceptionallyCompose(
+                failure -> CompletableFuture.failedStage(isClosed() ? new StoppingException() : failure));
+    }
+
+    private boolean isClosed() {
+        synchronized (rounds) {
+            return closed;
+        }
     }
 
     /** This replica is stopping and no longer asks its peers. */

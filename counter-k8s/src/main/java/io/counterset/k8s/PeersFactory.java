@@ -3,7 +3,7 @@ package io.counterset.k8s;
 
 import io.kubernetes.client.util.ClientBuilder;
 import io.kubernetes.client.util.Config;
-import io.micronaut.context.BeanProvider;
+import io.kubernetes.client.util.credentials.TokenFileAuthentication;
 import io.micronaut.context.annotation.Factory;
 import io.micronaut.context.annotation.Requires;
 import io.micronaut.context.env.Environment;
@@ -21,7 +21,8 @@ import org.jspecify.annotations.Nullable;
 final class PeersFactory {
 
     private static final Path RESOLV_CONF = Path.of("/etc/resolv.conf");
-    private static final Path NAMESPACE = Path.of("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
+    private static final Path SERVICE_ACCOUNT = Path.of(Config.SERVICEACCOUNT_ROOT);
+    private static final Path NAMESPACE = SERVICE_ACCOUNT.resolve("namespace");
 
     @Singleton
     Settings settings(Environment properties) {
@@ -46,12 +47,8 @@ final class PeersFactory {
     @Singleton
     @Requires(beans = Replica.class)
     PeerSource source(
-            PeersSettings settings,
-            Replica replica,
-            PropertyResolver properties,
-            ApiClientConfiguration kubernetes,
-            BeanProvider<ClientBuilder> builder) {
-        KubernetesSource.Access access = access(kubernetes, builder);
+            PeersSettings settings, Replica replica, PropertyResolver properties, ApiClientConfiguration kubernetes) {
+        KubernetesSource.Access access = access(kubernetes, properties);
         return switch (settings.source()) {
             case STATIC -> new StaticSource(settings, replica.port(), null);
             case DNS -> dns(settings, replica, null);
@@ -80,13 +77,35 @@ final class PeersFactory {
         return new DnsSource(settings, replica, "dns:", RESOLV_CONF, Peers.CLOCK, chosen);
     }
 
-    private static KubernetesSource.Access access(
-            ApiClientConfiguration configuration, BeanProvider<ClientBuilder> builder) {
-        Path kubeConfig = configuration.getKubeConfigPath().map(Path::of).orElse(null);
-        Path token = kubeConfig != null && Files.isReadable(kubeConfig)
-                ? null
-                : Path.of(configuration.getTokenPath().orElse(Config.SERVICEACCOUNT_TOKEN_PATH));
-        return new KubernetesSource.Access(builder::get, namespace(configuration), token);
+    /**
+     * Returns the access that a pod has. A kubeconfig is not looked for: its kinds of credentials need libraries of 10 MB, and a
+     * machine that has one is no pod, so that it cannot reach the pods' addresses either.
+     */
+    private static KubernetesSource.Access access(ApiClientConfiguration configuration, PropertyResolver properties) {
+        Path token = Path.of(configuration.getTokenPath().orElse(Config.SERVICEACCOUNT_TOKEN_PATH));
+        return new KubernetesSource.Access(
+                () -> builder(configuration, properties, token), namespace(configuration), token);
+    }
+
+    private static ClientBuilder builder(ApiClientConfiguration configuration, PropertyResolver properties, Path token)
+            throws IOException {
+        ClientBuilder builder = new ClientBuilder()
+                .setBasePath(configuration.getBasePath().orElseGet(() -> server(properties)))
+                .setVerifyingSsl(configuration.getVerifySsl())
+                .setAuthentication(new TokenFileAuthentication(token.toString()));
+        Path authority = Path.of(configuration.getCaPath().orElse(Config.SERVICEACCOUNT_CA_PATH));
+        if (configuration.getCaPath().isPresent() || Files.exists(authority)) {
+            builder.setCertificateAuthority(Files.readAllBytes(authority));
+        }
+        return builder;
+    }
+
+    private static String server(PropertyResolver properties) {
+        String host =
+                properties.getProperty("kubernetes.service.host", String.class).orElse("kubernetes.default.svc");
+        String port =
+                properties.getProperty("kubernetes.service.port", String.class).orElse("443");
+        return "https://" + (host.contains(":") && !host.startsWith("[") ? "[" + host + "]" : host) + ":" + port;
     }
 
     private static String namespace(ApiClientConfiguration configuration) {

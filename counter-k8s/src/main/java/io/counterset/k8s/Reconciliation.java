@@ -35,8 +35,8 @@ import org.jspecify.annotations.Nullable;
  * <p>The steps, each of which leaves to the next what it cannot settle:
  *
  * <ol>
- *   <li>this replica itself, recognised by its name or, if the source lists only addresses, by name
- *       <em>and</em> store;
+ *   <li>this replica itself, recognised by its name or, if the source lists only addresses, by the
+ *       identifier of its process;
  *   <li>answers from the right replicas: compared with what was remembered, then remembered;
  *   <li>members that did not answer, or not as themselves: the last known count, if the member can
  *       be identified;
@@ -500,8 +500,9 @@ final class Reconciliation {
                 true));
     }
 
+    /** Whether this process itself answered: a copy of this replica has its name and its store, too. */
     private boolean isSelf(Replica.Count count) {
-        return count.instance().equals(own.instance()) && count.store().equals(own.store());
+        return own.process() != null && own.process().equals(count.process());
     }
 
     private boolean isSelf(Known known) {
@@ -635,7 +636,7 @@ final class Reconciliation {
         Sum lost = new Sum();
         for (Store store : formers) {
             Seen seen = store.seen(counter);
-            lost.add(seen == null ? null : seen.own());
+            lost.add(seen == null ? null : seen.ever());
         }
         Seen seen = known.store().seen(counter);
         if (loss != null && seen != null) {

@@ -4,6 +4,8 @@ package io.counterset.k8s;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import io.counterset.CounterStore;
 import io.micronaut.serde.annotation.Serdeable;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
@@ -23,6 +25,7 @@ public final class Replica {
     private final int port;
     private final String contextPath;
     private final @Nullable String group;
+    private final UUID process = UUID.randomUUID();
     private volatile boolean sealed;
 
     /** How much of each count was restored after a loss. */
@@ -169,6 +172,7 @@ public final class Replica {
                 isFinal,
                 group,
                 restored.get(counter),
+                process,
                 lastMinute);
     }
 
@@ -228,6 +232,15 @@ public final class Replica {
     }
 
     /**
+     * Returns the name of a counter or an instance as one segment of a path, or a value in a query. A name of dots alone would be
+     * taken for a step upwards, so its dots are encoded too.
+     */
+    public static String encoded(String name) {
+        String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
+        return name.equals(".") || name.equals("..") ? encoded.replace(".", "%2E") : encoded;
+    }
+
+    /**
      * One durable count of one replica.
      *
      * @param instance the replica that answered
@@ -239,6 +252,8 @@ public final class Replica {
      *     no longer counts
      * @param group the set of replicas that it belongs to; absent if unknown
      * @param restored how much of the count was restored after a loss; absent if nothing
+     * @param process drawn at random when the answering process started: it distinguishes a replica
+     *     from a copy of it, which has the same name and the same store; absent if unknown
      * @param lastMinute how much the count grew in the last 60 seconds; absent if unknown, as for
      *     every counter except the main one
      */
@@ -252,5 +267,6 @@ public final class Replica {
             @JsonProperty("final") boolean isFinal,
             @Nullable String group,
             @Nullable Long restored,
+            @Nullable UUID process,
             @Nullable Long lastMinute) {}
 }

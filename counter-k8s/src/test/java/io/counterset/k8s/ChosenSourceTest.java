@@ -63,7 +63,7 @@ class ChosenSourceTest {
         PeersSettings settings = KubernetesSourceTest.settings(3);
         Replica replica = new Replica("app-python-0", store, "visits", 8080);
         return new AutoSource(
-                new KubernetesSource(settings, replica, server.access(), InstantSource.system()),
+                KubernetesSourceTest.hurried(settings, replica, server.access(), InstantSource.system()),
                 new DnsSource(settings, replica, dns.url(), folder.resolve("absent"), () -> now, null));
     }
 

@@ -6,6 +6,8 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import com.sun.net.httpserver.HttpsConfigurator;
+import com.sun.net.httpserver.HttpsServer;
 import io.kubernetes.client.util.ClientBuilder;
 import io.kubernetes.client.util.credentials.TokenFileAuthentication;
 import java.io.IOException;
@@ -28,6 +30,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.function.UnaryOperator;
+import javax.net.ssl.SSLContext;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -103,6 +106,7 @@ final class FakeApiServer implements AutoCloseable {
     private volatile String accepted = "good";
     private final ExecutorService threads = Executors.newCachedThreadPool();
     private final InetSocketAddress address;
+    private final @Nullable SSLContext tls;
     private @Nullable HttpServer server;
 
     private final List<Event> log = new ArrayList<>();
@@ -125,6 +129,12 @@ final class FakeApiServer implements AutoCloseable {
     private boolean held;
 
     FakeApiServer(Path folder) throws IOException {
+        this(folder, null);
+    }
+
+    /** Speaks TLS if a context is given. */
+    FakeApiServer(Path folder, @Nullable SSLContext tls) throws IOException {
+        this.tls = tls;
         token = folder.resolve("token");
         Files.writeString(token, accepted);
         authentication = new TokenFileAuthentication(token.toString());
@@ -134,7 +144,7 @@ final class FakeApiServer implements AutoCloseable {
     }
 
     private HttpServer bind(InetSocketAddress wanted) throws IOException {
-        HttpServer bound = HttpServer.create(wanted, 100);
+        HttpServer bound = tls == null ? HttpServer.create(wanted, 100) : secure(wanted, tls);
         bound.setExecutor(threads);
         for (Kind kind : Kind.values()) {
             bound.createContext(kind.path, exchange -> answer(kind, exchange));
@@ -144,6 +154,12 @@ final class FakeApiServer implements AutoCloseable {
             send(exchange, 404, "{}");
         });
         bound.start();
+        return bound;
+    }
+
+    private static HttpServer secure(InetSocketAddress wanted, SSLContext tls) throws IOException {
+        HttpsServer bound = HttpsServer.create(wanted, 100);
+        bound.setHttpsConfigurator(new HttpsConfigurator(tls));
         return bound;
     }
 

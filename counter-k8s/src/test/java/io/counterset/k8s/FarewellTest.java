@@ -12,6 +12,7 @@ import io.counterset.k8s.PeersReport.Kind;
 import io.counterset.k8s.PeersReport.Peer;
 import io.counterset.k8s.PeersReport.State;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
@@ -19,6 +20,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -68,8 +72,11 @@ class FarewellTest {
     }
 
     private Peers open(LoopbackPeer replica) {
-        return TestSettings.list()
-                .in(replica.directory)
+        return open(replica, TestSettings.list());
+    }
+
+    private Peers open(LoopbackPeer replica, TestSettings settings) {
+        return settings.in(replica.directory)
                 .open(replica.replica(), new Listed(), InstantSource.system(), Duration.ZERO);
     }
 
@@ -158,6 +165,140 @@ class FarewellTest {
     }
 
     @Test
+    void theCountAtTheFarewellIsFinalThoughItWasNeverAskedForBefore() throws IOException {
+        peers.close();
+        Files.delete(asker.directory.resolve(PeerMemory.NAME));
+        peers = open(asker);
+        asker.hearWith(peers);
+        scaleDown();
+        sealAndBidFarewell();
+        end();
+
+        assertThat(other(ask()).count()).isEqualTo(100);
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @Test
+    void theCountsOfSeveralReplicasThatAreScaledAwayTogetherAreFinal() throws IOException {
+        LoopbackPeer third = new LoopbackPeer("app-2", "127.0.0.3", folder.resolve("2"));
+        try (third;
+                Peers thirdPeers = open(third)) {
+            third.hearWith(thirdPeers);
+            third.add(7);
+            scale(3);
+            members = List.of(members.get(0), members.get(1), new Member("app-2", third.address(), Phase.SERVING));
+            assertThat(ask().total()).isEqualTo(107);
+            scale(1);
+            members = List.of(
+                    members.get(0),
+                    new Member("app-1", leaving.address(), Phase.TERMINATING),
+                    new Member("app-2", third.address(), Phase.TERMINATING));
+            third.add(1);
+            third.replica().seal();
+            CompletableFuture<?> farewell = thirdPeers.bidFarewell().toCompletableFuture();
+            sealAndBidFarewell();
+            farewell.join();
+        }
+        end();
+
+        assertThat(ask().total()).isEqualTo(108);
+        assertThat(ask().peers()).extracting(Peer::isFinal).containsExactly(false, true, true);
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @Test
+    void anAnswerToAFarewellThatIsCutAtAnyByteMakesNothingFinal() throws IOException {
+        leaving.add(1_000);
+        scaleDown();
+        leaving.replica().seal();
+        byte[] whole = LoopbackPeer.JSON.writeValueAsBytes(leaving.replica().count("visits"));
+        for (int length = 0; length < whole.length; length++) {
+            int sent = length;
+            leaving.answerWith(exchange -> {
+                exchange.sendResponseHeaders(200, whole.length);
+                exchange.getResponseBody().write(whole, 0, sent);
+                exchange.getResponseBody().flush();
+            });
+            peers.hearFarewell("app-1").toCompletableFuture().join();
+        }
+        assertThat(other(ask()).isFinal()).isFalse();
+        leaving.answerWith(null);
+        sealAndBidFarewell();
+        end();
+
+        assertThat(other(ask()).count()).isEqualTo(1_100);
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @Test
+    void aReplicaThatIsFrozenDuringItsFarewellIsNotFinal() {
+        peers.close();
+        peers = open(asker, TestSettings.list().timeout(Duration.ofMillis(100)).deadline(Duration.ofMillis(200)));
+        asker.hearWith(peers);
+        scaleDown();
+        CountDownLatch thawed = new CountDownLatch(1);
+        leaving.answerWith(exchange -> {
+            try {
+                thawed.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        });
+        sealAndBidFarewell();
+        end();
+        thawed.countDown();
+
+        assertThat(other(ask()).count()).isEqualTo(100);
+        assertThat(ask().complete()).isFalse();
+    }
+
+    @Test
+    void aPeerThatIsDownDuringTheFarewellKnowsTheCountOnlyIfItIsBackInTime() {
+        for (boolean inTime : new boolean[] {true, false}) {
+            leaving.start();
+            list(Phase.SERVING);
+            scale(2);
+            leaving.add(10);
+            assertThat(ask().complete()).isTrue();
+            leaving.add(10);
+            peers.close();
+            asker.stop();
+            scaleDown();
+            sealAndBidFarewell();
+            if (!inTime) {
+                end();
+            }
+            asker.start();
+            peers = open(asker);
+            asker.hearWith(peers);
+            assertThat(ask().complete()).isEqualTo(inTime);
+            end();
+            assertThat(ask().complete()).isEqualTo(inTime);
+            leavingPeers.close();
+            leaving.start();
+            leavingPeers = open(leaving);
+            leaving.hearWith(leavingPeers);
+        }
+    }
+
+    @Test
+    void aReplicaThatComesBackWithMoreIsLive() {
+        scaleDown();
+        sealAndBidFarewell();
+        end();
+        assertThat(ask().complete()).isTrue();
+        scale(2);
+        leaving.start();
+        leaving.add(900);
+        list(Phase.SERVING);
+
+        assertThat(other(ask()).state()).isEqualTo(State.LIVE);
+        assertThat(ask().total()).isEqualTo(1_000);
+        assertThat(ask().lost()).isZero();
+        assertThat(ask().complete()).isTrue();
+    }
+
+    @Test
     void theLastKnownCountOfAKilledReplicaIsNotFinal() {
         leaving.add(1_000);
         scaleDown();
@@ -182,6 +323,16 @@ class FarewellTest {
         assertThat(ask().total()).isEqualTo(105);
         scaleDown();
         end();
+        assertThat(ask().complete()).isFalse();
+    }
+
+    @Test
+    void aStrangerCannotMakeALastKnownCountFinal() {
+        scaleDown();
+        peers.hearFarewell("app-1").toCompletableFuture().join();
+        leaving.add(5);
+        end();
+
         assertThat(ask().complete()).isFalse();
     }
 
@@ -384,12 +535,21 @@ class FarewellTest {
     }
 
     @Test
-    void reportsFailWithStoppingExceptionAfterClose() {
+    void aStoppingReplicaFailsEveryRequestWithStoppingException() {
         peers.close();
-        assertThat(peers.report().toCompletableFuture())
-                .isCompletedExceptionally()
-                .failsWithin(java.time.Duration.ZERO)
-                .withThrowableOfType(java.util.concurrent.ExecutionException.class)
+        Stream.of(peers.report(), peers.restore(null, false, false), peers.forget("app-1"), peers.hearFarewell("app-1"))
+                .forEach(stage -> assertThat(stage.toCompletableFuture())
+                        .failsWithin(Duration.ZERO)
+                        .withThrowableOfType(ExecutionException.class)
+                        .withCauseInstanceOf(Peers.StoppingException.class));
+    }
+
+    @Test
+    void aSealedReplicaIsGivenNothingBackSinceItCountsNoMore() {
+        leaving.replica().seal();
+        assertThat(leavingPeers.restore(null, false, true).toCompletableFuture())
+                .failsWithin(Duration.ZERO)
+                .withThrowableOfType(ExecutionException.class)
                 .withCauseInstanceOf(Peers.StoppingException.class);
     }
 }

@@ -12,8 +12,8 @@ import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.time.InstantSource;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -66,14 +66,10 @@ class HalfOpenConnectionTest {
                             .setBasePath("http://127.0.0.1:" + cable.port())
                             .setProtocols(List.of(Protocol.H2_PRIOR_KNOWLEDGE)),
                     "demo",
-                    null);
+                    Files.writeString(folder.resolve("token"), "a token"));
             Replica replica = new Replica("app-python-0", store, "visits", 8080);
             try (KubernetesSource source = new KubernetesSource(
-                    KubernetesSourceTest.settings(null),
-                    replica,
-                    access,
-                    InstantSource.system(),
-                    Duration.ofSeconds(2))) {
+                    KubernetesSourceTest.settings(null), replica, access, InstantSource.system())) {
                 source.start();
                 TestSettings.await(() -> server.getRequestCount() == 4);
                 TestSettings.await(() -> state(source) == Freshness.LIVE);
@@ -85,14 +81,14 @@ class HalfOpenConnectionTest {
                 assertThat(server.getRequestCount()).isEqualTo(4);
 
                 cable.cut();
-                TestSettings.await(() -> state(source) == Freshness.STALE);
+                TestSettings.awaitWithinFiveSeconds(() -> state(source) == Freshness.STALE);
                 assertThat(source.membership()
                                 .toCompletableFuture()
                                 .join()
                                 .source()
                                 .reason())
                         .isEqualTo("the API server is unreachable: it does not answer, so the connection was closed");
-                TestSettings.await(() -> state(source) == Freshness.LIVE);
+                TestSettings.awaitWithinFiveSeconds(() -> state(source) == Freshness.LIVE);
                 assertThat(server.getRequestCount()).isGreaterThanOrEqualTo(8);
             }
         }

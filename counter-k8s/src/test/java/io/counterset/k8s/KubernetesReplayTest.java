@@ -14,6 +14,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.time.InstantSource;
 import java.util.HashSet;
 import java.util.List;
@@ -228,17 +229,57 @@ class KubernetesReplayTest {
                 .containsOnly("scaled down: 3 replicas are wanted; last known count");
     }
 
-    @Test
-    void reportsMakeNoRequestsToTheApiServer() throws IOException {
+    /** Lets the server and the pods be where the recording was at a version; returns the last slice. */
+    private Event replayUntil(long version) throws IOException {
         Set<String> versions = new HashSet<>();
+        Event last = recording.get(0);
         for (Event event : recording) {
-            if (event.version() <= 464) {
+            if (event.version() <= version) {
                 applyAndAwait(event, versions);
                 if (event.kind() == Kind.SLICES && !event.isBookmark()) {
                     pods.follow(event);
+                    last = event;
                 }
             }
         }
+        return last;
+    }
+
+    @Test
+    void whatIsLostIsNamedAndWhatIsBackIsLiveWithinFiveSeconds() throws IOException {
+        Event slice = replayUntil(464);
+        TestSettings.await(() -> ask().complete());
+        pods.crash(1);
+        TestSettings.awaitWithinFiveSeconds(() -> states(ask()).equals("0 live, 1 unreachable, 2 live"));
+        assertThat(ask().complete()).isFalse();
+        pods.follow(slice);
+        TestSettings.awaitWithinFiveSeconds(() -> ask().complete());
+
+        server.fail(Kind.SLICES, 403);
+        server.fail(Kind.SETS, 503);
+        server.endWatches();
+        TestSettings.awaitWithinFiveSeconds(
+                () -> String.valueOf(ask().source().reason()).startsWith("the API server answered "));
+        assertThat(ask().complete()).isFalse();
+        int seen = server.requests(Kind.SLICES).size();
+        TestSettings.await(() -> server.requests(Kind.SLICES).size() > seen); // so the next one is 5 s away
+        server.failAll(0);
+        TestSettings.awaitWithinFiveSeconds(() -> ask().complete());
+        List<Instant> requests = server.requests(Kind.SLICES);
+        for (int i = seen; i <= seen + 1; i++) {
+            assertThat(Duration.between(requests.get(i - 1), requests.get(i)))
+                    .as("not more than one request in 5 s while it is forbidden")
+                    .isGreaterThan(Duration.ofMillis(4_900));
+        }
+
+        server.stop();
+        TestSettings.awaitWithinFiveSeconds(() -> ask().source().state() == PeersReport.Freshness.STALE);
+        assertThat(ask().complete()).isFalse();
+    }
+
+    @Test
+    void noReportCostsARequest() throws IOException {
+        replayUntil(464);
         TestSettings.await(() -> ask().complete());
         int before = server.requests();
         for (int i = 0; i < 100; i++) {

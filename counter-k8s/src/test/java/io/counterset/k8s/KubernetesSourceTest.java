@@ -91,9 +91,15 @@ class KubernetesSourceTest {
                 Path.of("not used"));
     }
 
+    /** One that is never long without an attempt; how long it is in earnest is measured in {@link KubernetesReplayTest}. */
+    static KubernetesSource hurried(
+            PeersSettings settings, Replica replica, KubernetesSource.Access access, InstantSource clock) {
+        return new KubernetesSource(settings, replica, access, clock, Duration.ofSeconds(2), Duration.ofMillis(500));
+    }
+
     private KubernetesSource source(String instance) {
-        KubernetesSource source = new KubernetesSource(
-                settings(null), new Replica(instance, store, "visits", 8080), server.access(), () -> now);
+        KubernetesSource source =
+                hurried(settings(null), new Replica(instance, store, "visits", 8080), server.access(), () -> now);
         open.add(source);
         source.start();
         return source;
@@ -205,23 +211,47 @@ class KubernetesSourceTest {
         assertThat(lines.list).hasSize(1);
     }
 
-    @Test
-    void aClientThatCannotBeCreatedIsReported() {
-        KubernetesSource source = new KubernetesSource(
+    private KubernetesSource source(KubernetesSource.Access.Builder builder) {
+        KubernetesSource source = hurried(
                 settings(null),
                 new Replica("app-python-0", store, "visits", 8080),
-                new KubernetesSource.Access(
-                        () -> {
-                            throw new IllegalStateException("no certificate");
-                        },
-                        "demo",
-                        null),
+                new KubernetesSource.Access(builder, "demo", server.token),
                 InstantSource.system());
         open.add(source);
         source.start();
+        return source;
+    }
 
-        assertThat(stateOf(source).reason()).contains("no certificate");
+    @Test
+    void aClientThatCannotBeCreatedIsReported() {
+        KubernetesSource source = source(() -> {
+            throw new IllegalStateException("no certificate");
+        });
+
+        assertThat(stateOf(source).reason()).isEqualTo("cannot create the Kubernetes client: no certificate");
         assertThat(now(source).isLive()).isFalse();
+    }
+
+    @Test
+    void aMissingClassIsTheReasonWheneverItIsNeeded() {
+        String reason =
+                "the Kubernetes client does not work with the libraries on the class path: no class org/example/Absent";
+        KubernetesSource atTheStart = source(() -> {
+            throw new NoClassDefFoundError("org/example/Absent");
+        });
+        assertThat(stateOf(atTheStart).reason()).isEqualTo(reason);
+
+        KubernetesSource atTheFirstRequest = source(() -> server.access()
+                .builder()
+                .get()
+                .setAuthentication(client -> client.setHttpClient(client.getHttpClient()
+                        .newBuilder()
+                        .addInterceptor(chain -> {
+                            throw new NoClassDefFoundError("org/example/Absent");
+                        })
+                        .build())));
+        TestSettings.await(() -> reason.equals(stateOf(atTheFirstRequest).reason()));
+        assertThat(stateOf(atTheFirstRequest).state()).isEqualTo(Freshness.UNAVAILABLE);
     }
 
     @Test
@@ -443,7 +473,7 @@ class KubernetesSourceTest {
         }
     }
 
-    private ListWatch<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watchedSlices() {
+    private ListWatch<ApiObjects.EndpointSlice, ApiObjects.EndpointSlices> watchedSlices() throws IOException {
         ApiClient client = server.access().builder().get().build();
         return new ListWatch<>(
                 ApiObjects.EndpointSlice.class,

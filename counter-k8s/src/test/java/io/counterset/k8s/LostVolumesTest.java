@@ -131,6 +131,28 @@ class LostVolumesTest {
     }
 
     @Test
+    void theLossOfARolledBackVolumeStaysWhenTheVolumeIsReplaced() throws IOException {
+        Peers peers = peers();
+        peer.stop();
+        copy(peer.directory, folder.resolve("backup"));
+        peer.start();
+        peer.add(11);
+        ask(peers);
+        peer.stop();
+        copy(folder.resolve("backup"), peer.directory);
+        peer.start();
+        assertThat(ask(peers).lost()).isEqualTo(11);
+        peer.stop();
+        delete(peer.directory);
+        peer.start();
+
+        assertThat(ask(peers).lost()).isEqualTo(111);
+        assertThat(peers.losses("app-1").losses())
+                .extracting(Restoration.Loss::lost)
+                .containsExactly(111L);
+    }
+
+    @Test
     void reportsAnOlderCopyOfAVolumeAsRolledBack() throws IOException {
         Peers peers = peers();
         ask(peers);

@@ -32,7 +32,9 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class LyingPeersTest {
 
-    private static final int ROUNDS = 400;
+    /** Many times the slack of what is measured: a leak in one round of four shows. */
+    private static final int ROUNDS = Integer.getInteger("counterset.lies", 150);
+
     private static final String GOOD = "{\"instance\":\"app-1\",\"counter\":\"visits\",\"count\":1,"
             + "\"store\":\"0f8fad5b-d9cb-469f-a165-70867728950e\",\"incarnation\":1}";
     private static final String OK = "HTTP/1.1 200 OK\r\n";

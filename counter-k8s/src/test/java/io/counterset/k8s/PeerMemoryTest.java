@@ -3,6 +3,10 @@ package io.counterset.k8s;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
@@ -25,6 +29,7 @@ import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.LoggerFactory;
 
 class PeerMemoryTest {
 
@@ -58,7 +63,7 @@ class PeerMemoryTest {
         return memory.observe(
                 "instance " + key,
                 "10.0.0.1:8080",
-                new Replica.Count(key, counter, count, store, incarnation, false, null, null, null),
+                new Replica.Count(key, counter, count, store, incarnation, false, null, null, null, null),
                 now,
                 ++order,
                 null,
@@ -79,6 +84,33 @@ class PeerMemoryTest {
         assertThat(memory().all()).hasSize(2);
         assertThat(folder).isDirectoryContaining("glob:**/counters.peers");
         assertThat(folder).isDirectoryNotContaining("glob:**.new");
+    }
+
+    @Test
+    void aPeerWithAnotherStoreInEveryRoundCostsOneLine() {
+        Logger logger = (Logger) LoggerFactory.getLogger(PeerMemory.class);
+        ListAppender<ILoggingEvent> lines = new ListAppender<>();
+        lines.start();
+        Level usual = logger.getLevel();
+        logger.setLevel(Level.WARN);
+        logger.addAppender(lines);
+        try {
+            PeerMemory memory = memory();
+            for (int i = 0; i < 100; i++) {
+                UUID store = UUID.randomUUID();
+                observe(memory, "app-0", store, 2, "visits", 100 + i);
+                observe(memory, "app-0", store, 1, "visits", i);
+            }
+            assertThat(lines.list)
+                    .as("a store that is rolled back, another one, and no line for what follows")
+                    .hasSize(2);
+            now = now.plus(Duration.ofHours(1));
+            observe(memory, "app-0", UUID.randomUUID(), 1, "visits", 1);
+            assertThat(lines.list).hasSize(3);
+        } finally {
+            logger.detachAppender(lines);
+            logger.setLevel(usual);
+        }
     }
 
     @Test
@@ -144,7 +176,7 @@ class PeerMemoryTest {
         Known late = memory.observe(
                 "instance app-0",
                 "10.0.0.1:8080",
-                new Replica.Count("app-0", "visits", 99, A, 5, false, null, null, null),
+                new Replica.Count("app-0", "visits", 99, A, 5, false, null, null, null, null),
                 now,
                 order - 1,
                 null,

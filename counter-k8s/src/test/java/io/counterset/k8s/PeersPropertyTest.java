@@ -61,25 +61,30 @@ class PeersPropertyTest {
     }
 
     /** An event that happens to a replica other than the asking one. */
-    record Happening(What what, int replica, int number) {}
+    record Happening<W>(W what, int replica, int number) {}
 
-    @Provide
-    Arbitrary<List<Happening>> happenings() {
+    /** Returns sequences of 5 to {@code most} things that happen to four replicas. */
+    static <W> Arbitrary<List<Happening<W>>> sequences(W[] all, int most) {
         return Combinators.combine(
-                        Arbitraries.of(What.values()),
+                        Arbitraries.of(all),
                         Arbitraries.integers().between(1, REPLICAS - 1),
                         Arbitraries.integers().between(1, REPLICAS))
-                .as(Happening::new)
+                .as((what, replica, number) -> new Happening<>(what, replica, number))
                 .list()
                 .ofMinSize(5)
-                .ofMaxSize(30);
+                .ofMaxSize(most);
+    }
+
+    @Provide
+    Arbitrary<List<Happening<What>>> happenings() {
+        return sequences(What.values(), 30);
     }
 
     @Property(tries = 40, shrinking = ShrinkingMode.BOUNDED)
-    void theReportMatchesTheModel(@ForAll("happenings") List<Happening> happenings) throws IOException {
+    void theReportMatchesTheModel(@ForAll("happenings") List<Happening<What>> happenings) throws IOException {
         Path folder = Files.createTempDirectory("peers");
         try (World world = new World(folder)) {
-            for (Happening happening : happenings) {
+            for (Happening<What> happening : happenings) {
                 world.happen(happening);
                 world.compare();
             }
@@ -208,7 +213,7 @@ class PeersPropertyTest {
             public void close() {}
         }
 
-        void happen(Happening happening) throws IOException {
+        void happen(Happening<What> happening) throws IOException {
             Modelled other = others.get(happening.replica());
             if (other == null) {
                 throw new AssertionError(happening);

@@ -196,6 +196,26 @@ class StaticPeersTest {
     }
 
     @Test
+    void aCopyOfThisReplicaNeverTakesItsRow() throws IOException {
+        a.stop();
+        LostVolumesTest.copy(a.directory, folder.resolve("app-0@127.0.0.4"));
+        a.start();
+        LoopbackPeer copy = peer("app-0", "127.0.0.4");
+        copy.add(40);
+
+        PeersReport report = ask(peers(a, TestSettings.list(copy.address(), a.address())));
+        assertThat(row(report, "app-0").address()).isEqualTo(a.address());
+        assertThat(row(report, copy.address()).reason())
+                .isEqualTo("answered as app-0 with a copy of the store of app-0");
+        assertThat(report.total()).isEqualTo(3);
+        assertThat(report.complete()).isFalse();
+
+        report = ask(peers(a, TestSettings.list(copy.address())));
+        assertThat(report.complete()).as("the copy counts for itself").isFalse();
+        assertThat(report.expected()).isEqualTo(2);
+    }
+
+    @Test
     void aReplicaListedTwiceIsCountedOnce() {
         PeersReport report =
                 ask(peers(a, TestSettings.list(b.address(), "[::ffff:127.0.0.2]:" + b.address.getPort(), a.address())));

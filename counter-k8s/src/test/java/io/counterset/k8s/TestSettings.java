@@ -86,9 +86,15 @@ record TestSettings(
     }
 
     static void await(BooleanSupplier condition) {
-        Awaitility.await()
-                .atMost(Duration.ofSeconds(60))
-                .pollInterval(Duration.ofMillis(2))
-                .until(condition::getAsBoolean);
+        await(Duration.ofSeconds(60), condition);
+    }
+
+    /** What is promised within 5 s; another second is for a busy machine. */
+    static void awaitWithinFiveSeconds(BooleanSupplier condition) {
+        await(Duration.ofSeconds(6), condition);
+    }
+
+    private static void await(Duration time, BooleanSupplier condition) {
+        Awaitility.await().atMost(time).pollInterval(Duration.ofMillis(2)).until(condition::getAsBoolean);
     }
 }

@@ -7,6 +7,7 @@ import io.counterset.k8s.Membership.Expected;
 import io.counterset.k8s.Membership.Member;
 import io.counterset.k8s.Membership.Phase;
 import io.counterset.k8s.Membership.Revision;
+import io.counterset.k8s.PeersPropertyTest.Happening;
 import io.counterset.k8s.PeersReport.Freshness;
 import io.counterset.k8s.PeersReport.Kind;
 import java.io.IOException;
@@ -20,9 +21,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
-import net.jqwik.api.Arbitraries;
 import net.jqwik.api.Arbitrary;
-import net.jqwik.api.Combinators;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
@@ -55,26 +54,17 @@ class TruePeersPropertyTest {
         ASK
     }
 
-    record Happening(What what, int replica, int number) {}
-
     @Provide
-    Arbitrary<List<Happening>> happenings() {
-        return Combinators.combine(
-                        Arbitraries.of(What.values()),
-                        Arbitraries.integers().between(1, REPLICAS - 1),
-                        Arbitraries.integers().between(1, REPLICAS))
-                .as(Happening::new)
-                .list()
-                .ofMinSize(5)
-                .ofMaxSize(40);
+    Arbitrary<List<Happening<What>>> happenings() {
+        return PeersPropertyTest.sequences(What.values(), 40);
     }
 
     @Property(tries = 40, shrinking = ShrinkingMode.BOUNDED)
-    void aCompleteReportHasTheTrueTotal(@ForAll("happenings") List<Happening> happenings) throws IOException {
+    void aCompleteReportHasTheTrueTotal(@ForAll("happenings") List<Happening<What>> happenings) throws IOException {
         Path folder = Files.createTempDirectory("peers");
         try (Cluster cluster = new Cluster(folder)) {
             cluster.check();
-            for (Happening happening : happenings) {
+            for (Happening<What> happening : happenings) {
                 cluster.happen(happening);
             }
             cluster.check();
@@ -175,7 +165,7 @@ class TruePeersPropertyTest {
                     members);
         }
 
-        void happen(Happening happening) throws IOException {
+        void happen(Happening<What> happening) throws IOException {
             int ordinal = happening.replica();
             Pod pod = pods.getOrDefault(ordinal, pods.get(1));
             if (pod == null) {
