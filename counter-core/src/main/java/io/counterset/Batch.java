@@ -325,8 +325,13 @@ final class Batch {
             if (amount < 1 || total < amount || total > cell.durable()) {
                 throw in.corrupt(at, "an amount and a total within " + cell.durable(), amount + " and " + total);
             }
-            contents.keys().put(new RememberedKeys.Entry(key, b[at] & 0xff, cell, amount, total, appliedAt));
+            if (appliedAt == RememberedKeys.EVICTED) {
+                contents.keys().remove(key);
+            } else {
+                contents.keys().append(new RememberedKeys.Entry(key, b[at] & 0xff, cell, amount, total, appliedAt));
+            }
         }
+        contents.keys().trim();
         if (in.at != length(b, 0)) {
             throw in.corrupt(in.at, "the end of the batch", "more bytes");
         }

@@ -199,7 +199,23 @@ public final class Counter {
      * Like {@link #addOnce}, but does not block; the future behaves as in {@link #addAsync(long)}.
      */
     public CompletableFuture<AddResult> addOnceAsync(long amount, String key) {
-        return store().addOnceAsync(this, amount, key);
+        return addOnceAsync(amount, key, 0);
+    }
+
+    /**
+     * Like {@link #addOnceAsync(long, String)}, for keys from sources that do not trust each other,
+     * such as the clients of a service. When the {@linkplain CounterStore#idempotencyWindow() window}
+     * is full, a new key evicts the oldest key of the source that has the most, so a source with many
+     * keys evicts only its own. The same key from another source is still the same key.
+     *
+     * @param amount 1 or more
+     * @param key as for {@link #addOnce}
+     * @param source identifies the sender of the key: any number, such as a hash of a client's
+     *     address. Sources are hashed to 4,096 shares, so two of them may have the same share. Keys
+     *     read when the store was opened, and keys of methods without a source, belong to source 0
+     */
+    public CompletableFuture<AddResult> addOnceAsync(long amount, String key, long source) {
+        return store().addOnceAsync(this, amount, key, source);
     }
 
     /** Returns {@code name=value}. */

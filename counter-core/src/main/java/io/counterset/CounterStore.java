@@ -301,7 +301,7 @@ public final class CounterStore implements AutoCloseable {
 
     AddResult addOnce(Counter counter, long amount, String key) {
         requireMayWait();
-        Ledger.Keyed keyed = remember(counter, amount, key, true);
+        Ledger.Keyed keyed = remember(counter, amount, key, 0, true);
         Counter cell = keyed.entry().cell();
         long total = keyed.entry().total();
         if (!commits.isPeriodic()) {
@@ -314,13 +314,13 @@ public final class CounterStore implements AutoCloseable {
         return new AddResult(total, keyed.replayed());
     }
 
-    CompletableFuture<AddResult> addOnceAsync(Counter counter, long amount, String key) {
+    CompletableFuture<AddResult> addOnceAsync(Counter counter, long amount, String key, long source) {
         try {
             CounterStoreException busy = commits.backPressure();
             if (busy != null) {
                 return CompletableFuture.failedFuture(busy);
             }
-            Ledger.Keyed keyed = remember(counter, amount, key, false);
+            Ledger.Keyed keyed = remember(counter, amount, key, source, false);
             Counter cell = keyed.entry().cell();
             long total = keyed.entry().total();
             if (cell.durable() >= total || (commits.isPeriodic() && commits.isOpen())) {
@@ -380,15 +380,16 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /** Applies an add and remembers its key, or finds that an earlier call has. */
-    private Ledger.Keyed remember(Counter counter, long amount, String key, boolean mayBlock) {
+    private Ledger.Keyed remember(Counter counter, long amount, String key, long source, boolean mayBlock) {
         requirePositive(amount);
         int keyLength = Names.require("an idempotency key", key, Batch.MAX_KEY);
+        int share = RememberedKeys.share(source);
         if (!room.isWritable()) { // replays too: what was read may be only in the page cache
             throw room.refusal();
         }
         while (true) {
             long attempts = room.attempts();
-            Ledger.Keyed keyed = ledger.remember(counter, amount, key, keyLength, room, commits);
+            Ledger.Keyed keyed = ledger.remember(counter, amount, key, keyLength, share, room, commits);
             wakeIfGrowthIsWanted();
             if (keyed != null) {
                 return keyed;

@@ -147,7 +147,7 @@ final class Ledger {
      * @throws StoreFullException if there is no room, and growing the journal has just failed
      */
     @Nullable
-    Keyed remember(Counter counter, long amount, String key, int keyLength, Room room, GroupCommit commits) {
+    Keyed remember(Counter counter, long amount, String key, int keyLength, int share, Room room, GroupCommit commits) {
         lock.lock();
         try {
             long now = keys.advance();
@@ -162,16 +162,23 @@ final class Ledger {
             }
             Counter cell = counter.registered();
             boolean piledUp = commits.isPeriodic() && newKeys.size() >= commits.maxPending();
-            if (cell == null || piledUp || !room.admits(fullBatchBytes() + keys.growth(keyLength))) {
+            if (cell == null || piledUp || !room.admits(fullBatchBytes() + keys.growth(keyLength, share))) {
                 return null;
             }
             RememberedKeys.Entry entry =
-                    new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now);
-            if (keys.put(entry)) {
+                    new RememberedKeys.Entry(key, keyLength, cell, amount, cell.advance(amount), now, share);
+            int before = newKeys.size();
+            RememberedKeys.Entry oldest = keys.oldest();
+            RememberedKeys.Entry evicted = keys.put(entry);
+            if (evicted != null) {
                 earlyEvictions++;
+                if (evicted != oldest) { // which a reader of the journal evicts by itself
+                    newKeys.add(evicted.evictedFor(entry));
+                }
             }
             newKeys.add(entry);
-            if (commits.isPeriodic() && newKeys.size() == Math.min(MOST_NEW_KEYS, commits.maxPending())) {
+            int most = Math.min(MOST_NEW_KEYS, commits.maxPending());
+            if (commits.isPeriodic() && before < most && newKeys.size() >= most) {
                 commits.nudge(); // otherwise keys would pile up until the end of the period
             }
             mark(cell, commits);

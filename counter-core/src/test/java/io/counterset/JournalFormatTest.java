@@ -174,6 +174,25 @@ class JournalFormatTest {
     }
 
     @Test
+    void aKeyThatWasEvictedOutOfTurnIsListedOnceMoreBeforeItsSuccessor() {
+        Counter visits = new Counter("visits", 6, 0);
+        RememberedKeys.Entry evicted = new RememberedKeys.Entry("old", 3, visits, 1, 1, WRITTEN_AT, 5);
+        RememberedKeys.Entry newest = new RememberedKeys.Entry("new", 3, visits, 2, 7, WRITTEN_AT + 1, 6);
+        Batch batch = new Batch();
+        batch.clear(false);
+        batch.add(visits, 7);
+        batch.keys(List.of(evicted.evictedFor(newest), newest));
+        ByteBuffer encoded = ByteBuffer.wrap(batch.encode(new byte[0], 1, 42)).order(ByteOrder.LITTLE_ENDIAN);
+
+        ByteBuffer expected = ByteBuffer.allocate(2 * (1 + 3 + 28)).order(ByteOrder.LITTLE_ENDIAN);
+        expected.put((byte) 3).put("old".getBytes(StandardCharsets.US_ASCII));
+        expected.putInt(0).putLong(2).putLong(7).putLong(Long.MIN_VALUE);
+        expected.put((byte) 3).put("new".getBytes(StandardCharsets.US_ASCII));
+        expected.putInt(0).putLong(2).putLong(7).putLong(WRITTEN_AT + 1);
+        assertThat(encoded.slice(40 + 1 + 6 + 8, expected.capacity())).isEqualTo(expected.flip());
+    }
+
+    @Test
     void aDecreasedTotalIsNeverWritten() {
         Counter cell = new Counter("visits", 6, 5);
         assertThatThrownBy(() -> new Batch().add(cell, 4))

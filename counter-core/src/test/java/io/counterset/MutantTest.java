@@ -192,8 +192,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         RememberedKeys.class,
-                                        "entries.size() == window.maxKeys()",
-                                        "entries.size() >= Math.max(1, window.maxKeys() - 1)")),
+                                        "entries.size() < window.maxKeys()",
+                                        "entries.size() < Math.max(1, window.maxKeys() - 1)")),
                 simulated(
                         "closing drops arrivals",
                         "in flight|close|lost",
@@ -379,23 +379,32 @@ class MutantTest {
                         "anUncertainRenameOfALargerJournalIsFinal",
                         new Mutant().change(Room.class, "                next.close();\n", "")),
                 tested(
-                        "bytes of evicted keys stay counted",
+                        "bytes of evicted and expired keys stay counted",
                         RememberedKeysTest.class,
                         "bytesAreTheSumOverAllRememberedKeys",
                         new Mutant()
                                 .change(
                                         RememberedKeys.class,
-                                        "bytes -= Batch.keyLength(eldestFirst.next().keyLength);",
-                                        "eldestFirst.next();")),
-                tested(
-                        "bytes of expired keys stay counted",
-                        RememberedKeysTest.class,
-                        "bytesAreTheSumOverAllRememberedKeys",
-                        new Mutant()
-                                .change(
-                                        RememberedKeys.class,
-                                        "            bytes -= Batch.keyLength(eldest.keyLength);\n",
+                                        "            bytes -= Batch.keyLength(entry.keyLength);\n",
                                         "")),
+                tested(
+                        "the journal does not say which key a source evicted",
+                        RememberedKeysTest.class,
+                        "aReopenedStoreRemembersWhatEachSourceHasLeft",
+                        new Mutant()
+                                .change(
+                                        Ledger.class,
+                                        "                    newKeys.add(evicted.evictedFor(entry));\n",
+                                        "                    evicted.evictedFor(entry);\n")),
+                tested(
+                        "keys are evicted in the order of their age, from any source",
+                        RememberedKeysTest.class,
+                        "aSourceWithManyKeysEvictsItsOwn",
+                        new Mutant()
+                                .change(
+                                        RememberedKeys.class,
+                                        "return (own != null && own.size == largest.size ? own : largest).oldest;",
+                                        "return oldest();")),
                 tested(
                         "nothing is checked beyond the end of the sequence",
                         DamageTest.class,

@@ -60,7 +60,13 @@ final class Simulation {
             long minHalf,
             Durability durability,
             int maxPending,
-            boolean countFile) {}
+            boolean countFile) {
+
+        /** From how many sources keys come. */
+        int sources() {
+            return 1 + (counters.size() + maxKeys) % 3;
+        }
+    }
 
     /** An applied add. If it survives a crash, the store must remember its key. */
     private record Add(
@@ -68,6 +74,8 @@ final class Simulation {
             long amount,
             long total,
             @Nullable String key,
+            int source,
+            long opening, // of the store, whose shares of keys begin with it
             long appliedAt) {} // measured by the time that the store was open
 
     /**
@@ -562,9 +570,13 @@ final class Simulation {
         int known = key == null ? -1 : latest(key);
         boolean certain = known >= 0 && isInside(known);
 
+        int source = 0;
+        if (async && key != null && adds % 3 > 0) { // one source sends more than the others
+            source = adds % 3 == 1 ? settings.sources() - 1 : (int) (adds / 3 % settings.sources());
+        }
         CompletableFuture<?> future;
         if (async) {
-            future = key == null ? target.addAsync(amount) : target.addOnceAsync(amount, key);
+            future = key == null ? target.addAsync(amount) : target.addOnceAsync(amount, key, source);
         } else {
             try {
                 Object result = key == null ? (Object) target.add(amount) : target.addOnce(amount, key);
@@ -599,7 +611,7 @@ final class Simulation {
             require(!certain, "an add with key %s was applied a second time inside the window", key);
             require(refusal != null || accepting, "an add was taken though the store did not accept any");
             long total = total(counter) + amount;
-            history.add(new Add(counter, amount, total, key, nanos));
+            history.add(new Add(counter, amount, total, key, source, opens, nanos));
             if (!moments.isEmpty()) {
                 remember(history.get(history.size() - 1));
             }
@@ -889,17 +901,26 @@ final class Simulation {
 
     /**
      * Whether the documented window contains that add: its key is among the newest and not too old.
+     * With several sources, it is among the newest of its own source, of which an equal part of the
+     * window is safe. Keys that were read when the store was opened belong to source 0.
      */
     private boolean isInside(int index) {
+        Add sought = keyed(index);
+        int source = sourceOf(sought);
         Set<String> newer = new HashSet<>();
         for (int i = index + 1; i < settled.size() + history.size(); i++) {
-            String key = keyed(i).key;
-            if (key != null) {
-                newer.add(key);
+            Add add = keyed(i);
+            if (add.key != null && sourceOf(add) == source) {
+                newer.add(add.key);
             }
         }
-        long age = nanos - keyed(index).appliedAt;
-        return newer.size() < settings.maxKeys && age <= settings.maxAge.toNanos() - ROUNDING;
+        int sources = settings.sources();
+        int safe = sources == 1 ? settings.maxKeys : (settings.maxKeys + sources - 1) / sources - 1;
+        return newer.size() < safe && nanos - sought.appliedAt <= settings.maxAge.toNanos() - ROUNDING;
+    }
+
+    private int sourceOf(Add add) {
+        return add.opening < opens ? 0 : add.source;
     }
 
     long adds() {

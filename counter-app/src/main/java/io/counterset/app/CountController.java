@@ -52,6 +52,7 @@ final class CountController {
     private final Listing listing;
     private final NewCounters newCounters;
     private final Origins origins;
+    private final ClientAddress client;
     private final Counter main;
     private final long maxAmount;
     private final long maxRequestSize;
@@ -67,6 +68,7 @@ final class CountController {
         this.listing = listing;
         this.newCounters = newCounters;
         this.origins = origins;
+        this.client = new ClientAddress(settings.rate().source());
         this.maxAmount = settings.maxAmount();
         this.maxRequestSize = server.getMaxRequestSize();
         this.store = store;
@@ -246,7 +248,7 @@ final class CountController {
                             eventLoop);
         }
         return newCounters
-                .add(counter, () -> counter.addOnceAsync(amount, key))
+                .add(counter, () -> counter.addOnceAsync(amount, key, client.of(request)))
                 .handleAsync(
                         (result, failure) -> failure == null
                                 ? added(type, counter, result.total(), result.replayed())

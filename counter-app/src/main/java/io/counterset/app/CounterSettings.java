@@ -72,7 +72,7 @@ record CounterSettings(
      * @param burst requests in one burst
      * @param source the source of the client's address
      */
-    record Rate(int limit, int burst, RateLimit.Source source) {}
+    record Rate(int limit, int burst, ClientAddress.Source source) {}
 
     /**
      * The counters that clients may create.
@@ -267,10 +267,10 @@ record CounterSettings(
             int limit = (int) number(RATE_LIMIT, 0, 1, 1_000_000);
             int burst = (int) number("counter.rate-burst", Math.max(1, 2L * limit), 1, 1_000_000);
             String address = settings.text("counter.rate-address").orElse("socket");
-            RateLimit.Source source = switch (address) {
-                case "socket" -> RateLimit.Source.SOCKET;
-                case "forwarded" -> RateLimit.Source.FORWARDED;
-                case "x-forwarded-for" -> RateLimit.Source.X_FORWARDED_FOR;
+            ClientAddress.Source source = switch (address) {
+                case "socket" -> ClientAddress.Source.SOCKET;
+                case "forwarded" -> ClientAddress.Source.FORWARDED;
+                case "x-forwarded-for" -> ClientAddress.Source.X_FORWARDED_FOR;
                 default ->
                     throw Settings.invalid("counter.rate-address", address, "socket, forwarded or x-forwarded-for");
             };

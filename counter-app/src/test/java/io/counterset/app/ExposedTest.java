@@ -12,6 +12,7 @@ import io.counterset.CounterStore;
 import io.counterset.k8s.Peers;
 import io.micronaut.json.tree.JsonNode;
 import io.micronaut.test.extensions.junit5.annotation.MicronautTest;
+import java.io.IOException;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -79,6 +80,48 @@ class ExposedTest extends ServiceTest {
                     .toList();
             adds.forEach(CompletableFuture::join);
             assertProblem(full.send("POST", "/count/more"), 507, "too-many-counters", "not-applied");
+        }
+    }
+
+    private static String keyed(String key) {
+        return "POST /count HTTP/1.1\nHost: h\nAccept: text/plain\nIdempotency-Key: " + key + "\n";
+    }
+
+    /** Returns of how many addresses a key that came from each is still known. */
+    private static long recognised(Service service, List<String> addresses) throws IOException {
+        long recognised = 0;
+        for (String address : addresses) {
+            try (Raw raw = new Raw(service.port(), address)) {
+                String answer = raw.sendLines(keyed("of-" + address) + "Connection: close\n\n")
+                        .readToEnd();
+                assertThat(answer).startsWith("HTTP/1.1 200 ");
+                recognised += answer.contains("dempotency-") ? 1 : 0;
+            }
+        }
+        return recognised;
+    }
+
+    @Test
+    void aClientWithManyKeysEvictsItsOwn(@TempDir Path fresh) throws Exception {
+        List<String> addresses = List.of("127.0.0.1", "127.0.0.2", "127.0.0.3");
+        try (Service service = Service.start(fresh, "counter.idempotency.max-keys", "50")) {
+            assertThat(recognised(service, addresses)).isZero();
+            try (Raw stranger = new Raw(service.port(), "127.0.0.4")) {
+                StringBuilder requests = new StringBuilder();
+                for (int i = 0; i < 500; i++) {
+                    requests.append(keyed("strange-" + i)).append('\n');
+                }
+                requests.append(keyed("strange-500")).append("Connection: close\n\n");
+                assertThat(stranger.sendLines(requests.toString()).readToEnd()).endsWith("\n504\n");
+            }
+            assertThat(service.bean(CounterStore.class).statistics().rememberedKeys())
+                    .isEqualTo(50);
+            assertThat(recognised(service, addresses))
+                    .as("one address in 4,096 has the stranger's share, and hardly ever two")
+                    .isGreaterThanOrEqualTo(2);
+        }
+        try (Service again = Service.start(fresh, "counter.idempotency.max-keys", "50")) {
+            assertThat(recognised(again, addresses)).as("after a restart").isGreaterThanOrEqualTo(2);
         }
     }
 

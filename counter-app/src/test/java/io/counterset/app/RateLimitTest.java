@@ -29,7 +29,7 @@ class RateLimitTest {
 
     private final AtomicLong now = new AtomicLong(-5 * SECOND);
 
-    private RateLimit limit(int limit, int burst, RateLimit.Source source) {
+    private RateLimit limit(int limit, int burst, ClientAddress.Source source) {
         return new RateLimit(new CounterSettings.Rate(limit, burst, source), now::get);
     }
 
@@ -60,7 +60,7 @@ class RateLimitTest {
 
     @Test
     void admitsABurstAndThenTheRate() {
-        RateLimit limit = limit(10, 3, RateLimit.Source.SOCKET);
+        RateLimit limit = limit(10, 3, ClientAddress.Source.SOCKET);
         HttpRequest<?> request = from("192.0.2.1");
         assertThat(admitted(limit, request)).isEqualTo(3);
         now.addAndGet(SECOND / 10);
@@ -73,7 +73,7 @@ class RateLimitTest {
 
     @Test
     void anIpv6ClientIsA64BitNetwork() {
-        RateLimit limit = limit(1, 5, RateLimit.Source.SOCKET);
+        RateLimit limit = limit(1, 5, ClientAddress.Source.SOCKET);
         assertThat(admitted(limit, from("2001:db8:1:2::1"))).isEqualTo(5);
         assertThat(admitted(limit, from("2001:db8:1:2:ffff::2"))).isZero();
         assertThat(admitted(limit, from("2001:db8:1:3::1"))).isEqualTo(5);
@@ -81,7 +81,7 @@ class RateLimitTest {
 
     @Test
     void addressesRarelyShareALimit() {
-        RateLimit limit = limit(1, 1, RateLimit.Source.SOCKET);
+        RateLimit limit = limit(1, 1, ClientAddress.Source.SOCKET);
         int admitted = 0;
         for (int i = 0; i < 1_000; i++) {
             admitted += admitted(limit, from("10.1." + i / 250 + "." + i % 250));
@@ -108,7 +108,7 @@ class RateLimitTest {
             true  | 203.0.113.7                         |
             """)
     void usesTheLastAddressOfTheHeader(boolean forwarded, String header, @Nullable String expected) throws IOException {
-        byte[] found = RateLimit.last(List.of("for=192.0.2.99", header), forwarded);
+        byte[] found = ClientAddress.last(List.of("for=192.0.2.99", header), forwarded);
         if (expected == null) {
             assertThat(found).isNull();
         } else {
@@ -118,12 +118,12 @@ class RateLimitTest {
 
     @Test
     void headersAreTrustedOnlyIfConfigured() {
-        RateLimit socket = limit(1, 1, RateLimit.Source.SOCKET);
+        RateLimit socket = limit(1, 1, ClientAddress.Source.SOCKET);
         assertThat(socket.admits(from("192.0.2.1", "X-Forwarded-For", "203.0.113.1")))
                 .isTrue();
         assertThat(socket.admits(from("192.0.2.1", "X-Forwarded-For", "203.0.113.2")))
                 .isFalse();
-        RateLimit header = limit(1, 1, RateLimit.Source.X_FORWARDED_FOR);
+        RateLimit header = limit(1, 1, ClientAddress.Source.X_FORWARDED_FOR);
         assertThat(header.admits(from("192.0.2.1", "X-Forwarded-For", "203.0.113.1")))
                 .isTrue();
         assertThat(header.admits(from("192.0.2.1", "X-Forwarded-For", "203.0.113.2")))

@@ -5,7 +5,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
@@ -21,12 +21,22 @@ final class Raw implements AutoCloseable {
 
     /** Connects with a receive buffer of that many bytes; 0 for the system's default. */
     Raw(int port, int receiveBuffer) {
+        this(port, receiveBuffer, "127.0.0.1");
+    }
+
+    /** From an address of the loopback interface. */
+    Raw(int port, String from) {
+        this(port, 0, from);
+    }
+
+    private Raw(int port, int receiveBuffer, String from) {
         try {
             socket = new Socket();
+            socket.bind(new InetSocketAddress(from, 0));
             if (receiveBuffer > 0) {
                 socket.setReceiveBufferSize(receiveBuffer);
             }
-            socket.connect(new java.net.InetSocketAddress(InetAddress.getLoopbackAddress(), port));
+            socket.connect(new InetSocketAddress("127.0.0.1", port));
             socket.setSoTimeout(30_000);
             socket.setTcpNoDelay(true);
         } catch (IOException e) {
