@@ -18,7 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
  */
 class KilledServiceIT {
 
-    private static final int ROUNDS = Integer.getInteger("counterset.kill.rounds", 5);
+    private static final int ROUNDS = Integer.getInteger("counterset.kill.rounds", 3);
     private static final long SEED = Long.getLong("counterset.kill.seed", System.nanoTime());
 
     @Test

@@ -20,7 +20,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  */
 class LoadIT {
 
-    private static final Duration BEFORE_THE_END = Duration.ofSeconds(Integer.getInteger("counterset.load.seconds", 3));
+    private static final Duration BEFORE_THE_END = Duration.ofSeconds(Integer.getInteger("counterset.load.seconds", 1));
 
     @TempDir
     private Path folder;

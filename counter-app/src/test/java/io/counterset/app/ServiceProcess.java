@@ -20,6 +20,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
@@ -41,6 +43,9 @@ final class ServiceProcess implements AutoCloseable {
     private static final Pattern SERVING = Pattern.compile("serving port (\\d+)");
     private static final JsonMapper JSON = JsonMapper.createDefault();
     private static final HttpClient CLIENT = HttpClient.newHttpClient();
+
+    /** The ports that tests already use. */
+    private static final Set<Integer> PORTS = ConcurrentHashMap.newKeySet();
 
     /** The CDS archive of the classes that the service loads, which halves the start-up time. */
     private static @Nullable Path classes;
@@ -142,11 +147,14 @@ final class ServiceProcess implements AutoCloseable {
 
     /**
      * Returns a port that was free a moment ago, below the range that the system uses for outgoing
-     * connections.
+     * connections. No other caller gets the same port.
      */
     static int freePort() {
         while (true) {
             int port = ThreadLocalRandom.current().nextInt(20_000, 32_000);
+            if (!PORTS.add(port)) {
+                continue;
+            }
             try (ServerSocket socket = new ServerSocket(port)) {
                 return socket.getLocalPort();
             } catch (BindException e) {

@@ -39,7 +39,7 @@ import org.junit.jupiter.api.io.TempDir;
  */
 class SoakIT {
 
-    private static final Duration TIME = Duration.ofSeconds(Long.getLong("counterset.soak.seconds", 25));
+    private static final Duration TIME = Duration.ofSeconds(Long.getLong("counterset.soak.seconds", 5));
     private static final long SEED = Long.getLong("counterset.soak.seed", System.nanoTime());
     private static final boolean LONG = TIME.toSeconds() >= 300;
 
