@@ -432,6 +432,6 @@ class PeersIT {
         assertThat(run("forget").errors()).startsWith("counterset: the instance is missing; usage: forget ");
         assertThat(run("restore", "app-0"))
                 .extracting(Result::status, Result::errors)
-                .containsExactly(2, "counterset: 'app-0' is not expected; usage: " + Restore.USAGE + "\n");
+                .containsExactly(2, "counterset: 'app-0' is unexpected; usage: " + Restore.USAGE + "\n");
     }
 }

@@ -5,6 +5,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
@@ -32,11 +33,11 @@ final class Raw implements AutoCloseable {
     private Raw(int port, int receiveBuffer, String from) {
         try {
             socket = new Socket();
-            socket.bind(new InetSocketAddress(from, 0));
+            socket.bind(new InetSocketAddress(InetAddress.getAllByName(from)[0], 0));
             if (receiveBuffer > 0) {
                 socket.setReceiveBufferSize(receiveBuffer);
             }
-            socket.connect(new InetSocketAddress("127.0.0.1", port));
+            socket.connect(new InetSocketAddress(InetAddress.getLoopbackAddress(), port));
             socket.setSoTimeout(30_000);
             socket.setTcpNoDelay(true);
         } catch (IOException e) {

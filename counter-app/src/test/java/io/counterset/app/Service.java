@@ -20,6 +20,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
 import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
 
 /** The service in this process, on a free port of the loopback interface. */
 final class Service implements AutoCloseable {
@@ -30,6 +31,7 @@ final class Service implements AutoCloseable {
 
     private final ApplicationContext context;
     private final EmbeddedServer server;
+    private volatile @Nullable Description description;
 
     /** Wraps a running service. */
     Service(ApplicationContext context, EmbeddedServer server) {
@@ -93,7 +95,21 @@ final class Service implements AutoCloseable {
         return server.getPort();
     }
 
-    /** Sends a request without a body; headers are name, value, name, value … */
+    /** Returns the OpenAPI document as it is served. */
+    Description description() {
+        Description known = description;
+        if (known == null) {
+            known = new Description(
+                    String.valueOf(bean(OpenApiController.class).description().body()));
+            description = known;
+        }
+        return known;
+    }
+
+    /**
+     * Sends a request without a body, and requires that the OpenAPI document describes the response; headers are name, value, name,
+     * value …
+     */
     HttpResponse<String> send(String method, String path, String... headers) {
         return send(method, path, HttpRequest.BodyPublishers.noBody(), headers);
     }
@@ -106,7 +122,11 @@ final class Service implements AutoCloseable {
             request.headers(headers);
         }
         try {
-            return CLIENT.send(request.build(), HttpResponse.BodyHandlers.ofString());
+            HttpResponse<String> response = CLIENT.send(request.build(), HttpResponse.BodyHandlers.ofString());
+            assertThat(description().violations(method, response))
+                    .as("%s %s: %d %s", method, path, response.statusCode(), response.body())
+                    .isEmpty();
+            return response;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         } catch (InterruptedException e) {
