@@ -62,12 +62,12 @@ class ConnectionsTest extends ServiceTest {
             int open = connections.open();
             connections.checkTimesIn(Connections.STALL_SECONDS - 2);
             assertThat(connections.open()).isEqualTo(open);
-            connections.checkTimesIn(Connections.STALL_SECONDS + 2);
-            Awaitility.await()
-                    .atMost(Duration.ofSeconds(30))
-                    .untilAsserted(() -> assertThat(connections.open())
-                            .as("unread answers end the connection")
-                            .isLessThan(open));
+            Awaitility.await().atMost(Duration.ofSeconds(30)).untilAsserted(() -> {
+                connections.checkTimesIn(Connections.STALL_SECONDS + 2);
+                assertThat(connections.open())
+                        .as("unread answers end the connection")
+                        .isLessThan(open);
+            });
             raw.reset();
             writer.join();
         }
