@@ -121,7 +121,7 @@ final class Commit {
         return switches;
     }
 
-    /** For how long the commit in flight has taken; zero if there is none. */
+    /** Returns how long the commit in progress has taken; zero if there is none. */
     Duration underWay() {
         long since = underWaySince;
         return since == NONE ? Duration.ZERO : Duration.ofNanos(Math.max(0, nanoTime.getAsLong() - since));

@@ -159,12 +159,12 @@ final class Journal implements Closeable {
         }
     }
 
-    /** Closes and deletes a file that did not become a journal: it may be what fills the disk. */
+    /** Closes and deletes a file that did not become a journal, since it may be filling the disk. */
     private static void abandon(Storage storage, Storage.Region region) {
         try (region) {
             storage.delete(NEW_FILE);
         } catch (IOException e) {
-            // Why it did not become one is what the caller has to know.
+            // The caller gets the failure that came first, which matters more.
         }
     }
 

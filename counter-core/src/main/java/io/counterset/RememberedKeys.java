@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class RememberedKeys {
 
-    /** In a journal, the time of an entry whose key was evicted although it was not the oldest key. */
+    /** The time, in a journal, of an entry whose key was evicted although it was not the oldest. */
     static final long EVICTED = Long.MIN_VALUE;
 
     private static final int SHARE_BITS = 12;

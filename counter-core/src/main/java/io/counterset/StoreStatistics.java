@@ -6,8 +6,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Figures about a store since it was opened, taken at one moment. All except {@link #pending}, {@link #commitUnderWay},
- * {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
+ * Figures about a store since it was opened, taken at one moment. All except {@link #pending},
+ * {@link #commitUnderWay}, {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
  */
 public final class StoreStatistics {
 
@@ -107,8 +107,8 @@ public final class StoreStatistics {
     }
 
     /**
-     * Returns for how long the commit in flight has taken, or zero if there is none. It grows for as long as the device
-     * does not answer; adds then wait, and nothing is acknowledged.
+     * Returns how long the commit in progress has taken; zero if there is none. It grows while the
+     * device does not answer; adds then wait, and nothing is acknowledged.
      */
     public Duration commitUnderWay() {
         return commitUnderWay;

@@ -148,7 +148,7 @@ record Known(
             return Math.max(0, count - restored);
         }
 
-        /** Returns all that was ever counted in this store as far as known, including its earlier losses. */
+        /** Returns the most that is known to have been counted in this store, with earlier losses. */
         long ever() {
             return sum(own(), lost);
         }

@@ -316,8 +316,9 @@ final class PeerMemory {
     }
 
     /**
-     * Logs each loss once, when it is detected; the report drops it after {@code loss-shown}. A peer that came with another store
-     * less than an hour ago is in the report as replaced, and costs no further line, however often it comes with yet another one.
+     * Logs each loss once, when it is detected; the report drops it after {@code loss-shown}. If a
+     * peer changes its store again within an hour, the report already shows it as replaced, and no
+     * further line is logged.
      */
     private void logLoss(
             @Nullable Known before,

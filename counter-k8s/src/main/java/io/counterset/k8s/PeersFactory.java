@@ -78,8 +78,8 @@ final class PeersFactory {
     }
 
     /**
-     * Returns the access that a pod has. A kubeconfig is not looked for: its kinds of credentials need libraries of 10 MB, and a
-     * machine that has one is no pod, so that it cannot reach the pods' addresses either.
+     * Returns how a pod reaches the API server. No kubeconfig is read: its kinds of credentials need
+     * libraries of 10 MB, and a machine outside the cluster cannot reach the pods' addresses anyway.
      */
     private static KubernetesSource.Access access(ApiClientConfiguration configuration, PropertyResolver properties) {
         Path token = Path.of(configuration.getTokenPath().orElse(Config.SERVICEACCOUNT_TOKEN_PATH));

@@ -500,7 +500,7 @@ final class Reconciliation {
                 true));
     }
 
-    /** Whether this process itself answered: a copy of this replica has its name and its store, too. */
+    /** Whether this process itself answered. A copy of this replica has the same name and store. */
     private boolean isSelf(Replica.Count count) {
         return own.process() != null && own.process().equals(count.process());
     }

@@ -232,8 +232,9 @@ public final class Replica {
     }
 
     /**
-     * Returns the name of a counter or an instance as one segment of a path, or a value in a query. A name of dots alone would be
-     * taken for a step upwards, so its dots are encoded too.
+     * Encodes the name of a counter or an instance as one path segment or as a query value. The names
+     * {@code .} and {@code ..} are encoded too, since they would otherwise be resolved as relative
+     * segments.
      */
     public static String encoded(String name) {
         String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
