@@ -46,12 +46,14 @@ final class CommandLine {
             """;
 
     private final InputStream in;
+    private final PrintStream sink; // only it knows whether a write to it failed
     private final PrintWriter out;
     private final PrintStream err;
     private boolean showsProgress;
 
     CommandLine(InputStream in, PrintStream out, PrintStream err) {
         this.in = in;
+        this.sink = out;
         this.out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(out, StandardCharsets.UTF_8)));
         this.err = err;
     }
@@ -64,7 +66,7 @@ final class CommandLine {
     int run(String... arguments) {
         int status = execute(new ArrayList<>(Arrays.asList(arguments)));
         out.flush();
-        if (out.checkError() && status == DONE) {
+        if (sink.checkError() && status == DONE) {
             err.println("the output could not be written");
             return FAILED;
         }
@@ -232,6 +234,8 @@ final class CommandLine {
             Journal.write(storage, identity, sequence, counters, keys);
         } catch (FileAlreadyExistsException e) {
             throw new IOException(directory + " already has a store; choose a new directory; nothing was changed", e);
+        } catch (IOException e) {
+            throw new IOException(directory + " cannot be written: " + e.getMessage() + "; no store was created", e);
         }
     }
 }

@@ -6,9 +6,15 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import io.counterset.CounterStoreException.StoreFullException;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.PrintStream;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -72,6 +78,60 @@ class FullDiskTest {
             assertThat(copy.resolve(Journal.FILE)).doesNotExist();
             assertThat(store.counter("c").increment()).isEqualTo(6);
         }
+    }
+
+    @Test
+    void anImportOrSalvageOntoAFullDiskSaysSoAndLeavesNothingBehind() throws IOException {
+        Assumptions.assumeTrue(
+                Mounts.whileSmall(disk, 1024, this::importAndSalvageOntoAFullDisk), "this process may not mount");
+    }
+
+    private void importAndSalvageOntoAFullDisk() {
+        try (CounterStore store = CounterStore.open(elsewhere)) {
+            store.counter("c").add(5);
+        }
+        ByteArrayOutputStream exported = new ByteArrayOutputStream();
+        assertThat(run(InputStream.nullInputStream(), exported, "export", elsewhere.toString()))
+                .isEmpty();
+        for (String command : List.of("import", "salvage")) {
+            Path target = disk.resolve(command);
+            String[] arguments = command.equals("import")
+                    ? new String[] {command, target.toString()}
+                    : new String[] {command, elsewhere.toString(), target.toString()};
+            ByteArrayOutputStream out = new ByteArrayOutputStream();
+            String said = run(new ByteArrayInputStream(exported.toByteArray()), out, arguments);
+            assertThat(said).as(command).startsWith("4: ").contains(target.toString(), "No space left on device");
+            assertThat(out.size()).as("nothing is reported as written").isZero();
+            assertThat(target.resolve(Journal.NEW_FILE)).doesNotExist();
+            assertThat(target.resolve(Journal.FILE)).doesNotExist();
+        }
+    }
+
+    @Test
+    void anExportToAFullDiskFailsAndLeavesTheStoreAsItIs() throws IOException {
+        Path full = Path.of("/dev/full");
+        Assumptions.assumeTrue(Files.exists(full), "there is no device that is always full");
+        try (CounterStore store = CounterStore.open(elsewhere)) {
+            store.counter("c").add(5);
+        }
+        try (OutputStream out = Files.newOutputStream(full)) {
+            assertThat(run(InputStream.nullInputStream(), out, "export", elsewhere.toString()))
+                    .startsWith("4: the output could not be written");
+        }
+        try (CounterStore store = CounterStore.open(elsewhere)) {
+            assertThat(store.counter("c").value()).isEqualTo(5);
+        }
+    }
+
+    /** Runs a command. Returns the exit status and what went to standard error, or nothing if it is done. */
+    private static String run(InputStream in, OutputStream out, String... arguments) {
+        ByteArrayOutputStream err = new ByteArrayOutputStream();
+        int status = new CommandLine(
+                        in,
+                        new PrintStream(out, false, StandardCharsets.UTF_8),
+                        new PrintStream(err, true, StandardCharsets.UTF_8))
+                .run(arguments);
+        return status == 0 ? "" : status + ": " + err.toString(StandardCharsets.UTF_8);
     }
 
     @Test

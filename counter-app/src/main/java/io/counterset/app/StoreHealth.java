@@ -8,6 +8,7 @@ import io.micronaut.management.health.indicator.HealthIndicator;
 import io.micronaut.management.health.indicator.HealthResult;
 import io.micronaut.management.health.indicator.annotation.Readiness;
 import jakarta.inject.Singleton;
+import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.reactivestreams.Publisher;
@@ -19,6 +20,9 @@ import org.reactivestreams.Publisher;
 @Singleton
 @Readiness
 final class StoreHealth implements HealthIndicator {
+
+    /** A commit that takes longer waits for a disk that may be stuck. */
+    private static final Duration SLOW = Duration.ofSeconds(1);
 
     private final CounterStore store;
     private final Connections connections;
@@ -35,6 +39,10 @@ final class StoreHealth implements HealthIndicator {
         details.put("accepting", accepting);
         if (!accepting) {
             details.put("reason", reason());
+        }
+        Duration commit = store.statistics().commitUnderWay();
+        if (commit.compareTo(SLOW) > 0) {
+            details.put("commitUnderWay", commit.toSeconds() + " s");
         }
         details.put("store", store.identity().id());
         details.put("incarnation", store.identity().incarnation());

@@ -97,6 +97,11 @@ final class StoreMetrics implements MeterBinder {
                 s -> seconds(s.longestStall().toNanos()));
         gauge(
                 registry,
+                "commit.under.way.seconds",
+                "How long the commit in progress has taken; grows while the disk does not answer",
+                s -> seconds(s.commitUnderWay().toNanos()));
+        gauge(
+                registry,
                 "recovery.seconds",
                 "How long opening the store took",
                 s -> seconds(s.recoveryTime().toNanos()));
