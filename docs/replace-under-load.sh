@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Counts at a service while a command replaces its replicas, and compares: every increment that was
-# acknowledged must be counted, once, and the report must be complete and right afterwards.
+# Sends increments to a service while a command replaces its replicas, then checks that every
+# acknowledged increment was counted once, and that the report is complete and correct.
 # docs/peers.md explains it.
 set -euo pipefail
 
@@ -9,7 +9,7 @@ usage='usage: replace-under-load.sh URL[,URL...] COMMAND [ARGUMENT...]
   WORKERS=4            how many clients add at the same time
   BEFORE=2 AFTER=2     for how many seconds they add before and after the command runs
   PATIENCE=120         for how many seconds an increment is retried, and the report awaited
-  TOKEN=               a bearer token, if the service demands one'
+  TOKEN=               a bearer token, if the service requires one'
 [[ $# -ge 2 && $1 == http* ]] || { echo "$usage" >&2; exit 2; }
 
 IFS=, read -r -a urls <<<"$1"
