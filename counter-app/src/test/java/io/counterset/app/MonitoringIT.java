@@ -25,6 +25,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
 import java.util.regex.Matcher;
@@ -55,6 +56,9 @@ class MonitoringIT {
 
     private static final Pattern ALERT = Pattern.compile("- alert: (\\w+)");
     private static final Pattern SAMPLE = Pattern.compile("(?m)^(counterset_\\w+)(?:\\{(.*)})? (\\S+)$");
+
+    /** A commit that has waited for more than a second. */
+    private static final Pattern STUCK = Pattern.compile("(?m)^counterset_commit_under_way_seconds [1-9]");
 
     private static final HttpClient CLIENT = HttpClient.newHttpClient();
 
@@ -140,7 +144,11 @@ class MonitoringIT {
                         "counterset_refusals_total{type=\"store-full\"}",
                         "counterset_commit_seconds_bucket");
 
-        String metrics = scrape(startWithCertificate());
+        int port = startWithCertificate();
+        // The figures about peers come a moment after the first answer.
+        String metrics = Awaitility.await()
+                .atMost(Duration.ofSeconds(60))
+                .until(() -> scrape(port), answer -> answer.contains("\ncounterset_peers_failed_total "));
 
         assertThat(wanted)
                 .allSatisfy(series -> assertThat(metrics)
@@ -157,6 +165,16 @@ class MonitoringIT {
         } finally {
             endAll();
             SmallDisk.unmount(disk);
+        }
+        Path device = Files.createDirectory(folder.resolve("device"));
+        assumeTrue(
+                SmallDisk.mountDevice(folder.resolve("image"), device),
+                "this user may not mount a device: the alert on a stuck disk is not tried");
+        try {
+            tryStuck(device);
+        } finally {
+            endAll();
+            SmallDisk.unmount(device);
         }
         Matcher alert = ALERT.matcher(rules(""));
         assertThat(tried)
@@ -252,6 +270,38 @@ class MonitoringIT {
                                 () -> scrape(management),
                                 metrics -> metrics.contains("counterset_peers_source_state{state=\"unavailable\"} 1")));
         fires(now, now, Set.of("CounterCertificateExpiring", "CounterPeerListStale"));
+    }
+
+    private void tryStuck(Path device) throws Exception {
+        int port = ServiceProcess.freePort();
+        ServiceProcess service = start(
+                RELEASE + "-0",
+                Map.of(
+                        "COUNTER_DIRECTORY",
+                        device.getFileName() + "/data",
+                        "MICRONAUT_SERVER_PORT",
+                        Integer.toString(port)));
+        Scraped stuck = new Scraped();
+        CompletableFuture<HttpResponse<String>> waiting;
+        SmallDisk.freeze(device);
+        try {
+            waiting = CompletableFuture.supplyAsync(() -> service.send("POST", "/count"));
+            stuck.add(
+                    0,
+                    Awaitility.await()
+                            .atMost(Duration.ofSeconds(60))
+                            .until(
+                                    () -> scrape(port),
+                                    metrics -> STUCK.matcher(metrics).find()));
+        } finally {
+            SmallDisk.thaw(device);
+        }
+        fires(stuck, stuck, Set.of("CounterCommitStuck"), "CounterCommitStuck: {seconds: 1}");
+
+        assertThat(waiting.get(60, TimeUnit.SECONDS).statusCode()).isEqualTo(200);
+        Scraped repaired = new Scraped();
+        repaired.add(0, scrape(port));
+        fires(repaired, repaired, Set.of(), "CounterCommitStuck: {seconds: 1}");
     }
 
     private static void copy(Path from, Path to) throws IOException {

@@ -76,6 +76,7 @@ class AlertsTest {
         series.put("counterset_peers_state{" + labels + ", state=\"replaced\"}", "0x120");
         series.put("counterset_journal_bytes{" + labels + "}", "8388608x120");
         series.put("counterset_certificate_expires_seconds{" + labels + "}", "864000x120"); // ten days after 1970
+        series.put("counterset_commit_under_way_seconds{" + labels + "}", "0x120");
         series.put("counterset_peers_lost{" + labels + "}", "0x120");
         series.put("counterset_refusals_total{" + labels + ", type=\"bad-amount\"}", "0+9x120");
         series.put("counterset_refusals_total{" + labels + ", type=\"busy\"}", "0x120");
@@ -184,6 +185,9 @@ class AlertsTest {
                         "the disk is slow",
                         with("le=\"0.001024\" 1", "0x120", "le=\"0.524288\" 1", "0+50x120"),
                         fires("CounterCommitsSlow")),
+                new Scenario(
+                        "the disk does not answer", with("under_way 1", "0x110 0+30x9"), fires("CounterCommitStuck")),
+                new Scenario("each scrape meets a commit of a slow disk", with("under_way 1", "29x120"), fires()),
                 new Scenario(
                         "a full volume refuses keys", with("store-full 1", "0x100 1+1x20"), fires("CounterVolumeFull")),
                 new Scenario(
