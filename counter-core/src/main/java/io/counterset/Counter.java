@@ -204,9 +204,9 @@ public final class Counter {
 
     /**
      * Like {@link #addOnceAsync(long, String)}, for keys from sources that do not trust each other,
-     * such as the clients of a service. When the {@linkplain CounterStore#idempotencyWindow() window}
-     * is full, a new key evicts the oldest key of the source that has the most, so a source with many
-     * keys evicts only its own. The same key from another source is still the same key.
+     * such as the clients of a service. When the {@linkplain CounterStore#idempotencyWindow()
+     * window} is full, a new key evicts the oldest key of the source that has the most, so a source
+     * with many keys evicts only its own. The same key from another source is still the same key.
      *
      * @param amount 1 or more
      * @param key as for {@link #addOnce}

@@ -6,10 +6,10 @@ import java.time.Duration;
 /**
  * How long a store recognises a retry with the same idempotency key: as long as the key is among
  * the newest {@code maxKeys} and no older than {@code maxAge}. Keys are ordered by when their adds
- * were applied, not by a clock. Where keys have {@linkplain Counter#addOnceAsync(long, String, long)
- * sources}, each source has its share of {@code maxKeys}: the oldest key of the source with the most
- * keys makes room for a new one. A remembered key takes about 200 bytes of heap and, in the journal,
- * its own length plus 29 bytes.
+ * were applied, not by a clock. Where keys have {@linkplain Counter#addOnceAsync(long, String,
+ * long) sources}, each source has its share of {@code maxKeys}: the oldest key of the source with
+ * the most keys makes room for a new one. A remembered key takes about 200 bytes of heap and, in
+ * the journal, its own length plus 29 bytes.
  *
  * @param maxKeys the largest number of remembered keys, 1 to 1,000,000
  * @param maxAge the largest age of a remembered key, 1 second to 3,650 days

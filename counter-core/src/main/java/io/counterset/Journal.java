@@ -159,7 +159,9 @@ final class Journal implements Closeable {
         }
     }
 
-    /** Closes and deletes a file that did not become a journal, since it may be filling the disk. */
+    /**
+     * Closes and deletes a file that did not become a journal, since it may be filling the disk.
+     */
     private static void abandon(Storage storage, Storage.Region region) {
         try (region) {
             storage.delete(NEW_FILE);

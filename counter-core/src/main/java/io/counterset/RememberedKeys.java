@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
  * when it is older than the window's age. A key is evicted before that if the window is full and a
  * newer key needs its place.
  *
- * <p><b>Shares.</b> Each key belongs to the share of the source that sent it. The evicted key is the
- * oldest one of the largest share, so a source with many keys evicts its own. Keys read from a
+ * <p><b>Shares.</b> Each key belongs to the share of the source that sent it. The evicted key is
+ * the oldest one of the largest share, so a source with many keys evicts its own. Keys read from a
  * journal belong to share 0.
  *
  * <p><b>The clock</b> for ages runs only while the store is open. It starts at the time of the
@@ -86,8 +86,8 @@ final class RememberedKeys {
         }
 
         /**
-         * Returns the entry that the journal lists directly before {@code newest}, for which this one
-         * was evicted.
+         * Returns the entry that the journal lists directly before {@code newest}, for which this
+         * one was evicted.
          */
         Entry evictedFor(Entry newest) {
             return new Entry(key, keyLength, newest.cell, newest.amount, newest.total, EVICTED);
@@ -206,8 +206,8 @@ final class RememberedKeys {
     }
 
     /**
-     * Appends an entry that was read. It replaces an older entry with the same key. Call {@link #trim}
-     * after the last one.
+     * Appends an entry that was read. It replaces an older entry with the same key. Call {@link
+     * #trim} after the last one.
      */
     void append(Entry entry) {
         newest = Math.max(newest, entry.appliedAt);
@@ -246,8 +246,8 @@ final class RememberedKeys {
     }
 
     /**
-     * Returns the entry that a new key of that share evicts: the oldest of the largest share, or null
-     * if there is room.
+     * Returns the entry that a new key of that share evicts: the oldest of the largest share, or
+     * null if there is room.
      */
     private @Nullable Entry evictedFor(int share) {
         if (entries.size() < window.maxKeys()) {
@@ -259,8 +259,8 @@ final class RememberedKeys {
     }
 
     /**
-     * Returns by how many bytes a new key of that length and share enlarges a full batch. The key may
-     * evict another one.
+     * Returns by how many bytes a new key of that length and share enlarges a full batch. The key
+     * may evict another one.
      */
     long growth(int keyLength, int share) {
         Entry evicted = evictedFor(share);

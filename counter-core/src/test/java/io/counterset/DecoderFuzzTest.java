@@ -113,8 +113,8 @@ class DecoderFuzzTest {
     }
 
     /**
-     * Random bytes, real journals with random changes, and random or plausible entries in batches that are otherwise right.
-     * What is read of a real journal is one of the states that it was in.
+     * Random bytes, real journals with random changes, and random or plausible entries in otherwise
+     * valid batches. What is read from a real journal is one of its earlier states.
      */
     @Test
     void randomInputsAreReadOrRefused() {
@@ -165,7 +165,7 @@ class DecoderFuzzTest {
         }
     }
 
-    /** What is intact of a file is got out of it, whatever the file is, and nothing but a refusal comes of the others. */
+    /** Salvages every intact part of a file. A file without one is refused. */
     private static void isSalvagedOrRefused(SimulatedDisk disk) {
         try {
             Journal.salvage(disk.mount())

@@ -154,7 +154,7 @@ class ForeignCodeTest {
         }
     }
 
-    /** Lets the system refuse it new threads, whose stacks are larger than what is left of its address space. */
+    /** Makes the system refuse new threads: their stacks exceed the address space that is left. */
     static final class WithoutThreads {
         public static void main(String[] folder) throws Exception {
             CounterStore store = CounterStore.open(Path.of(folder[0], "one"));

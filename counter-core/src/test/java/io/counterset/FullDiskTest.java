@@ -123,7 +123,7 @@ class FullDiskTest {
         }
     }
 
-    /** Runs a command. Returns the exit status and what went to standard error, or nothing if it is done. */
+    /** Runs a command. Returns its exit status and standard error, or nothing if it succeeded. */
     private static String run(InputStream in, OutputStream out, String... arguments) {
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         int status = new CommandLine(

@@ -35,7 +35,9 @@ public final class Mutant {
     private final Map<String, String> sources = new LinkedHashMap<>();
     private final List<String> loadedApart = new ArrayList<>(List.of("io.counterset."));
 
-    /** Replaces a piece of the source of a class of this module. The piece must occur exactly once. */
+    /**
+     * Replaces a piece of the source of a class of this module. The piece must occur exactly once.
+     */
     public Mutant change(Class<?> type, String from, String to) {
         String source = sources.computeIfAbsent(type.getName(), Mutant::source);
         int at = source.indexOf(from);

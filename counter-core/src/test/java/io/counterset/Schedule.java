@@ -217,7 +217,9 @@ final class Schedule {
         }
     }
 
-    /** Lets the calling thread have no stack left, once, at its n-th call from here; 0 to let it be. */
+    /**
+     * Makes the calling thread run out of stack once, at its n-th call from here; 0 for never.
+     */
     static void dieIn(long steps) {
         Task task = MINE.get();
         if (task != null) {

@@ -65,7 +65,7 @@ class ScheduleTest {
         int told;
         final List<CompletableFuture<?>> futures = new ArrayList<>();
 
-        /** Whether this can be the total. A thread that died may have left adds whose outcome nobody knows. */
+        /** Whether this can be the total. A dead thread may leave adds with an unknown outcome. */
         boolean isPossible(long total) {
             return total == totals.size() || (died && total > totals.size() && total <= attempted);
         }
@@ -252,7 +252,9 @@ class ScheduleTest {
         }
     }
 
-    /** Adds without waiting: to the common counter, and with keys to two others, to the first of them first. */
+    /**
+     * Adds without waiting: first to the common counter, then with keys to two others, in order.
+     */
     private static void doNotBlock(CounterStore store, Counter counter, Seen seen) {
         Counter first = store.counter("first");
         Counter second = store.counter("second");

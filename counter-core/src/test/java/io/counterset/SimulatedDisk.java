@@ -60,7 +60,9 @@ final class SimulatedDisk {
         FAILURE,
         /** The same, but the operation throws an Error, as if there were no memory. */
         ERROR,
-        /** No room, even though room is not limited: for a name, or on a copy-on-write file system. */
+        /**
+         * No room, even though room is not limited: for a name, or on a copy-on-write file system.
+         */
         NO_SPACE;
 
         boolean isFailure() {

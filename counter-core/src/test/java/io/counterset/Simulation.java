@@ -37,9 +37,9 @@ import org.jspecify.annotations.Nullable;
  * nothing added twice. The prefix must contain every add that was acknowledged and every add that
  * was ever shown. A retry must find its key if and only if the prefix contains the first add.
  *
- * <p><b>A device that lies</b> may lose acknowledged adds, which nothing can prevent. The store must
- * then refuse to open, or show one moment of its history, of any of its lives: never a mixture of two,
- * never more than was added.
+ * <p><b>A device that lies</b> may lose acknowledged adds, which nothing can prevent. The store
+ * must then refuse to open, or show one moment of its history, of any of its lives: never a mixture
+ * of two, never more than was added.
  */
 final class Simulation {
 

@@ -63,7 +63,9 @@ final class Conformance {
         return null;
     }
 
-    /** RFC 9112, section 3.2: exactly one valid Host, which the host of an absolute target replaces. */
+    /**
+     * RFC 9112, section 3.2: exactly one valid Host, which the host of an absolute target replaces.
+     */
     private static @Nullable String faultOfHost(HttpRequest request, boolean secure) {
         HttpHeaders headers = request.headers();
         String host = headers.get(HttpHeaderNames.HOST);

@@ -102,7 +102,9 @@ final class Negotiation {
         return quality;
     }
 
-    /** Returns a range's quality. The framework knows only the lower case of the parameter's name. */
+    /**
+     * Returns a range's quality. The framework knows only the lower case of the parameter's name.
+     */
     private static double quality(MediaType range) {
         MediaType known = range.getParameters()
                 .get("Q")

@@ -82,7 +82,10 @@ final class Description {
         return map(document, path);
     }
 
-    /** Returns in what the response to a request differs from the description; nothing if that operation is not described. */
+    /**
+     * Returns in what the response to a request differs from the description; nothing if that
+     * operation is not described.
+     */
     List<String> violations(String method, HttpResponse<String> response) {
         Operation operation = find(method, response.uri());
         List<String> violations = new ArrayList<>();

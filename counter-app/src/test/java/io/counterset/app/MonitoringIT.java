@@ -40,8 +40,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /**
  * Running services export every series that the chart's alerts and dashboard query, and each fault
- * of a running service fires its alert, as Prometheus' own tool evaluates them. How long a fault must
- * last is tested with the chart; here every alert fires at once.
+ * of a running service fires its alert, as Prometheus' own tool evaluates them. How long a fault
+ * must last is tested with the chart; here every alert fires at once.
  */
 class MonitoringIT {
 
@@ -402,7 +402,10 @@ class MonitoringIT {
         return await(ports, disk, scraped -> scraped.values(gauge + "{").allMatch(found -> found == value));
     }
 
-    /** Waits until a replica reports one in that state; the one that lost its volume knows of no loss. */
+    /**
+     * Waits until a replica reports one in that state; the one that lost its volume knows of no
+     * loss.
+     */
     private static Scraped awaitState(int[] ports, Path disk, String state) {
         String gauge = "counterset_peers_state{state=\"" + state + "\"";
         return await(ports, disk, scraped -> scraped.values(gauge).anyMatch(found -> found == 1));
@@ -436,7 +439,10 @@ class MonitoringIT {
         throw new AssertionError("the chart has no rules");
     }
 
-    /** Half an hour of the first samples, and then of the others: which alerts fire after three minutes of them? */
+    /**
+     * Returns the alerts that fire after half an hour of the first samples and three minutes of the
+     * second.
+     */
     private void fires(Scraped before, Scraped after, Set<String> alerts) throws IOException, InterruptedException {
         fires(before, after, alerts, "");
     }

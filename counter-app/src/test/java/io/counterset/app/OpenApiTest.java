@@ -20,8 +20,8 @@ import org.junit.jupiter.api.TestFactory;
 
 /**
  * The OpenAPI document and the running service agree on every operation, media type and property.
- * Each response that any test of this module receives through {@link Service#send} is checked against
- * the document, too.
+ * Each response that any test of this module receives through {@link Service#send} is checked
+ * against the document, too.
  */
 @MicronautTest
 class OpenApiTest extends ServiceTest {

@@ -344,7 +344,10 @@ class PeersIT {
         restoreAndForget(store);
     }
 
-    /** The script that docs/peers.md offers for a cluster, with SIGTERM for all replicas at once as its command. */
+    /**
+     * The script that docs/peers.md offers for a cluster, with SIGTERM for all replicas at once as
+     * its command.
+     */
     @Test
     void allReplicasAreReplacedAtOnceUnderLoadAndNothingIsLostOrCountedTwice() throws Exception {
         assumeTrue(Stream.of("bash", "curl", "awk").allMatch(PeersIT::isInstalled), "needs bash, curl and awk");

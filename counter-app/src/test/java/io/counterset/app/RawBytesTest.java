@@ -38,8 +38,8 @@ class RawBytesTest extends ServiceTest {
     }
 
     /**
-     * Each row has the clause, the request, the statuses in order, the expected growth of all counts
-     * and, if the clause requires it, a part of the answer.
+     * Each row has the clause, the request, the statuses in order, the expected growth of all
+     * counts and, if the clause requires it, a part of the answer.
      */
     @ParameterizedTest(name = "{0}: {1}")
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """

@@ -107,8 +107,8 @@ final class Service implements AutoCloseable {
     }
 
     /**
-     * Sends a request without a body, and requires that the OpenAPI document describes the response; headers are name, value, name,
-     * value …
+     * Sends a request without a body, and requires that the OpenAPI document describes the
+     * response; headers are name, value, name, value …
      */
     HttpResponse<String> send(String method, String path, String... headers) {
         return send(method, path, HttpRequest.BodyPublishers.noBody(), headers);

@@ -216,7 +216,9 @@ class ShellBlocksIT {
         }
     }
 
-    /** Runs the commands after {@code $}, and requires that each prints the lines that follow it. */
+    /**
+     * Runs the commands after {@code $}, and requires that each prints the lines that follow it.
+     */
     private void requireConsole(String console) {
         for (String part : ("\n" + console).split("\n\\$ ", -1)) {
             if (part.isBlank()) {

@@ -238,7 +238,8 @@ class SoakIT {
                                 .statusCode()
                         == 200;
             } catch (IOException e) {
-                // The replica is frozen or gone, or closed the connection; the retry tells whether it counted.
+                // The replica is frozen or gone, or closed the connection; the retry tells whether
+                // it counted.
                 return false;
             }
         }

@@ -148,7 +148,9 @@ record Known(
             return Math.max(0, count - restored);
         }
 
-        /** Returns the most that is known to have been counted in this store, with earlier losses. */
+        /**
+         * Returns the most that is known to have been counted in this store, with earlier losses.
+         */
         long ever() {
             return sum(own(), lost);
         }

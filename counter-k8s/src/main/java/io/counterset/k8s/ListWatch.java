@@ -70,8 +70,8 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
     private static final Duration FIRST_PAUSE = Duration.ofMillis(500);
 
     /**
-     * The longest time from the start of one attempt to the start of the next, which bounds how long
-     * a server that is back goes unnoticed.
+     * The longest time from the start of one attempt to the start of the next, which bounds how
+     * long a server that is back goes unnoticed.
      */
     static final Duration LONGEST_PAUSE = Duration.ofSeconds(5);
 

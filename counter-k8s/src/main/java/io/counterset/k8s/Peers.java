@@ -434,9 +434,9 @@ public final class Peers implements AutoCloseable {
      *     all peers
      * @param dryRun whether to change nothing
      * @param force whether to restore even if this replica has already counted as much
-     * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed, and
-     *     with {@link StoppingException} if the store is sealed or the context is closed; nothing was
-     *     added then
+     * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed,
+     *     and with {@link StoppingException} if the store is sealed or the context is closed;
+     *     nothing was added then
      */
     public CompletionStage<Restoration.Result> restore(@Nullable String from, boolean dryRun, boolean force) {
         return replica.isSealed()

@@ -78,8 +78,9 @@ final class PeersFactory {
     }
 
     /**
-     * Returns how a pod reaches the API server. No kubeconfig is read: its kinds of credentials need
-     * libraries of 10 MB, and a machine outside the cluster cannot reach the pods' addresses anyway.
+     * Returns how a pod reaches the API server. No kubeconfig is read: its kinds of credentials
+     * need libraries of 10 MB, and a machine outside the cluster cannot reach the pods' addresses
+     * anyway.
      */
     private static KubernetesSource.Access access(ApiClientConfiguration configuration, PropertyResolver properties) {
         Path token = Path.of(configuration.getTokenPath().orElse(Config.SERVICEACCOUNT_TOKEN_PATH));

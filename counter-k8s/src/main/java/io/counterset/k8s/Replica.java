@@ -232,9 +232,9 @@ public final class Replica {
     }
 
     /**
-     * Encodes the name of a counter or an instance as one path segment or as a query value. The names
-     * {@code .} and {@code ..} are encoded too, since they would otherwise be resolved as relative
-     * segments.
+     * Encodes the name of a counter or an instance as one path segment or as a query value. The
+     * names {@code .} and {@code ..} are encoded too, since they would otherwise be resolved as
+     * relative segments.
      */
     public static String encoded(String name) {
         String encoded = URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");

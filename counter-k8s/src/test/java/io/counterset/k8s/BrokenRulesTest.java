@@ -29,7 +29,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Breaks one rule of the report at a time and expects the test that guards this rule to fail. */
 class BrokenRulesTest {
 
-    /** Micronaut looks up the descriptions of records itself, so it is loaded together with them. */
+    /**
+     * Micronaut looks up the descriptions of records itself, so it is loaded together with them.
+     */
     private static Mutant mutant() {
         return new Mutant().with("io.micronaut.");
     }

@@ -194,7 +194,10 @@ class ExcludedLibrariesTest {
         }
     }
 
-    /** Classes of a library that has only annotations may be missed: the JVM ignores annotations whose class is missing. */
+    /**
+     * A library that has only annotations may be missing: the JVM ignores annotations whose class
+     * it does not find.
+     */
     @ParameterizedTest
     @CsvSource({
         "client-java-proto, io.kubernetes.client.proto., false",

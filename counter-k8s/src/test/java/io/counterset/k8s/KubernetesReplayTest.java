@@ -229,7 +229,9 @@ class KubernetesReplayTest {
                 .containsOnly("scaled down: 3 replicas are wanted; last known count");
     }
 
-    /** Lets the server and the pods be where the recording was at a version; returns the last slice. */
+    /**
+     * Brings the server and the pods to a version of the recording; returns the last slice.
+     */
     private Event replayUntil(long version) throws IOException {
         Set<String> versions = new HashSet<>();
         Event last = recording.get(0);

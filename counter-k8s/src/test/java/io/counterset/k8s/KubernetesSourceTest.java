@@ -91,7 +91,9 @@ class KubernetesSourceTest {
                 Path.of("not used"));
     }
 
-    /** One that is never long without an attempt; how long it is in earnest is measured in {@link KubernetesReplayTest}. */
+    /**
+     * A source that retries often. {@link KubernetesReplayTest} measures the real delays.
+     */
     static KubernetesSource hurried(
             PeersSettings settings, Replica replica, KubernetesSource.Access access, InstantSource clock) {
         return new KubernetesSource(settings, replica, access, clock, Duration.ofSeconds(2), Duration.ofMillis(500));
