@@ -27,6 +27,9 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * What a report tells of a replica that was scaled away, by the way it stopped. The stores are
@@ -104,9 +107,13 @@ class FarewellTest {
     }
 
     private void list(Phase phase) {
+        list(phase, List.of(leaving));
+    }
+
+    private void list(Phase phase, List<LoopbackPeer> others) {
         List<Member> listed = new ArrayList<>();
         listed.add(new Member("app-0", asker.address(), Phase.SERVING));
-        listed.add(new Member("app-1", leaving.address(), phase));
+        others.forEach(other -> listed.add(new Member(other.instance(), other.address(), phase)));
         members = listed;
     }
 
@@ -237,13 +244,7 @@ class FarewellTest {
         asker.hearWith(peers);
         scaleDown();
         CountDownLatch thawed = new CountDownLatch(1);
-        leaving.answerWith(exchange -> {
-            try {
-                thawed.await();
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            }
-        });
+        leaving.answerWith(exchange -> awaitQuietly(thawed));
         sealAndBidFarewell();
         end();
         thawed.countDown();
@@ -296,6 +297,124 @@ class FarewellTest {
         assertThat(ask().total()).isEqualTo(1_000);
         assertThat(ask().lost()).isZero();
         assertThat(ask().complete()).isTrue();
+    }
+
+    /** How replicas that are scaled away end. Only after a whole farewell are their counts final. */
+    enum Ending {
+        FAREWELL,
+        FAREWELL_CUT,
+        FROZEN_DURING_FAREWELL,
+        PEER_DOWN_DURING_FAREWELL,
+        KILLED
+    }
+
+    static Stream<Arguments> orders() {
+        return Stream.of(Ending.values())
+                .flatMap(ending -> Stream.of(1, 2)
+                        .flatMap(number -> Stream.of(true, false)
+                                .flatMap(before -> Stream.of(true, false)
+                                        .map(during -> Arguments.of(ending, number, before, during)))));
+    }
+
+    @ParameterizedTest(name = "{0}, {1} at a time, answered before: {2}, asked while terminating: {3}")
+    @MethodSource("orders")
+    void inEveryOrderACompleteReportHasTheTrueTotal(Ending ending, int number, boolean before, boolean during)
+            throws IOException {
+        LoopbackPeer third = new LoopbackPeer("app-2", "127.0.0.3", folder.resolve("2"));
+        try (third;
+                Peers thirdPeers = open(third)) {
+            List<LoopbackPeer> all = number == 1 ? List.of(leaving) : List.of(leaving, third);
+            scale(1 + number);
+            list(Phase.SERVING, all);
+            if (!before) {
+                peers.close();
+                Files.delete(asker.directory.resolve(PeerMemory.NAME));
+                peers = open(asker);
+                all.forEach(replica -> replica.answerWith(503, ""));
+                assertThat(ask().complete()).isFalse();
+                all.forEach(replica -> replica.answerWith(null));
+            }
+            all.forEach(replica -> replica.add(1_000));
+            scale(1);
+            list(Phase.TERMINATING, all);
+            if (during) {
+                assertThat(ask().complete()).isTrue(); // all of them answered, though they may count on
+            }
+            all.forEach(replica -> replica.add(50));
+            if (ending != Ending.KILLED) {
+                all.forEach(replica -> replica.replica().seal());
+                farewell(ending, all, number == 1 ? List.of(leavingPeers) : List.of(leavingPeers, thirdPeers));
+            }
+            all.forEach(LoopbackPeer::stop);
+            members = members.subList(0, 1);
+            long truth = 100 + number * 1_050L;
+            PeersReport report = ask();
+            assertThat(report.complete()).as("%s", report).isEqualTo(ending == Ending.FAREWELL);
+            assertThat(report.total()).isEqualTo(ending == Ending.FAREWELL ? truth : seen(number, before, during));
+
+            scale(1 + number);
+            all.forEach(LoopbackPeer::start);
+            all.forEach(replica -> replica.add(900));
+            list(Phase.SERVING, all);
+            PeersReport back = ask();
+            assertThat(back.complete()).as("%s", back).isTrue();
+            assertThat(back.total()).isEqualTo(truth + number * 900L);
+            assertThat(back.lost()).isZero();
+        }
+    }
+
+    /** What was seen of the replicas before they ended, without a farewell. */
+    private static long seen(int number, boolean before, boolean during) {
+        return during ? 100 + number * 1_000L : before ? 100 : 0;
+    }
+
+    /** All of them bid farewell at the same time, and none is heard unless nothing disturbs them. */
+    private void farewell(Ending ending, List<LoopbackPeer> all, List<Peers> theirs) {
+        CountDownLatch thawed = new CountDownLatch(1);
+        switch (ending) {
+            case FAREWELL_CUT ->
+                all.forEach(replica -> replica.answerWith(exchange -> {
+                    byte[] whole = LoopbackPeer.JSON.writeValueAsBytes(
+                            replica.replica().count("visits"));
+                    exchange.sendResponseHeaders(200, whole.length);
+                    exchange.getResponseBody().write(whole, 0, whole.length - 1);
+                    exchange.getResponseBody().flush();
+                }));
+            case FROZEN_DURING_FAREWELL -> {
+                peers.close();
+                peers = open(
+                        asker,
+                        TestSettings.list().timeout(Duration.ofMillis(20)).deadline(Duration.ofMillis(40)));
+                asker.hearWith(peers);
+                leaving.hearWith(null); // else it waits for the other frozen one for as long as it may
+                all.forEach(replica -> replica.answerWith(exchange -> awaitQuietly(thawed)));
+            }
+            case PEER_DOWN_DURING_FAREWELL -> {
+                peers.close();
+                asker.stop();
+            }
+            default -> asker.hearWith(peers);
+        }
+        CompletableFuture.allOf(theirs.stream()
+                        .map(leaver -> leaver.bidFarewell().toCompletableFuture())
+                        .toArray(CompletableFuture<?>[]::new))
+                .join();
+        thawed.countDown();
+        all.forEach(replica -> replica.answerWith(null));
+        if (ending != Ending.FAREWELL) {
+            peers.close();
+            asker.start();
+            all.forEach(LoopbackPeer::stop);
+            peers = open(asker);
+        }
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            latch.await();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     @Test

@@ -89,8 +89,8 @@ final class LoopbackPeer implements AutoCloseable {
         answerWith(exchange -> send(exchange, status, body));
     }
 
-    /** Handles farewells from now on, as the service does. */
-    void hearWith(Peers peers) {
+    /** Handles farewells from now on, as the service does; null ignores them. */
+    void hearWith(@Nullable Peers peers) {
         hearing = peers;
     }
 
