@@ -451,19 +451,23 @@ public final class Peers implements AutoCloseable {
             List<Membership.Member> members = all.stream()
                     .filter(member -> from == null || member.address().equals(from) || from.equals(member.instance()))
                     .toList();
-            if (members.isEmpty() && from != null) {
-                members = Reconciliation.named(membership, from, memory);
-                if (members.isEmpty()) {
-                    throw new IllegalArgumentException("'" + PeerClient.printable(from)
-                            + "' is not a listed peer; expected an instance or an address of /peers");
-                }
+            // A list of addresses does not tell which of them has that name, so all are asked.
+            boolean isNameOnly = from != null && members.isEmpty();
+            if (isNameOnly) {
+                members =
+                        all.stream().filter(member -> member.instance() == null).toList();
             }
+            AtomicBoolean isFound = new AtomicBoolean(!isNameOnly);
             List<String> failures = Collections.synchronizedList(new ArrayList<>());
             List<Restoration.Losses> answers = Collections.synchronizedList(new ArrayList<>());
             return client.losses(members, replica.instance(), (member, losses) -> {
                         if (losses.askedBy().equals(replica.instance())) {
                             return null; // a list of addresses may include this replica
                         }
+                        if (isNameOnly && !losses.askedBy().equals(from)) {
+                            return null;
+                        }
+                        isFound.set(true);
                         String problem = problem(member, losses);
                         if (problem == null) {
                             answers.add(losses);
@@ -477,6 +481,13 @@ public final class Peers implements AutoCloseable {
                                         failures.add(member.address() + ": " + failed.reason());
                                     }
                                 });
+                                if (from != null && !isFound.get() && failures.isEmpty()) {
+                                    throw new IllegalArgumentException("'" + PeerClient.printable(from)
+                                            + "' is not a listed peer; expected an instance or an address of /peers");
+                                }
+                                if (isNameOnly && !answers.isEmpty()) {
+                                    failures.clear(); // of others
+                                }
                                 failures.sort(Comparator.naturalOrder());
                                 return new Restoration.Result(
                                         replica.instance(),

@@ -209,6 +209,39 @@ class RestorationTest {
     }
 
     @Test
+    void findsAPeerByNameBeforeItHasAskedAnyPeer() throws IOException {
+        replaceVolume();
+        ask(0);
+        ask(1);
+
+        Result result =
+                peers[2].restore("app-1", false, false).toCompletableFuture().join();
+        assertThat(result.failures()).isEmpty();
+        assertThat(result.steps())
+                .extracting(Step::outcome, Step::amount)
+                .containsExactly(org.assertj.core.groups.Tuple.tuple(Outcome.RESTORED, 100L));
+        assertThatThrownBy(() -> peers[2].restore("app-7", false, false)
+                        .toCompletableFuture()
+                        .join())
+                .hasRootCauseMessage("'app-7' is not a listed peer; expected an instance or an address of /peers");
+
+        replicas[0].stop();
+        assertThat(peers[2].restore("app-1", false, false)
+                        .toCompletableFuture()
+                        .join()
+                        .failures())
+                .isEmpty();
+        assertThat(peers[2].restore("app-0", false, false)
+                        .toCompletableFuture()
+                        .join()
+                        .failures())
+                .singleElement()
+                .asString()
+                .startsWith(replicas[0].address() + ": ");
+        replicas[0].start();
+    }
+
+    @Test
     void addsPendingAmountsOnceAfterACrash() throws IOException {
         UUID lost = UUID.randomUUID();
         UUID own = loser.store().identity().id();
