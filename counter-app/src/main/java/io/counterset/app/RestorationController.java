@@ -92,7 +92,9 @@ final class RestorationController {
             @QueryValue
                     @Nullable
                     @Parameter(
-                            description = "Whether to restore even if this replica has already counted as much",
+                            description =
+                                    "Whether to restore even if this replica has already counted as much, or if the"
+                                            + " record of what was restored before is missing",
                             schema = @Schema(allowableValues = {"true", "false"}))
                     String force) {
         Query.allow(request, "from", "dry-run", "force");

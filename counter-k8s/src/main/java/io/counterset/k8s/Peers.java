@@ -426,14 +426,16 @@ public final class Peers implements AutoCloseable {
      * Restores the counts that this replica lost with former volumes and its peers still remember,
      * each exactly once. Another call, or a call with another peer, adds only what is remembered
      * beyond that. A count is not restored if this replica itself has already counted as much as
-     * the lost store did, unless {@code force} is true. Restored counts are durable when the stage
+     * the lost store did, or if the record of what was restored before is missing, unless
+     * {@code force} is true. Restored counts are durable when the stage
      * completes. The result lists as failures the peers that could not be asked or have not yet
      * seen this replica's present store.
      *
      * @param from the peer to ask: its instance name, or its address in the list of peers; null for
      *     all peers
      * @param dryRun whether to change nothing
-     * @param force whether to restore even if this replica has already counted as much
+     * @param force whether to restore even if this replica has already counted as much, or if the
+     *     record of what was restored before is missing
      * @return a stage that fails with {@link IllegalArgumentException} if no such peer is listed,
      *     and with {@link StoppingException} if the store is sealed or the context is closed;
      *     nothing was added then

@@ -4,6 +4,7 @@ package io.counterset.k8s;
 import com.fasterxml.jackson.annotation.JsonValue;
 import io.counterset.Counter;
 import io.counterset.CounterStoreException;
+import io.counterset.StoreIdentity;
 import io.micronaut.json.JsonMapper;
 import io.micronaut.serde.annotation.Serdeable;
 import java.io.IOException;
@@ -11,10 +12,12 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -26,7 +29,11 @@ import org.slf4j.LoggerFactory;
  *
  * <p>A file beside the store records, for each lost store and counter, how much has been restored
  * so far. A repeated request, or a peer that remembers less, therefore finds nothing left to
- * restore. An amount is recorded as pending before it is added with an idempotency key, and
+ * restore. The file is created when the store is opened for the first time. If an older store has
+ * none, because it was imported or salvaged without the file, what was restored in it is unknown,
+ * and nothing is restored unless forced.
+ *
+ * <p>An amount is recorded as pending before it is added with an idempotency key, and
  * recorded as added once it is durable. After a crash in between, the next start adds it with the
  * same key.
  */
@@ -42,7 +49,10 @@ public final class Restoration {
      * The restored amounts. The list is replaced as a whole, and its sums are published to
      * {@link Replica#count(String)}.
      */
-    private List<Amount> amounts = new ArrayList<>();
+    private List<Amount> amounts = List.of();
+
+    /** Whether more may have been restored in this store than the amounts show. */
+    private boolean partial;
 
     /**
      * The losses of a peer that a replica remembers.
@@ -186,9 +196,15 @@ public final class Restoration {
         }
     }
 
-    /** The content of the file, which applies only to the store of that identity. */
+    /**
+     * The content of the file.
+     *
+     * @param store the store to which it applies
+     * @param partial whether more may have been restored in that store than the amounts show
+     * @param amounts the restored amounts
+     */
     @Serdeable
-    record Given(UUID store, List<Amount> amounts) {
+    record Given(UUID store, boolean partial, List<Amount> amounts) {
 
         Given {
             amounts = amounts == null ? List.of() : List.copyOf(amounts);
@@ -196,14 +212,16 @@ public final class Restoration {
     }
 
     /**
-     * How much of one counter of one lost store has been restored.
+     * A part of one counter of one lost store that was restored at once. Another part follows if a
+     * peer remembers more.
      *
-     * @param total the total, including what is pending
-     * @param pending the part of it that may not have been added yet; 0 if none
-     * @param at when the last part was recorded
+     * @param total the total of this part and all earlier ones
+     * @param pending how much of this part may not have been added yet; 0 if none
+     * @param at when the part was recorded
+     * @param count this replica's count right after the part was added; 0 if unknown
      */
     @Serdeable
-    record Amount(UUID store, String counter, long total, long pending, Instant at) {
+    record Amount(UUID store, String counter, long total, long pending, Instant at, long count) {
 
         /** Returns the idempotency key, which is unique to this part and always the same for it. */
         String key() {
@@ -211,8 +229,12 @@ public final class Restoration {
                     + UUID.nameUUIDFromBytes((store + " " + total + " " + counter).getBytes(StandardCharsets.UTF_8));
         }
 
-        Amount added() {
-            return new Amount(store, counter, total, 0, at);
+        Amount added(long countAfter) {
+            return new Amount(store, counter, total, 0, at, countAfter);
+        }
+
+        boolean isOf(UUID otherStore, String otherCounter) {
+            return store.equals(otherStore) && counter.equals(otherCounter);
         }
     }
 
@@ -244,15 +266,38 @@ public final class Restoration {
     Restoration(Replica replica, Path directory, JsonMapper json, Instant now) {
         this.replica = replica;
         this.file = new CheckedFile<>(directory, NAME, "counterset-restored 1", Given.class, json);
-        UUID own = replica.store().identity().id();
-        file.read()
-                .filter(given -> given.store().equals(own))
-                .ifPresent(given -> amounts = new ArrayList<>(given.amounts()));
+        StoreIdentity own = replica.store().identity();
+        Optional<Given> given = file.read().filter(found -> found.store().equals(own.id()));
+        if (given.isPresent()) {
+            partial = given.get().partial();
+            amounts = given.get().amounts().stream().filter(this::isInStore).toList();
+        } else if (own.incarnation() == 1) {
+            begin();
+        } else {
+            partial = true;
+        }
         publish();
         for (Amount amount : List.copyOf(amounts)) {
             if (amount.pending() > 0) {
                 finish(amount, now);
             }
+        }
+    }
+
+    /**
+     * Returns false if the part was added later than this store was exported: the store would then
+     * have counted at least as much as right after the part was added.
+     */
+    private boolean isInStore(Amount amount) {
+        return replica.store().counter(amount.counter()).value() >= amount.count();
+    }
+
+    /** Records that nothing has been restored in a new store. */
+    private void begin() {
+        try {
+            write(amounts);
+        } catch (IOException e) {
+            LOG.warn("{}: cannot be written: {}", file.path(), e.toString());
         }
     }
 
@@ -266,7 +311,7 @@ public final class Restoration {
                         amount.counter(),
                         amount.pending(),
                         amount.store());
-                put(amount.added());
+                put(amount.added(0));
             }
         } catch (IOException | RuntimeException e) {
             LOG.warn("{} of store {} could not be restored", amount.counter(), amount.store(), e);
@@ -277,13 +322,13 @@ public final class Restoration {
      * Restores the losses that were not restored before. Blocks for one commit per loss.
      *
      * @param force whether to restore even if this replica has already counted as much as the lost
-     *     store did
+     *     store did, or if what was restored before is unknown
      */
     synchronized List<Step> restore(List<Loss> losses, boolean dryRun, boolean force, Instant now) {
         List<Step> steps = new ArrayList<>();
         for (Loss loss : losses) {
             Counter counter = replica.store().counter(loss.counter());
-            Amount before = of(loss);
+            Amount before = lastOf(loss);
             long given = before == null ? 0 : before.total();
             long missing = loss.lost() - given;
             long own = counter.value() - restored().getOrDefault(loss.counter(), 0L);
@@ -295,6 +340,10 @@ public final class Restoration {
             } else if (before != null && before.pending() > 0) {
                 outcome = Outcome.REFUSED;
                 reason = "an earlier part may or may not have been added; restart this replica, then try again";
+            } else if (before == null && partial && !force) {
+                outcome = Outcome.REFUSED;
+                reason = "it may have been restored before, since the record of that is missing; put "
+                        + file.path().getFileName() + " back and restart this replica; if it was not, force adds it";
             } else if (own >= loss.highest() && !force) {
                 outcome = Outcome.REFUSED;
                 reason = "this replica counted " + own + " itself, and " + loss.highest()
@@ -302,7 +351,7 @@ public final class Restoration {
             } else if (dryRun) {
                 outcome = Outcome.WOULD_RESTORE;
             } else {
-                reason = tryToAdd(new Amount(loss.store(), loss.counter(), loss.lost(), missing, now), given);
+                reason = tryToAdd(new Amount(loss.store(), loss.counter(), loss.lost(), missing, now, 0));
                 outcome = reason == null ? Outcome.RESTORED : Outcome.REFUSED;
             }
             long count = counter.value() + (outcome == Outcome.WOULD_RESTORE ? missing : 0);
@@ -312,7 +361,7 @@ public final class Restoration {
     }
 
     /** Adds the amount and returns null, or returns why it was not, or may not have been, added. */
-    private @Nullable String tryToAdd(Amount amount, long given) {
+    private @Nullable String tryToAdd(Amount amount) {
         try {
             add(amount);
             return null;
@@ -320,7 +369,7 @@ public final class Restoration {
             return e.getMessage() + "; the next start of this replica adds it if it is not there";
         } catch (IOException | CounterStoreException e) {
             try {
-                put(new Amount(amount.store(), amount.counter(), given, 0, amount.at()));
+                remove(amount);
             } catch (IOException again) {
                 e.addSuppressed(again); // stays pending
             }
@@ -335,36 +384,56 @@ public final class Restoration {
      */
     private void add(Amount amount) throws IOException {
         put(amount);
-        replica.store().counter(amount.counter()).addOnce(amount.pending(), amount.key());
+        long count = replica.store()
+                .counter(amount.counter())
+                .addOnce(amount.pending(), amount.key())
+                .total();
         replica.store().flush();
-        put(amount.added());
+        put(amount.added(count));
         LOG.info("restored {} = {} that was counted in store {}", amount.counter(), amount.pending(), amount.store());
     }
 
     private void put(Amount amount) throws IOException {
+        List<Amount> all = without(amount);
+        all.add(amount);
+        replace(all);
+    }
+
+    private void remove(Amount amount) throws IOException {
+        replace(without(amount));
+    }
+
+    private List<Amount> without(Amount part) {
         List<Amount> others = new ArrayList<>(amounts);
-        others.removeIf(
-                other -> other.store().equals(amount.store()) && other.counter().equals(amount.counter()));
-        if (amount.total() > 0) {
-            others.add(amount);
-        }
-        file.write(new Given(replica.store().identity().id(), others));
-        amounts = others;
+        others.removeIf(other -> other.isOf(part.store(), part.counter()) && other.total() == part.total());
+        return others;
+    }
+
+    private void replace(List<Amount> all) throws IOException {
+        write(all);
+        amounts = all;
         publish();
     }
 
-    private @Nullable Amount of(Loss loss) {
-        for (Amount amount : amounts) {
-            if (amount.store().equals(loss.store()) && amount.counter().equals(loss.counter())) {
-                return amount;
-            }
-        }
-        return null;
+    private void write(List<Amount> content) throws IOException {
+        file.write(new Given(replica.store().identity().id(), partial, content));
+    }
+
+    /** Returns the last part that was restored of that loss; null if none. */
+    private @Nullable Amount lastOf(Loss loss) {
+        return amounts.stream()
+                .filter(amount -> amount.isOf(loss.store(), loss.counter()))
+                .max(Comparator.comparingLong(Amount::total))
+                .orElse(null);
     }
 
     private Map<String, Long> restored() {
+        Map<String, Map<UUID, Long>> totals = new HashMap<>();
+        amounts.forEach(amount -> totals.computeIfAbsent(amount.counter(), unused -> new HashMap<>())
+                .merge(amount.store(), amount.total(), Math::max));
         Map<String, Long> restored = new HashMap<>();
-        amounts.forEach(amount -> restored.merge(amount.counter(), amount.total(), Long::sum));
+        totals.forEach((counter, stores) -> restored.put(
+                counter, stores.values().stream().mapToLong(Long::longValue).sum()));
         return restored;
     }
 

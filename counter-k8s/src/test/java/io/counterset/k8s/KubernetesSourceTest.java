@@ -124,6 +124,13 @@ class KubernetesSourceTest {
         TestSettings.await(() -> now(source).isLive());
     }
 
+    /** The addresses and the expected number come from two watches. */
+    private static void awaitAll(KubernetesSource source, int replicas) {
+        TestSettings.await(() -> now(source).isLive()
+                && now(source).members().size() == replicas
+                && now(source).expected().names().size() == replicas);
+    }
+
     private static PeersReport.Source stateOf(KubernetesSource source) {
         return now(source).source();
     }
@@ -284,7 +291,7 @@ class KubernetesSourceTest {
 
         holdRecordingUntil(538);
         server.failAll(0);
-        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
+        awaitAll(source, 5);
         TestSettings.await(() -> lines.list.size() == 2);
         assertThat(lines.list.get(1).getFormattedMessage())
                 .isEqualTo("peers by kubernetes: the API server answers again");
@@ -306,8 +313,7 @@ class KubernetesSourceTest {
                 });
         server.compact(byEvent);
 
-        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
-        assertThat(now(source).expected().names()).hasSize(5);
+        awaitAll(source, 5);
         assertThat(server.complaints()).isEmpty();
     }
 
@@ -315,12 +321,11 @@ class KubernetesSourceTest {
     void acceptsAServerRestoredToAnOlderState() {
         holdRecordingUntil(538);
         KubernetesSource source = source();
-        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 5);
+        awaitAll(source, 5);
         server.restore(
                 recording.stream().filter(event -> event.version() <= 464).toList());
 
-        TestSettings.await(() -> now(source).isLive() && now(source).members().size() == 3);
-        assertThat(now(source).expected().names()).hasSize(3);
+        awaitAll(source, 3);
     }
 
     @Test

@@ -10,11 +10,14 @@ import io.counterset.k8s.Restoration.Outcome;
 import io.counterset.k8s.Restoration.Result;
 import io.counterset.k8s.Restoration.Step;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.UUID;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -173,6 +176,138 @@ class RestorationTest {
         }
     }
 
+    /** Replaces the store by one that is imported from an export, without the other files. */
+    private void importFrom(byte[] export) throws Exception {
+        stop();
+        Path before = folder.resolve("before " + UUID.randomUUID());
+        Files.move(loser.directory, before);
+        assertThat(tool(export, "import")).isEmpty();
+        start();
+    }
+
+    private byte[] export() throws Exception {
+        return tool(new byte[0], "export");
+    }
+
+    /** Runs a command of the library's jar on the loser's store. */
+    private byte[] tool(byte[] input, String command) throws Exception {
+        Path in = Files.write(folder.resolve("in"), input);
+        Path out = folder.resolve("out");
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        "io.counterset.CommandLine",
+                        command,
+                        loser.directory.toString())
+                .redirectInput(in.toFile())
+                .redirectOutput(out.toFile())
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(process.exitValue()).isZero();
+        return Files.readAllBytes(out);
+    }
+
+    @Test
+    void restoresNothingTwiceInAnImportedStoreWithoutItsRecord() throws Exception {
+        loser.add(7);
+        ask(0); // app-0 has seen 107, app-1 has seen 100
+        replaceVolume();
+        ask(0);
+        ask(1);
+        assertThat(restore(1).outcome()).isEqualTo(Outcome.RESTORED);
+        byte[] export = export(); // has the 100 that were restored, but not the record of them
+        Path record = Files.copy(loser.directory.resolve("counters.restored"), folder.resolve("record"));
+
+        importFrom(export);
+        ask(0);
+        ask(1);
+
+        for (int from = 0; from < 2; from++) {
+            assertThat(restore(from, true, false).outcome()).isEqualTo(Outcome.REFUSED);
+            assertThat(restore(from))
+                    .extracting(Step::outcome, Step::reason)
+                    .containsExactly(
+                            Outcome.REFUSED,
+                            "it may have been restored before, since the record of that is missing; put"
+                                    + " counters.restored back and restart this replica; if it was not, force adds it");
+        }
+        assertThat(count()).isEqualTo(100);
+
+        stop();
+        Files.copy(record, loser.directory.resolve("counters.restored"), StandardCopyOption.REPLACE_EXISTING);
+        start();
+        assertThat(restore(1).outcome()).isEqualTo(Outcome.ALREADY_RESTORED);
+        assertThat(restore(0))
+                .extracting(Step::outcome, Step::amount, Step::count)
+                .containsExactly(Outcome.RESTORED, 7L, 107L);
+        assertThat(loserSeenBy(0)).extracting(Peer::state, Peer::lost).containsExactly(State.RESTORED, null);
+    }
+
+    @Test
+    void restoresWhatAnExportLacksThoughTheRecordIsNewer() throws Exception {
+        loser.add(7);
+        ask(0); // app-0 has seen 107, app-1 has seen 100
+        replaceVolume();
+        loser.add(2);
+        ask(0);
+        ask(1);
+        byte[] untouched = export();
+        restore(1);
+        byte[] partly = export();
+        restore(0);
+        ask(0);
+        for (byte[] export : List.of(partly, untouched)) {
+            Path record = loser.directory.resolve("counters.restored");
+            byte[] newer = Files.readAllBytes(record);
+            importFrom(export);
+            stop();
+            Files.write(record, newer);
+            start();
+            ask(0);
+
+            assertThat(restore(0).outcome()).isEqualTo(Outcome.RESTORED);
+            assertThat(count()).isEqualTo(109);
+            assertThat(loserSeenBy(0)).extracting(Peer::state, Peer::lost).containsExactly(State.RESTORED, null);
+        }
+    }
+
+    @Test
+    void asksForForceOnceForEachLossIfTheRecordIsMissingOrDamaged() throws Exception {
+        replaceVolume();
+        ask(0);
+        stop();
+        Files.writeString(loser.directory.resolve("counters.restored"), "damaged");
+        start();
+        ask(0);
+
+        assertThat(restore(0).outcome()).isEqualTo(Outcome.REFUSED);
+        assertThat(restore(0, false, true))
+                .extracting(Step::outcome, Step::count)
+                .containsExactly(Outcome.RESTORED, 100L);
+        assertThat(restore(0, false, true).outcome()).isEqualTo(Outcome.ALREADY_RESTORED);
+        assertThat(count()).isEqualTo(100);
+
+        stop();
+        LostVolumesTest.copy(loser.directory, folder.resolve("backup"));
+        start();
+        loser.add(11);
+        ask(0);
+        stop();
+        LostVolumesTest.copy(folder.resolve("backup"), loser.directory);
+        start();
+        ask(0);
+        assertThat(peers[2].restore(replicas[0].address(), false, false)
+                        .toCompletableFuture()
+                        .join()
+                        .steps())
+                .as("another loss, of which the record says nothing either")
+                .extracting(Step::outcome)
+                .containsExactlyInAnyOrder(Outcome.ALREADY_RESTORED, Outcome.REFUSED);
+        assertThat(count()).isEqualTo(100);
+    }
+
     @Test
     void refusesIfTheLocalCountIsHigherUnlessForced() throws IOException {
         replaceVolume();
@@ -252,24 +387,24 @@ class RestorationTest {
                 "counterset-restored 1",
                 Restoration.Given.class,
                 LoopbackPeer.JSON);
-        Restoration.Amount pending = new Restoration.Amount(lost, "visits", 40, 40, now);
+        Restoration.Amount pending = new Restoration.Amount(lost, "visits", 40, 40, now, 0);
 
-        file.write(new Restoration.Given(own, List.of(pending))); // before the add
+        file.write(new Restoration.Given(own, false, List.of(pending))); // before the add
         var unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
         assertThat(count()).isEqualTo(140);
-        file.write(new Restoration.Given(own, List.of(pending))); // after the add, before it was recorded
+        file.write(new Restoration.Given(own, false, List.of(pending))); // after the add, before it was recorded
         Restoration again = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
         assertThat(count()).isEqualTo(140);
         assertThat(again.restore(List.of(new Restoration.Loss(lost, "visits", 40, 40)), false, true, now))
                 .extracting(Step::outcome)
                 .containsExactly(Outcome.ALREADY_RESTORED);
 
-        file.write(new Restoration.Given(own, List.of(new Restoration.Amount(lost, "visits", 90, 50, now))));
+        file.write(new Restoration.Given(own, false, List.of(new Restoration.Amount(lost, "visits", 90, 50, now, 0))));
         unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now.plus(Duration.ofDays(2)));
         assertThat(count())
                 .as("its key may have expired, so it may have been added")
                 .isEqualTo(140);
-        file.write(new Restoration.Given(UUID.randomUUID(), List.of(pending)));
+        file.write(new Restoration.Given(UUID.randomUUID(), false, List.of(pending)));
         unused = new Restoration(loser.replica(), loser.directory, LoopbackPeer.JSON, now);
         assertThat(count()).as("an amount of another store is ignored").isEqualTo(140);
     }
