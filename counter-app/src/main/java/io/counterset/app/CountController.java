@@ -86,6 +86,7 @@ final class CountController {
      * @param incarnation how many times that store has been opened
      * @param replayed whether it had already been counted, so that this request added nothing
      */
+    @Schema(name = "Increment")
     @Serdeable
     record Added(String instance, String counter, long count, UUID store, long incarnation, boolean replayed) {}
 
@@ -94,6 +95,7 @@ final class CountController {
      *
      * @param next the relative URL of the next page; absent on the last one
      */
+    @Schema(name = "Counters")
     @Serdeable
     record Page(
             String instance,
@@ -103,6 +105,7 @@ final class CountController {
             @Nullable String next) {
 
         /** A counter and its durable count. */
+        @Schema(name = "CountersEntry")
         @Serdeable
         record Entry(String counter, long count) {}
     }

@@ -58,6 +58,7 @@ final class HistoryController {
      * @param lastMinute how much the counter grew in the last 60 seconds
      * @param buckets oldest first; the last one is the current one
      */
+    @Schema(name = "ReplicaHistory")
     @Serdeable
     record Answer(
             String instance,

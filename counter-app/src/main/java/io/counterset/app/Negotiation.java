@@ -7,6 +7,8 @@ import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.MediaType;
 import io.micronaut.http.MutableHttpResponse;
+import io.micronaut.http.server.exceptions.ExceptionHandler;
+import jakarta.inject.Singleton;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -28,6 +30,7 @@ final class Negotiation {
      *
      * @throws Problem.Refusal if the client accepts none, or if its condition on the representation
      *     is false
+     * @throws NotModified if the request reads, and the condition is that there is no representation
      */
     static MediaType negotiate(HttpRequest<?> request, MediaType... offered) {
         requireCondition(request);
@@ -59,11 +62,36 @@ final class Negotiation {
     private static void requireCondition(HttpRequest<?> request) {
         HttpHeaders headers = request.getHeaders();
         String match = headers.get(HttpHeaders.IF_MATCH);
+        boolean requiresNone = "*".equals(headers.get(HttpHeaders.IF_NONE_MATCH));
         boolean isRead = request.getMethod() == HttpMethod.GET || request.getMethod() == HttpMethod.HEAD;
-        if ((match != null && !match.strip().equals("*"))
-                || (!isRead && "*".equals(headers.get(HttpHeaders.IF_NONE_MATCH)))) {
+        if ((match != null && !match.strip().equals("*")) || (requiresNone && !isRead)) {
             throw new Problem.Refusal(
                     Problem.Type.PRECONDITION_FAILED, "a count has no entity tag, and exists from the start");
+        }
+        if (requiresNone) {
+            throw new NotModified();
+        }
+    }
+
+    /** Ends a read whose {@code If-None-Match} is {@code *}. */
+    static final class NotModified extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        NotModified() {
+            super(null, null, false, false);
+        }
+    }
+
+    /** Answers it with 304 and the headers that the answer to the same read has. */
+    @Singleton
+    static final class NotModifiedResponse implements ExceptionHandler<NotModified, HttpResponse<?>> {
+
+        @Override
+        @SuppressWarnings("rawtypes")
+        public HttpResponse<?> handle(HttpRequest request, NotModified condition) {
+            return HttpResponse.notModified()
+                    .header(HttpHeaders.CACHE_CONTROL, "no-store")
+                    .header(HttpHeaders.VARY, HttpHeaders.ACCEPT);
         }
     }
 

@@ -164,6 +164,7 @@ record Problem(
      * Declares in the OpenAPI document that any request to a controller may be answered with a
      * problem.
      */
+    @ApiResponse(responseCode = "304", ref = "#/components/responses/NotModified")
     @ApiResponse(responseCode = "401", ref = "#/components/responses/TokenRequired")
     @ApiResponse(responseCode = "403", ref = "#/components/responses/Forbidden")
     @ApiResponse(responseCode = "429", ref = "#/components/responses/TooManyRequests")

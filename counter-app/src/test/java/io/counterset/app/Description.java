@@ -109,7 +109,9 @@ final class Description {
                 .replaceFirst(";.*", "")
                 .strip();
         if (!as.containsKey("content")) {
-            violations.add("no content is described");
+            if (!type.isEmpty() || !response.body().isEmpty()) {
+                violations.add("no content is described");
+            }
         } else if (!map(as, "content").containsKey(type)) {
             violations.add("the type " + type + " is not described");
         } else if (type.endsWith("json")) {

@@ -106,6 +106,17 @@ class OpenApiTest extends ServiceTest {
         return tests;
     }
 
+    /** A generator makes a client's types and methods from these. */
+    @Test
+    void namesEveryMediaTypeAndSchemaForGenerators() {
+        assertThat(service.send("GET", "/openapi.yml").body()).doesNotContain("*/*");
+        assertThat(description.at("components", "schemas").keySet()).noneMatch(name -> name.contains("Controller"));
+        assertThat(description.operations().stream()
+                        .map(operation -> operation.body().get("operationId")))
+                .doesNotContainNull()
+                .doesNotHaveDuplicates();
+    }
+
     @Test
     void describesEveryProblem() {
         List<?> described = (List<?>) requireNonNull(description

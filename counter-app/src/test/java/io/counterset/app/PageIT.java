@@ -4,6 +4,7 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.counterset.CounterStore;
 import io.micronaut.json.JsonMapper;
 import java.io.IOException;
 import java.io.InputStream;
@@ -131,6 +132,39 @@ class PageIT {
             browser.await(LIVE, "No answer");
             browser.evaluate("document.getElementById('add').click()");
             browser.await("document.getElementById('said').className", "bad");
+        }
+    }
+
+    /** A JavaScript number would round each of these counts to a multiple of 256. */
+    @Test
+    void showsEveryDigitOfCountsBeyondTheNumbersOfJavaScript() throws Exception {
+        fill("data-0", 2_000_000_000_000_000_122L);
+        fill("data-1", 1_000_000_000_000_000_002L);
+        try (ServiceProcess shown = start(0);
+                ServiceProcess other = start(1);
+                Browser browser = Browser.start(folder)) {
+            Awaitility.await().until(() -> peers(shown).contains("\"complete\":true"));
+            browser.emulate(320, 900, false, true);
+            browser.open("http://127.0.0.1:" + ports[0] + "/");
+            browser.await(COUNT, "2,000,000,000,000,000,123");
+            browser.await(TOTAL, "Total 3,000,000,000,000,000,125");
+            assertThat(browser.evaluate("document.title")).isEqualTo("2,000,000,000,000,000,123 visits · app-0");
+
+            browser.evaluate("document.getElementById('add').click()");
+            browser.await("document.getElementById('said').textContent", "app-0 counted it: 2,000,000,000,000,000,124");
+            shown.send("POST", "/count");
+            browser.await(COUNT, "2,000,000,000,000,000,125");
+            browser.await(TOTAL, "Total 3,000,000,000,000,000,127");
+            assertThat(browser.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+                    .as("nothing is wider than a narrow window")
+                    .isEqualTo("true");
+            assertThat(other.count()).isEqualTo(1_000_000_000_000_000_002L);
+        }
+    }
+
+    private void fill(String directory, long count) {
+        try (CounterStore store = CounterStore.open(folder.resolve(directory))) {
+            store.counter("visits").add(count);
         }
     }
 

@@ -4,6 +4,9 @@ package io.counterset.app;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.counterset.CounterStore;
+import java.net.BindException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -18,6 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A failed start prints one line with the reason, ends with its own exit status and changes
@@ -61,6 +65,7 @@ class StartIT {
         try (ServiceProcess service = ServiceProcess.start(
                 folder,
                 Map.of(
+                        "COUNTER_MANAGEMENT_PORT", " ",
                         "MICRONAUT_SERVER_IDLE_TIMEOUT", "",
                         "MICRONAUT_SERVER_MAX_REQUEST_SIZE", " ",
                         "COUNTER_MAX_PENDING", " ",
@@ -71,6 +76,22 @@ class StartIT {
                     .contains("COUNTER_DURABILTY is not a setting and is ignored; the nearest setting is"
                             + " COUNTER_DURABILITY")
                     .doesNotContain("COUNTER_SERVICE_HOST");
+        }
+    }
+
+    /** The test takes the default port itself, unless another program has it. */
+    @ParameterizedTest
+    @ValueSource(strings = {"", " "})
+    void aBlankPortIsTheDefault(String blank) throws Exception {
+        try (ServerSocket taken = new ServerSocket()) {
+            try {
+                taken.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 8_080));
+            } catch (BindException e) {
+                // It is taken.
+            }
+            assertRefused(
+                    Map.of("MICRONAUT_SERVER_PORT", blank),
+                    "micronaut.server.port: 8080 cannot be used: Address already in use");
         }
     }
 
