@@ -109,13 +109,13 @@ final class Check {
             switch (argument) {
                 case "--counter" -> counter = arguments[i];
                 case "--expected" -> expected = number(argument, arguments[i]);
-                case "--token-file" -> token = token(Path.of(arguments[i]));
+                case "--token-file" -> token = token(argument, arguments[i]);
                 case "--authority" -> authority = Path.of(arguments[i]);
                 case "--timeout" -> timeout = Duration.ofSeconds(number(argument, arguments[i]));
                 default -> throw new IllegalArgumentException("unknown option " + argument);
             }
         }
-        client = client(authority);
+        client = client("--authority", authority);
         url = url(url);
     }
 
@@ -128,32 +128,38 @@ final class Check {
         return url;
     }
 
-    /** Returns the first token in a file that has one token per line. */
-    static String token(Path file) {
-        try (Stream<String> lines = Files.lines(file)) {
+    /**
+     * Returns the first token in a file that has one token per line.
+     *
+     * @param option the option or variable that names the file
+     */
+    static String token(String option, String file) {
+        try (Stream<String> lines = Files.lines(Path.of(file))) {
             return lines.map(String::strip)
                     .filter(line -> !line.isEmpty())
                     .findFirst()
-                    .orElseThrow(() -> new IllegalArgumentException("--token-file " + file + " has no token"));
+                    .orElseThrow(() -> new IllegalArgumentException(option + ": " + file + " has no token"));
         } catch (IOException e) {
-            throw new IllegalArgumentException("--token-file cannot be read: " + e, e);
+            throw new IllegalArgumentException(option + ": the file cannot be read: " + e, e);
         }
     }
 
     /**
      * Returns a client that trusts only the certificates in the given file, or the JVM's if there
      * is none.
+     *
+     * @param option the option or variable that names the file
      */
-    static HttpClient client(@Nullable Path authority) {
+    static HttpClient client(String option, @Nullable Path authority) {
         HttpClient.Builder builder =
                 HttpClient.newBuilder().connectTimeout(REQUEST_TIMEOUT).version(HttpClient.Version.HTTP_1_1);
         return authority == null
                 ? builder.build()
-                : builder.sslContext(trusting(authority)).build();
+                : builder.sslContext(trusting(option, authority)).build();
     }
 
     /** Returns a context that trusts only the certificates in a PEM file. */
-    private static SSLContext trusting(Path file) {
+    private static SSLContext trusting(String option, Path file) {
         try (InputStream in = Files.newInputStream(file)) {
             KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
             trusted.load(null, null);
@@ -167,7 +173,7 @@ final class Check {
             context.init(null, factory.getTrustManagers(), null);
             return context;
         } catch (IOException | GeneralSecurityException e) {
-            throw new IllegalArgumentException("--authority must be a file of PEM certificates: " + e, e);
+            throw new IllegalArgumentException(option + ": expected a file of PEM certificates: " + e, e);
         }
     }
 

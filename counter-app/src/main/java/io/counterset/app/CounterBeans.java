@@ -12,6 +12,7 @@ import io.micronaut.http.server.HttpServerConfiguration;
 import io.micronaut.http.server.netty.configuration.NettyHttpServerConfiguration;
 import jakarta.inject.Singleton;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -87,15 +88,19 @@ final class CounterBeans {
             History history,
             HttpServerConfiguration server,
             Settings properties) {
-        String contextPath = server.getContextPath() == null ? "" : server.getContextPath();
         Replica replica = new Replica(
                 settings.instance(),
                 store,
                 settings.name(),
                 settings.port() == 0 ? DEFAULT_PORT : settings.port(),
-                contextPath.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", ""),
+                contextPath(server.getContextPath()),
                 PeersSettings.group(properties, settings.instance()).orElse(null));
         replica.reportLastMinute(history::lastMinute);
         return replica;
+    }
+
+    /** Returns a prefix of paths: empty, or with a slash before it and none after it. */
+    static String contextPath(@Nullable String setting) {
+        return setting == null ? "" : setting.replaceFirst("^/?(.*?)/*$", "/$1").replaceFirst("^/$", "");
     }
 }

@@ -3,6 +3,7 @@ package io.counterset.app;
 
 import io.counterset.k8s.Replica;
 import io.counterset.k8s.Restoration;
+import io.counterset.k8s.Settings;
 import io.micronaut.json.JsonMapper;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -18,7 +19,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The commands {@code restore} and {@code forget}: asks the local replica, or another one, to
- * restore lost counts from a peer or to forget a peer, and prints the result.
+ * restore lost counts from a peer or to forget a peer, and prints the result. The address of the
+ * local replica, a write token and the authority of its certificate come from the replica's own
+ * environment, which {@code kubectl exec} shares.
  */
 final class Restore {
 
@@ -29,14 +32,16 @@ final class Restore {
 
     private static final Duration TIMEOUT = Duration.ofMinutes(2);
 
-    private String url;
+    private final Map<String, String> environment;
     private final StringBuilder query = new StringBuilder();
+    private @Nullable String url;
     private @Nullable String subject;
     private @Nullable String token;
     private @Nullable Path authority;
+    private String authorityOption = "--authority";
 
     private Restore(Map<String, String> environment) {
-        url = "http://localhost:" + environment.getOrDefault("MICRONAUT_SERVER_PORT", "8080");
+        this.environment = environment;
     }
 
     /**
@@ -55,7 +60,7 @@ final class Restore {
         HttpRequest request;
         try {
             request = command.request(arguments, forget);
-            client = Check.client(command.authority);
+            client = Check.client(command.authorityOption, command.authority);
         } catch (IllegalArgumentException e) {
             err.println("counterset: " + e.getMessage() + "; usage: " + usage);
             return 2;
@@ -90,7 +95,7 @@ final class Restore {
             if (argument.equals("--to")) {
                 url = value(arguments, ++i);
             } else if (argument.equals("--token-file")) {
-                token = Check.token(Path.of(value(arguments, ++i)));
+                token = Check.token(argument, value(arguments, ++i));
             } else if (argument.equals("--authority")) {
                 authority = Path.of(value(arguments, ++i));
             } else if (!forget && argument.equals("--from")) {
@@ -109,13 +114,47 @@ final class Restore {
             throw new IllegalArgumentException(
                     forget ? "the instance is missing" : "--from is missing: the peer that remembers the counts");
         }
+        String base = url == null ? local() : Check.url(url);
         String encoded = Replica.encoded(subject);
         String path = forget ? "/peers/forget/" + encoded : "/peers/restore?from=" + encoded + query;
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(Check.url(url) + path))
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(base + path))
                 .POST(HttpRequest.BodyPublishers.noBody())
                 .header("Accept", forget ? "text/plain" : "application/json")
                 .timeout(TIMEOUT);
         return (token == null ? request : request.header("Authorization", "Bearer " + token)).build();
+    }
+
+    /**
+     * Returns the URL of the local replica, and takes the token and the authority from the
+     * environment unless options name them.
+     */
+    private String local() {
+        String tokens = setting(Tokens.WRITE);
+        if (token == null && !tokens.isEmpty()) {
+            token = Check.token(Settings.variable(Tokens.WRITE), tokens);
+        }
+        boolean secure = !setting(ServerTls.CERTIFICATE).isEmpty();
+        String trusted = setting("counter.tls.authority");
+        if (secure && authority == null && !trusted.isEmpty()) {
+            authorityOption = Settings.variable("counter.tls.authority");
+            authority = Path.of(trusted);
+        }
+        String host = setting("micronaut.server.host");
+        if (host.isEmpty() || host.equals("0.0.0.0") || host.equals("::")) {
+            host = "localhost";
+        } else if (host.contains(":")) {
+            host = '[' + host + ']';
+        }
+        String port = setting("micronaut.server.port");
+        return (secure ? "https://" : "http://")
+                + host
+                + ':'
+                + (port.isEmpty() ? "8080" : port)
+                + CounterBeans.contextPath(setting("micronaut.server.context-path"));
+    }
+
+    private String setting(String name) {
+        return environment.getOrDefault(Settings.variable(name), "").strip();
     }
 
     private static String value(String[] arguments, int i) {

@@ -25,6 +25,8 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManager;
@@ -281,8 +283,8 @@ class TlsTest {
             assertThat(check(1, url, "--authority", ca)).contains("status 401");
             assertThat(check(1, url, "--timeout", "1", "--token-file", tokens.toString()))
                     .contains("SSLHandshakeException");
-            assertThat(check(2, url, "--token-file", "/nowhere")).contains("--token-file cannot be read: ");
-            assertThat(check(2, url, "--authority", tokens.toString())).contains("--authority must be a file of ");
+            assertThat(check(2, url, "--token-file", "/nowhere")).contains("--token-file: the file cannot be read: ");
+            assertThat(check(2, url, "--authority", tokens.toString())).contains("--authority: expected a file of ");
         }
     }
 
@@ -294,6 +296,60 @@ class TlsTest {
         ByteArrayOutputStream written = new ByteArrayOutputStream();
         PrintStream out = new PrintStream(written, true, StandardCharsets.UTF_8);
         int found = Check.run(arguments, out, out);
+        String text = written.toString(StandardCharsets.UTF_8);
+        assertThat(found).as(text).isEqualTo(status);
+        return text;
+    }
+
+    @Test
+    void restoreAndForgetTakeUrlTokenAndAuthorityFromTheReplicasEnvironment() throws Exception {
+        write(certificate().addSanDnsName("localhost").ecp256().buildIssuedBy(authority));
+        Path tokens = Files.writeString(folder.resolve("tokens"), "a-token-0123456789\n");
+        Path peers = Files.writeString(folder.resolve("peers"), "of-peers-0123456789\n");
+        try (Service service = start(
+                "micronaut.server.context-path",
+                "/a/prefix",
+                "counter.tokens.write",
+                tokens.toString(),
+                "counter.tokens.peers",
+                peers.toString())) {
+            Map<String, String> pod = new HashMap<>(Map.of(
+                    "MICRONAUT_SERVER_PORT", Integer.toString(service.port()),
+                    "MICRONAUT_SERVER_CONTEXT_PATH", "/a/prefix",
+                    "COUNTER_TOKENS_WRITE", tokens.toString(),
+                    "COUNTER_TLS_CERTIFICATE", folder.resolve("tls.crt").toString(),
+                    "COUNTER_TLS_AUTHORITY", folder.resolve("ca.crt").toString()));
+            String done = "nothing remembered: app-9\n";
+            for (String host : new String[] {"", "0.0.0.0", "::", "127.0.0.1"}) {
+                pod.put("MICRONAUT_SERVER_HOST", host);
+                assertThat(command(0, pod, "forget", "app-9")).isEqualTo(done);
+            }
+            assertThat(command(1, pod, "restore", "--from", "app-9")).contains("'app-9' is not a listed peer");
+
+            String url = "https://127.0.0.1:" + service.port() + "/a/prefix";
+            assertThat(command(1, pod, "forget", "app-9", "--to", url))
+                    .as("neither the token nor the authority is used for another URL")
+                    .contains("SSLHandshakeException");
+            assertThat(command(1, pod, "forget", "app-9", "--token-file", peers.toString()))
+                    .contains("status 403");
+            String ca = folder.resolve("ca.crt").toString();
+            assertThat(command(1, pod, "forget", "app-9", "--to", url, "--authority", ca))
+                    .contains("status 401");
+
+            pod.put("COUNTER_TOKENS_WRITE", "/nowhere");
+            assertThat(command(2, pod, "forget", "app-9"))
+                    .startsWith("counterset: COUNTER_TOKENS_WRITE: the file cannot be read: ");
+            pod.put("COUNTER_TOKENS_WRITE", "");
+            pod.put("COUNTER_TLS_AUTHORITY", tokens.toString());
+            assertThat(command(2, pod, "forget", "app-9"))
+                    .startsWith("counterset: COUNTER_TLS_AUTHORITY: expected a file of PEM certificates: ");
+        }
+    }
+
+    private static String command(int status, Map<String, String> environment, String... arguments) {
+        ByteArrayOutputStream written = new ByteArrayOutputStream();
+        PrintStream out = new PrintStream(written, true, StandardCharsets.UTF_8);
+        int found = Restore.run(arguments, environment, out, out);
         String text = written.toString(StandardCharsets.UTF_8);
         assertThat(found).as(text).isEqualTo(status);
         return text;

@@ -161,14 +161,13 @@ class NotesTest {
 
     @Test
     void aReplicaThatLostItsVolume() {
-        assertThat(Chart.notes("app-python", ""))
-                .contains("kubectl exec --namespace demo app-python-1 -- java -jar /app/counter-app.jar"
-                        + " restore --from app-python-0\n");
-        assertThat(Chart.notes("app-python", """
+        for (String values : new String[] {"", """
                         {auth: {existingSecret: t}, tls: {enabled: true, existingSecret: c}, containerPort: 8443}
-                        """))
-                .contains("restore --from app-python-0 --to https://localhost:8443"
-                        + " --authority /etc/counter/tls/ca.crt --token-file /etc/counter/tokens/peers\n");
+                        """}) { // the command takes the rest from the pod's environment
+            assertThat(Chart.notes("app-python", values))
+                    .contains("kubectl exec --namespace demo app-python-1 -- java -jar /app/counter-app.jar"
+                            + " restore --from app-python-0\n");
+        }
         assertThat(Chart.notes("app-python", "replicaCount: 1"))
                 .as("no other replica remembers it")
                 .doesNotContain("restore");
