@@ -6,6 +6,7 @@ import io.counterset.CounterStore;
 import io.counterset.k8s.Peers;
 import io.counterset.k8s.PeersReport;
 import io.counterset.k8s.Replica;
+import io.micronaut.http.HttpHeaders;
 import io.micronaut.http.HttpRequest;
 import io.micronaut.http.HttpResponse;
 import io.micronaut.http.HttpStatus;
@@ -79,6 +80,9 @@ final class PageController {
                 @Content(mediaType = MediaType.TEXT_HTML, schema = @Schema(ref = "#/components/schemas/Text"))
             })
     @ApiResponse(
+            responseCode = "307",
+            description = "A browser left out the last slash of a context path; nothing is counted yet")
+    @ApiResponse(
             responseCode = "5XX",
             description = "A problem; a browser gets the page, which states that the visit was not counted",
             headers = {
@@ -92,6 +96,9 @@ final class PageController {
     CompletionStage<HttpResponse<?>> visit(HttpRequest<?> request) {
         MediaType type = Negotiation.negotiate(request, Negotiation.TEXT, Negotiation.HTML, Negotiation.JSON);
         boolean html = type.equals(Negotiation.HTML);
+        if (html && !request.getPath().endsWith("/")) {
+            return CompletableFuture.completedFuture(addSlash(request));
+        }
         if (!Visits.isVisit(request)) {
             return html
                     ? page(request, counter.value(), false)
@@ -116,6 +123,21 @@ final class PageController {
                                 failure == null ? page(request, total, true) : refuse(request, Problem.ofAdd(failure)),
                         CountController.eventLoop(request))
                 .thenCompose(page -> page);
+    }
+
+    /**
+     * Redirects from a context path without its last slash, because the page's relative links would
+     * leave it. The visit is counted after that.
+     */
+    private static HttpResponse<?> addSlash(HttpRequest<?> request) {
+        String path = request.getUri().getRawPath();
+        String query = request.getUri().getRawQuery();
+        return HttpResponse.status(HttpStatus.TEMPORARY_REDIRECT)
+                .header(
+                        HttpHeaders.LOCATION,
+                        "./" + path.substring(path.lastIndexOf('/') + 1) + "/" + (query == null ? "" : "?" + query))
+                .header(HttpHeaders.CACHE_CONTROL, "no-store")
+                .header(HttpHeaders.VARY, HttpHeaders.ACCEPT);
     }
 
     /**

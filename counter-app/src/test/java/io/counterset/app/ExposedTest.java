@@ -348,6 +348,27 @@ class ExposedTest extends ServiceTest {
         }
     }
 
+    /** Without the slash, the page's relative links would leave the prefix. */
+    @Test
+    void thePageUnderAPrefixIsAtAPathWithASlash(@TempDir Path fresh) {
+        try (Service prefixed = Service.start(fresh, "micronaut.server.context-path", "/a/pre:fix")) {
+            HttpResponse<String> redirected = prefixed.send("GET", "/a/pre:fix?from=b", "Accept", "text/html");
+            assertThat(redirected.statusCode()).isEqualTo(307);
+            String location = redirected.headers().firstValue("Location").orElseThrow();
+            assertThat(redirected.uri().resolve(location).getRawPath()).isEqualTo("/a/pre:fix/");
+            assertThat(location).endsWith("/?from=b");
+            assertThat(prefixed.bean(CounterStore.class).snapshot())
+                    .as("a redirected visit is not counted yet")
+                    .doesNotContainValue(1L);
+            HttpResponse<String> page = prefixed.send("GET", "/a/pre:fix/", "Accept", "text/html");
+            assertThat(page.statusCode()).isEqualTo(200);
+            assertThat(page.body()).contains("<a href=\"counts\">").doesNotContainPattern("(href|src)=\"/");
+            assertThat(prefixed.send("GET", "/a/pre:fix", "Accept", "text/plain")
+                            .body())
+                    .isEqualTo("visits 2 on app-0\n");
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"/a/prefix", "prefix/"})
     void peersUseTheContextPath(String contextPath, @TempDir Path fresh) {

@@ -69,6 +69,7 @@ class RawBytesTest extends ServiceTest {
             9112 3.2 Host may be empty | POST /count HTTP/1.1~Host:~Connection: close~~ | 200 | 1
             9112 3.2 Host may be an IPv6 address with a port | POST /count HTTP/1.1~Host: [::1]:8080~Connection: close~~ | 200 | 1
             9112 3.2.2 the absolute form is accepted | POST http://h/count HTTP/1.1~Host: h~Connection: close~~ | 200 | 1
+            9110 4.2.3 an empty path is a slash | GET http://h HTTP/1.1~Host: h~Accept: text/html~Connection: close~~ | 200 | 1
             9112 3.2.2 the host of the absolute form replaces Host | POST http://h/count HTTP/1.1~Host: i~Origin: http://h~Connection: close~~ | 200 | 1
             9112 3.2.2 Host does not make a foreign origin the same | POST http://h/count HTTP/1.1~Host: i~Origin: http://i~Connection: close~~ | 403 | 0
             9110 7.4 a target of https is refused on a connection without TLS | POST https://h/count HTTP/1.1~Host: h~Connection: close~~ | 400,421 | 0
