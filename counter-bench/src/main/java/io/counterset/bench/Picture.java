@@ -10,7 +10,7 @@ import java.util.Locale;
 final class Picture {
 
     private static final int WIDTH = 720;
-    private static final int LABELS = 230;
+    private static final int LABELS = 250;
     private static final int LONGEST_BAR = WIDTH - LABELS - 90;
     private static final int ROW = 26;
     private static final int TOP = 64;
