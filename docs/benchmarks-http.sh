@@ -5,7 +5,7 @@
 # Needs wrk, redis-server and webdis (Debian's packages), and the jar and test classes of counter-app:
 #   mvn -q -DskipTests -pl counter-app -am package && bash docs/benchmarks-http.sh
 # Variables: ROUNDS (5); DURATION of one measurement (5s); WARM_UP before the first measurement of each server (15s); FOLDER on
-# the disk to measure; WHAT to measure (durable get memory webdis); BUSY, the number of processes that do other work meanwhile
+# the disk to measure; WHAT to measure (durable get memory webdis, or tokens: durable with a token); BUSY, the number of processes that do other work meanwhile
 # (0); JAVA_OPTIONS for the server (default: the relevant ones of the chart).
 #
 # "bash docs/benchmarks-http.sh memory" instead prints how much memory the server uses while 64 connections count to REQUESTS
@@ -62,13 +62,13 @@ used() { # the processor time of the server so far, in microseconds
   awk -v hertz="$(getconf CLK_TCK)" '{ print ($14 + $15) * 1000000 / hertz }' "/proc/$server/stat"
 }
 measure() { # name connections url script
-  local before after group=- result began
+  local before after group=- result began server=${servers[$1]-$server} port=${ports[$1]-$port}
   before=$(commits)
   began=$(used)
   result=$(wrk -t"$(($2 < 2 ? 1 : 2))" -c"$2" -d"$duration" -s "$folder/$4" "$3" | sed -n 's/^RESULT //p')
   began=$(($(used) - began))
   after=$(commits)
-  if [ "$1" = durable ]; then
+  if [ "$1" = durable ] || [ "$1" = tokens ]; then
     group=$(awk -v b="$before" -v a="$after" 'BEGIN { split(b, x); split(a, y); d = y[1] - x[1]; printf "%.1f", d ? (y[2] - x[2]) / d : 0 }')
   fi
   # shellcheck disable=SC2086
@@ -79,13 +79,25 @@ commits() { # commits and callers so far
   curl -s "http://127.0.0.1:$port/prometheus" | awk '/^counterset_commits_total/ { c = $2 } /^counterset_commit_callers_total/ { n = $2 } END { print c + 0, n + 0 }'
 }
 
+serve() { # port folder setting...: starts the server and sets its process
+  # shellcheck disable=SC2086
+  env MICRONAUT_SERVER_HOST=127.0.0.1 MICRONAUT_SERVER_PORT="$1" COUNTER_DIRECTORY="$2" COUNTERSET_BENCH_MEMORY=true COUNTER_LOG_LEVEL=warn "${@:3}" \
+    java $java_options -cp counter-app/target/counter-app.jar:counter-app/target/test-classes io.counterset.app.Application &
+  server=$!
+  pids+=($server)
+  await "http://127.0.0.1:$1/count" $server
+}
+declare -A ports servers
+if [[ " $subjects " = *" tokens "* ]]; then
+  token=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
+  echo "$token" >"$folder/write"
+  printf 'wrk.headers["Authorization"] = "Bearer %s"\n%s\n' "$token" "$post" >"$folder/tokens.lua"
+  ports[tokens]=$(free_port)
+  serve "${ports[tokens]}" "$folder/tokens-data" COUNTER_TOKENS_WRITE="$folder/write"
+  servers[tokens]=$server
+fi
 port=$(free_port)
-# shellcheck disable=SC2086
-MICRONAUT_SERVER_HOST=127.0.0.1 MICRONAUT_SERVER_PORT=$port COUNTER_DIRECTORY="$folder/data" COUNTERSET_BENCH_MEMORY=true COUNTER_LOG_LEVEL=warn \
-  java $java_options -cp counter-app/target/counter-app.jar:counter-app/target/test-classes io.counterset.app.Application &
-server=$!
-pids+=($server)
-await "http://127.0.0.1:$port/count" $server
+serve "$port" "$folder/data"
 
 machine="$(uname -sr), $(nproc) cores, $(stat -f -c %T "$folder"), $(java -version 2>&1 | sed -n 2p)"
 if [ "$what" = memory ]; then
@@ -111,8 +123,8 @@ await "http://127.0.0.1:$webdis_port/PING" $!
 
 echo "$machine"
 printf '%-10s %5s %12s %10s %10s %7s %8s %8s\n' what conns requests/s 'p50 ms' 'p99 ms' errors group 'CPU µs'
-declare -A urls=([durable]=$port/count [get]=$port/count [memory]=$port/memory [webdis]=$webdis_port/INCR/visits)
-declare -A scripts=([durable]=post.lua [get]=get.lua [memory]=post.lua [webdis]=get.lua)
+declare -A urls=([durable]=$port/count [get]=$port/count [memory]=$port/memory [webdis]=$webdis_port/INCR/visits [tokens]=${ports[tokens]-}/count)
+declare -A scripts=([durable]=post.lua [get]=get.lua [memory]=post.lua [webdis]=get.lua [tokens]=tokens.lua)
 for subject in $subjects; do warm "http://127.0.0.1:${urls[$subject]}" "${scripts[$subject]}"; done
 for _ in $(seq "${BUSY:-0}"); do
   while :; do :; done &
@@ -135,6 +147,10 @@ for (connections, what), runs in sorted(rows.items()):
     m = [median(run[i] for run in runs) for i in range(6)]
     used = '%.0f µs' % m[5] if m[5] else '-'
     print('%-10s %5d %10.0f (%.2f, %.1f; %.0f; %s)' % (what, connections, m[0], m[1], m[2], m[4], used))
+for connections in sorted({c for c, what in rows if what == 'tokens' and (c, 'durable') in rows}):
+    for name, column in ('rate', 0), ('processor time', 5):
+        ratios = [a[column] / b[column] for a, b in zip(rows[connections, 'tokens'], rows[connections, 'durable'])]
+        print('%s, tokens / durable at %d: %.3f (%.3f to %.3f)' % (name, connections, median(ratios), min(ratios), max(ratios)))
 for rival in 'memory', 'webdis':
     for connections in sorted({c for c, what in rows if what == rival and (c, 'durable') in rows}):
         ratios = [a[0] / b[0] for a, b in zip(rows[connections, 'durable'], rows[connections, rival])]
