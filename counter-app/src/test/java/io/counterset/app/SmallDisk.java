@@ -57,7 +57,10 @@ final class SmallDisk {
         }
     }
 
-    /** Runs a command; returns whether it exists and succeeded. */
+    /**
+     * Runs a command for at most two minutes, since the machine may be busy; returns whether it
+     * exists and succeeded.
+     */
     static boolean run(String... command) throws Exception {
         Process process;
         try {
@@ -68,7 +71,13 @@ final class SmallDisk {
         } catch (IOException e) {
             return false;
         }
-        assertThat(process.waitFor(30, TimeUnit.SECONDS)).isTrue();
-        return process.exitValue() == 0;
+        try {
+            assertThat(process.waitFor(2, TimeUnit.MINUTES))
+                    .as("'%s' ends within two minutes", String.join(" ", command))
+                    .isTrue();
+            return process.exitValue() == 0;
+        } finally {
+            process.destroyForcibly();
+        }
     }
 }

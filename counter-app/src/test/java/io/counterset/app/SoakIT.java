@@ -19,6 +19,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
@@ -67,7 +68,6 @@ class SoakIT {
     private final List<Client> clients = new ArrayList<>();
     private final List<Path> mounted = new ArrayList<>();
     private final Map<Fault, Integer> faults = new EnumMap<>(Fault.class);
-    private final List<Usage> usages = new ArrayList<>();
     private volatile boolean ending;
 
     @Test
@@ -89,6 +89,7 @@ class SoakIT {
             clients.forEach(Thread::start);
             watcher.start();
 
+            Usage early = null;
             long began = System.nanoTime();
             while (faults.size() < Fault.values().length - (mounted.isEmpty() ? 1 : 0)
                     || System.nanoTime() - began < TIME.toNanos()) {
@@ -96,9 +97,12 @@ class SoakIT {
                 Collections.shuffle(round, random);
                 for (Fault fault : round) {
                     inject(fault);
-                    usages.add(usage());
+                    if (early == null && System.nanoTime() - began >= TIME.toNanos() / 3) {
+                        early = usage();
+                    }
                 }
             }
+            Usage late = usage();
             ending = true;
             for (Thread thread : clients) {
                 thread.join(PATIENCE.toMillis());
@@ -106,6 +110,7 @@ class SoakIT {
             }
             watcher.join(PATIENCE.toMillis());
             judge();
+            judge(Objects.requireNonNull(early), late);
         } finally {
             ending = true;
             replicas.forEach(ServiceProcess::close);
@@ -282,6 +287,7 @@ class SoakIT {
         Path proc = Path.of("/proc", Long.toString(first.process().pid()));
         String jcmd = Path.of(System.getProperty("java.home"), "bin", "jcmd").toString();
         assertThat(SmallDisk.run(jcmd, Long.toString(first.process().pid()), "GC.run"))
+                .as("jcmd collects the heap")
                 .isTrue();
         double heap = 0;
         Matcher used = HEAP.matcher(first.send("GET", "/prometheus").body());
@@ -318,9 +324,9 @@ class SoakIT {
             replicas.set(i, start(i));
             judge(i);
         }
+    }
 
-        Usage early = usages.get(usages.size() / 3);
-        Usage late = usages.get(usages.size() - 1);
+    private void judge(Usage early, Usage late) {
         System.out.printf(
                 "soak: %,d increments acknowledged, %,d repeated; faults %s%nsoak: after a third %s%nsoak: at the end %s%n",
                 clients.stream().mapToLong(client -> client.acknowledged.get()).sum(),

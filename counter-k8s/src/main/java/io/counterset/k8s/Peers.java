@@ -426,10 +426,9 @@ public final class Peers implements AutoCloseable {
      * Restores the counts that this replica lost with former volumes and its peers still remember,
      * each exactly once. Another call, or a call with another peer, adds only what is remembered
      * beyond that. A count is not restored if this replica itself has already counted as much as
-     * the lost store did, or if the record of what was restored before is missing, unless
-     * {@code force} is true. Restored counts are durable when the stage
-     * completes. The result lists as failures the peers that could not be asked or have not yet
-     * seen this replica's present store.
+     * the lost store did, or if the record of what was restored before is missing, unless {@code
+     * force} is true. Restored counts are durable when the stage completes. The result lists as
+     * failures the peers that could not be asked or have not yet seen this replica's present store.
      *
      * @param from the peer to ask: its instance name, or its address in the list of peers; null for
      *     all peers

@@ -57,6 +57,28 @@ class MonitoringTest {
     }
 
     @Test
+    void panelsOfTheDashboardDoNotOverlap() {
+        Set<String> ids = new TreeSet<>();
+        Set<String> cells = new TreeSet<>();
+        int area = 0;
+        for (JsonNode panel : Chart.read("files/dashboard.json").path("panels")) {
+            assertThat(ids.add(panel.path("id").asText())).as("id of %s", panel).isTrue();
+            JsonNode grid = panel.path("gridPos");
+            int x = grid.path("x").asInt();
+            int y = grid.path("y").asInt();
+            int width = grid.path("w").asInt();
+            int height = grid.path("h").asInt();
+            assertThat(x + width).isLessThanOrEqualTo(24);
+            for (int i = 0; i < width * height; i++) {
+                cells.add((x + i % width) + "," + (y + i / width));
+            }
+            area += width * height;
+        }
+        assertThat(area).isPositive();
+        assertThat(cells).hasSize(area);
+    }
+
+    @Test
     void alertsSelectOnlyThisRelease() {
         for (JsonNode rule : RULES) {
             String expression = rule.path("expr").asText();
