@@ -397,18 +397,32 @@ class MonitoringIT {
         return scraped;
     }
 
-    /** Waits until that gauge of every replica that answers has that value. */
+    /** Waits until that gauge of every replica that is up has that value. */
     private static Scraped await(int[] ports, Path disk, String gauge, double value) {
-        return await(ports, disk, scraped -> scraped.values(gauge + "{").allMatch(found -> found == value));
+        return await(
+                ports,
+                disk,
+                scraped -> scraped.values(gauge + "{")
+                                .filter(found -> found == value)
+                                .count()
+                        == (long) scraped.values("up{").sum());
     }
 
     /**
-     * Waits until a replica reports one in that state; the one that lost its volume knows of no
-     * loss.
+     * Waits until a replica reports one in that state, and the reports of both are complete. The
+     * replica that lost its volume knows of no loss, so the state alone says nothing about its
+     * reports.
      */
     private static Scraped awaitState(int[] ports, Path disk, String state) {
         String gauge = "counterset_peers_state{state=\"" + state + "\"";
-        return await(ports, disk, scraped -> scraped.values(gauge).anyMatch(found -> found == 1));
+        return await(
+                ports,
+                disk,
+                scraped -> scraped.values(gauge).anyMatch(found -> found == 1)
+                        && scraped.values("counterset_peers_complete{")
+                                        .filter(found -> found == 1)
+                                        .count()
+                                == ports.length);
     }
 
     private static Scraped await(int[] ports, Path disk, Predicate<Scraped> condition) {

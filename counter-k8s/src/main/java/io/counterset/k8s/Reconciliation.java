@@ -76,6 +76,7 @@ final class Reconciliation {
     private final Map<UUID, String> holders = new HashMap<>();
 
     private @Nullable Member self;
+    private boolean hasSilentStranger;
     private int answered;
 
     /** Why a member gave no usable count. */
@@ -336,9 +337,12 @@ final class Reconciliation {
             return;
         }
         String instance = member.instance() != null ? member.instance() : known == null ? null : known.instance();
-        if (instance == null && !membership.isByAddress() && silence instanceof NoAnswer) {
-            nameless.add(silence);
-            return;
+        if (instance == null && silence instanceof NoAnswer) {
+            hasSilentStranger = true;
+            if (!membership.isByAddress()) {
+                nameless.add(silence);
+                return;
+            }
         }
         if (known != null) {
             settled.add(label(known));
@@ -584,7 +588,8 @@ final class Reconciliation {
                         .filter(peer -> peer.instance() != null && peer.state() != State.RETIRED)
                         .forEach(peer -> named.add(peer.instance()));
             }
-            int listed = membership.members().size() + (self == null ? 1 : 0);
+            // A silent address of unknown name may be this replica's own.
+            int listed = membership.members().size() + (self != null || hasSilentStranger ? 0 : 1);
             number = Math.max(Math.max(expected.atLeast(), named.size()), listed);
         }
         peers.sort(Comparator.comparing(Reconciliation::order, Reconciliation::compareNaturally));
