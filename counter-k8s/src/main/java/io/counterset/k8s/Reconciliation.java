@@ -76,7 +76,6 @@ final class Reconciliation {
     private final Map<UUID, String> holders = new HashMap<>();
 
     private @Nullable Member self;
-    private boolean hasSilentStranger;
     private int answered;
 
     /** Why a member gave no usable count. */
@@ -337,12 +336,9 @@ final class Reconciliation {
             return;
         }
         String instance = member.instance() != null ? member.instance() : known == null ? null : known.instance();
-        if (instance == null && silence instanceof NoAnswer) {
-            hasSilentStranger = true;
-            if (!membership.isByAddress()) {
-                nameless.add(silence);
-                return;
-            }
+        if (instance == null && !membership.isByAddress() && silence instanceof NoAnswer) {
+            nameless.add(silence);
+            return;
         }
         if (known != null) {
             settled.add(label(known));
@@ -588,8 +584,7 @@ final class Reconciliation {
                         .filter(peer -> peer.instance() != null && peer.state() != State.RETIRED)
                         .forEach(peer -> named.add(peer.instance()));
             }
-            // A silent address of unknown name may be this replica's own.
-            int listed = membership.members().size() + (self != null || hasSilentStranger ? 0 : 1);
+            int listed = membership.members().size() + (self == null ? 1 : 0);
             number = Math.max(Math.max(expected.atLeast(), named.size()), listed);
         }
         peers.sort(Comparator.comparing(Reconciliation::order, Reconciliation::compareNaturally));

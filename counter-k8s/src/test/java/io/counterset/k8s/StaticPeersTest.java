@@ -196,17 +196,6 @@ class StaticPeersTest {
     }
 
     @Test
-    void countsItselfOnceWhileItsOwnAddressDoesNotAnswer() {
-        a.stop();
-
-        PeersReport report = ask(peers(a, list()));
-        assertThat(report.expected()).isEqualTo(3);
-        assertThat(report.answered()).isEqualTo(3);
-        assertThat(report.complete()).as("another replica may be there").isFalse();
-        assertThat(row(report, a.address()).state()).isEqualTo(State.UNREACHABLE);
-    }
-
-    @Test
     void aCopyOfThisReplicaNeverTakesItsRow() throws IOException {
         a.stop();
         LostVolumesTest.copy(a.directory, folder.resolve("app-0@127.0.0.4"));
