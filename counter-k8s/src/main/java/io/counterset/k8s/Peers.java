@@ -46,10 +46,11 @@ import org.slf4j.LoggerFactory;
  * The replicas of a counter, seen from this one: who they are, what each one counts, and how
  * complete that picture is.
  *
- * <p>Peers are asked in rounds. A round asks every replica about one counter. A report that is
- * requested while a round about the same counter is waiting or running shares that round. Rounds
- * about the main counter begin at least 250 ms apart, and so do rounds about all other counters
- * together. However many clients ask, this replica asks a peer at most eight times a second, and
+ * <p>Peers are asked in rounds. A round asks every replica about one counter. All reports that are
+ * requested before a round about the same counter begins share that round. One that is requested
+ * while a round is running waits for the next round, because a peer may have answered already: a
+ * report contains every add that was acknowledged before the report was requested. Rounds about the
+ * main counter begin at least 250 ms apart, and so do rounds about all other counters together. However many clients ask, this replica asks a peer at most eight times a second, and
  * other counters never delay the main one. With more than 250 peers the interval is one millisecond
  * per peer.
  *
@@ -108,7 +109,7 @@ public final class Peers implements AutoCloseable {
     private final ExecutorService resolver;
 
     /** The rounds waiting or running, by counter. Guarded by itself. */
-    private final Map<String, CompletableFuture<PeersReport>> rounds = new HashMap<>();
+    private final Map<String, Round> rounds = new HashMap<>();
 
     /**
      * When the next round about the main counter may begin. This and the next field are guarded by
@@ -177,6 +178,15 @@ public final class Peers implements AutoCloseable {
                 settings, replica.contextPath(), json, resolver, InetAddress::getByName, timer, clock, access);
     }
 
+    /** A round about one counter. Its fields are guarded by {@link #rounds}. */
+    private static final class Round {
+        private final CompletableFuture<PeersReport> report = new CompletableFuture<>();
+        private boolean begun;
+
+        /** The round after this one, if a report was requested after this one had begun. */
+        private @Nullable Round next;
+    }
+
     /** Starts finding peers and polling them. Called by the context. */
     @PostConstruct
     void start() {
@@ -194,9 +204,10 @@ public final class Peers implements AutoCloseable {
     }
 
     /**
-     * Returns a report about one counter. It completes at the deadline, at the latest, of the round
-     * that this call begins or shares. A counter that no replica has ever added to is reported as 0
-     * everywhere.
+     * Returns a report about one counter, which contains every add that was acknowledged before
+     * this call. It completes at the deadline, at the latest, of the round that this call begins or
+     * shares; a running round ends before that one begins. A counter that no replica has ever added
+     * to is reported as 0 everywhere.
      *
      * <p>The stage fails with {@link RejectedExecutionException}, and no peer is asked, if the
      * counter is not the main one and rounds about 16 others are already in progress. It fails with
@@ -207,36 +218,49 @@ public final class Peers implements AutoCloseable {
      */
     public CompletionStage<PeersReport> report(String counter) {
         replica.store().counter(counter); // rejects an invalid name
-        CompletableFuture<PeersReport> round;
+        Round round;
         long delay;
         synchronized (rounds) {
-            CompletableFuture<PeersReport> shared = rounds.get(counter);
-            if (shared != null) {
-                return shared.minimalCompletionStage();
+            Round present = rounds.get(counter);
+            if (present != null && !present.begun) {
+                return present.report.minimalCompletionStage();
+            } else if (present != null) {
+                if (present.next == null) {
+                    present.next = new Round();
+                }
+                return present.next.report.minimalCompletionStage();
             }
             if (closed) {
                 return CompletableFuture.failedStage(new StoppingException());
             }
-            boolean main = counter.equals(replica.mainCounter());
             int others = rounds.size() - (rounds.containsKey(replica.mainCounter()) ? 1 : 0);
-            if (!main && others == MOST_ROUNDS) {
+            if (!counter.equals(replica.mainCounter()) && others == MOST_ROUNDS) {
                 return refused("too many peer reports in progress (" + MOST_ROUNDS + ")");
             }
-            long now = System.nanoTime();
-            long next = main ? nextMain : nextOther;
-            long begin = next - now > 0 ? next : now;
-            next = begin + Math.max(interval, interval * listed / PEERS_AN_INTERVAL);
-            if (main) {
-                nextMain = next;
-            } else {
-                nextOther = next;
-            }
-            delay = begin - now;
-            round = new CompletableFuture<>();
-            rounds.put(counter, round);
+            round = new Round();
+            delay = enter(counter, round);
         }
         after(delay, () -> workers.execute(() -> begin(counter, round)));
-        return round.minimalCompletionStage();
+        return round.report.minimalCompletionStage();
+    }
+
+    /**
+     * Enters a round, and returns the nanoseconds until it may begin. The caller has locked {@link
+     * #rounds}.
+     */
+    private long enter(String counter, Round round) {
+        rounds.put(counter, round);
+        boolean main = counter.equals(replica.mainCounter());
+        long now = System.nanoTime();
+        long next = main ? nextMain : nextOther;
+        long begin = next - now > 0 ? next : now;
+        next = begin + Math.max(interval, interval * listed / PEERS_AN_INTERVAL);
+        if (main) {
+            nextMain = next;
+        } else {
+            nextOther = next;
+        }
+        return begin - now;
     }
 
     /** Reads the answers to {@link Peers#ask}. */
@@ -622,25 +646,33 @@ public final class Peers implements AutoCloseable {
     @Override
     @PreDestroy
     public void close() {
-        Map<String, CompletableFuture<PeersReport>> open;
+        List<Round> open = new ArrayList<>();
         synchronized (rounds) {
             if (closed) {
                 return;
             }
             closed = true;
-            open = Map.copyOf(rounds);
+            for (Round round : rounds.values()) {
+                open.add(round);
+                if (round.next != null) {
+                    open.add(round.next);
+                }
+            }
             rounds.clear();
         }
         timer.shutdownNow();
         source.close();
-        open.values().forEach(round -> round.completeExceptionally(new StoppingException()));
+        open.forEach(round -> round.report.completeExceptionally(new StoppingException()));
         client.close();
         workers.shutdown();
         resolver.shutdownNow();
         memory.saveAll(clock.instant());
     }
 
-    private void begin(String counter, CompletableFuture<PeersReport> round) {
+    private void begin(String counter, Round round) {
+        synchronized (rounds) {
+            round.begun = true;
+        }
         roundsBegun.incrementAndGet();
         CompletableFuture.completedStage(source)
                 .thenCompose(PeerSource::membership) // inside the stage, so that an exception fails only this round
@@ -655,16 +687,26 @@ public final class Peers implements AutoCloseable {
                         latest = report;
                     }
                     boolean wanted;
+                    Round next = null;
+                    long delay = 0;
                     synchronized (rounds) {
                         wanted = rounds.remove(counter, round);
+                        if (wanted && round.next != null) {
+                            next = round.next;
+                            delay = enter(counter, next);
+                        }
+                    }
+                    if (next != null) {
+                        Round following = next;
+                        after(delay, () -> workers.execute(() -> begin(counter, following)));
                     }
                     if (failure != null) {
                         if (wanted) {
                             LOG.error("a report about {} failed", counter, failure);
                         }
-                        round.completeExceptionally(failure);
+                        round.report.completeExceptionally(failure);
                     } else {
-                        round.complete(report);
+                        round.report.complete(report);
                     }
                 });
     }

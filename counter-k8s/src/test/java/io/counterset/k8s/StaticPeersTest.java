@@ -28,6 +28,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -445,6 +446,59 @@ class StaticPeersTest {
         assertThat(room.most).hasValue(1);
         assertThat(c.asked).hasValue(b.asked.get());
         assertThat(peers.statistics().rounds()).isEqualTo(b.asked.get());
+    }
+
+    @Test
+    void aReportContainsWhatWasCountedBeforeItWasRequested() throws Exception {
+        CountDownLatch holding = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        b.answerWith(exchange -> {
+            try {
+                holding.countDown();
+                release.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            exchange.sendResponseHeaders(503, -1);
+        });
+        Peers peers = peers(a, list().timeout(Duration.ofSeconds(30)).deadline(Duration.ofSeconds(60)));
+        CompletableFuture<PeersReport> running = peers.report().toCompletableFuture();
+        holding.await();
+        Awaitility.await().until(() -> c.asked.get() == 1 && c.inside.get() == 0);
+
+        c.add(2);
+        CompletableFuture<PeersReport> first = peers.report().toCompletableFuture();
+        CompletableFuture<PeersReport> second = peers.report().toCompletableFuture();
+        release.countDown();
+        assertThat(row(running.get(60, TimeUnit.SECONDS), "app-2").count()).isEqualTo(5);
+        assertThat(row(first.get(60, TimeUnit.SECONDS), "app-2").count()).isEqualTo(7);
+        assertThat(second).isCompletedWithValue(first.join());
+        assertThat(peers.statistics().rounds()).isEqualTo(2);
+    }
+
+    @Test
+    void closingFailsTheReportsThatWaitForTheNextRound() throws Exception {
+        CountDownLatch holding = new CountDownLatch(1);
+        CountDownLatch release = new CountDownLatch(1);
+        b.answerWith(exchange -> {
+            try {
+                holding.countDown();
+                release.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        });
+        Peers peers = peers(a, list().timeout(Duration.ofSeconds(30)).deadline(Duration.ofSeconds(60)));
+        CompletableFuture<PeersReport> running = peers.report().toCompletableFuture();
+        holding.await();
+        CompletableFuture<PeersReport> waiting = peers.report().toCompletableFuture();
+
+        peers.close();
+        release.countDown();
+        for (CompletableFuture<PeersReport> report : List.of(running, waiting)) {
+            assertThatThrownBy(() -> report.get(60, TimeUnit.SECONDS))
+                    .hasCauseInstanceOf(Peers.StoppingException.class);
+        }
     }
 
     @Test
