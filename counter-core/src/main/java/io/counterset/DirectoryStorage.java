@@ -41,7 +41,8 @@ import org.jspecify.annotations.Nullable;
  * support it, such as Linux, files are created, renamed and deleted relative to an open descriptor
  * of the directory. So if another directory takes its place, that one is never touched. {@link
  * #verify} detects that the path leads elsewhere, that the lock file was replaced, or that another
- * process has locked it; from then on {@link #requireHeld} throws. Every rename verifies first.
+ * process has locked it; from then on {@link #requireHeld} throws. Every rename and every deletion
+ * verifies first.
  *
  * <p><b>Links.</b> The directory may be reached through symbolic links. {@code counters.journal}
  * and {@code counters.lock} must not be links: opening would replace the first and not its target,
@@ -449,6 +450,7 @@ final class DirectoryStorage implements Storage {
 
     @Override
     public void delete(String name) throws IOException {
+        check();
         if (names == null) {
             Files.deleteIfExists(path(name));
             return;

@@ -308,7 +308,7 @@ final class Room {
         Journal left = successor;
         if (left != null) { // the store has failed or is closed
             successor = null;
-            left.close();
+            left.abandon();
         }
     }
 

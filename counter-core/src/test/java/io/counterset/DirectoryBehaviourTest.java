@@ -433,7 +433,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
             assertThatThrownBy(() -> storage.create(Journal.NEW_FILE)).isInstanceOf(IOException.class);
             assertThatThrownBy(() -> storage.overwrite(Journal.FILE, new byte[1]))
                     .isInstanceOf(IOException.class);
-            storage.delete(Journal.FILE);
+            assertThatThrownBy(() -> storage.delete(Journal.FILE)).isInstanceOf(IOException.class);
             assertThatThrownBy(storage::requireHeld).isInstanceOf(IOException.class);
         }
         assertThat(directory().resolve(Journal.FILE)).hasBinaryContent(journal);

@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.concurrent.Callable;
@@ -28,8 +29,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -532,5 +535,30 @@ class HandOverTest {
         store.close();
         int added = adding.get(SECONDS, TimeUnit.SECONDS);
         assertThat(store.snapshot()).hasSize(added);
+    }
+
+    @Test
+    void closingWhileALargerJournalIsWrittenDeletesThatJournal() throws Exception {
+        CounterStore store = CounterStore.builder(Path.of("simulated"))
+                .storage(disk.mount())
+                .minHalf(SimulatedDisk.BLOCK)
+                .open();
+        AtomicReference<@Nullable Future<?>> closing = new AtomicReference<>();
+        disk.faults((step, operation, file) -> {
+            if (file.equals(Journal.NEW_FILE) && closing.get() == null) {
+                closing.set(threads.submit(store::close));
+                Awaitility.await().until(() -> !store.isAccepting());
+            }
+            return Fault.NONE;
+        });
+        assertThatThrownBy(() -> {
+                    for (int i = 0; i < 1000; i++) {
+                        store.counter("-".repeat(100) + i).increment();
+                    }
+                })
+                .isInstanceOf(StoreClosedException.class);
+        Objects.requireNonNull(closing.get()).get(SECONDS, TimeUnit.SECONDS);
+        assertThat(disk.openFiles()).isZero();
+        assertThat(disk.mount().exists(Journal.NEW_FILE)).isFalse();
     }
 }
