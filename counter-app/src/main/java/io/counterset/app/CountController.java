@@ -27,6 +27,10 @@ import io.swagger.v3.oas.annotations.headers.Header;
 import io.swagger.v3.oas.annotations.media.Content;
 import io.swagger.v3.oas.annotations.media.Schema;
 import io.swagger.v3.oas.annotations.responses.ApiResponse;
+import java.lang.annotation.ElementType;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
+import java.lang.annotation.Target;
 import java.net.URLEncoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -110,16 +114,8 @@ final class CountController {
         record Entry(String counter, long count) {}
     }
 
-    @Get("/count")
-    @Right.Needed(Right.COUNT)
-    @Operation(
-            summary = "Returns the main counter's count on this replica",
-            description = "Does not count. Plain text is the bare number.",
-            parameters =
-                    @Parameter(
-                            name = Demanded.HEADER,
-                            in = ParameterIn.HEADER,
-                            ref = "#/components/parameters/Instance"))
+    /** Declares in the OpenAPI document what reads of one counter take and answer. */
+    @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
     @ApiResponse(
             responseCode = "200",
             description = "The durable count",
@@ -132,6 +128,37 @@ final class CountController {
                 @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
                 @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
             })
+    @Retention(RetentionPolicy.CLASS)
+    @Target(ElementType.METHOD)
+    private @interface ReadOperation {}
+
+    /** Declares in the OpenAPI document what adds take and answer. */
+    @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By")
+    @Parameter(name = IdempotencyKey.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/IdempotencyKey")
+    @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
+    @ApiResponse(
+            responseCode = "200",
+            headers = {
+                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
+                @Header(name = IdempotencyKey.REPLAYED_HEADER, ref = "#/components/headers/Replayed"),
+                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
+                @Header(name = "Vary", ref = "#/components/headers/Vary")
+            },
+            description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
+            content = {
+                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
+                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
+            })
+    @Retention(RetentionPolicy.CLASS)
+    @Target(ElementType.METHOD)
+    private @interface AddOperation {}
+
+    @Get("/count")
+    @Right.Needed(Right.COUNT)
+    @Operation(
+            summary = "Returns the main counter's count on this replica",
+            description = "Does not count. Plain text is the bare number.")
+    @ReadOperation
     HttpResponse<?> count(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
         return count(request, replica.mainCounter());
@@ -142,22 +169,8 @@ final class CountController {
     @Operation(
             summary = "Returns a counter's count on this replica",
             description = "A counter that was never added to has the count 0.",
-            parameters = {
-                @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"),
-                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
-            })
-    @ApiResponse(
-            responseCode = "200",
-            description = "The durable count",
-            headers = {
-                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
-                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
-                @Header(name = "Vary", ref = "#/components/headers/Vary")
-            },
-            content = {
-                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(ref = "#/components/schemas/Count")),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
-            })
+            parameters = @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"))
+    @ReadOperation
     HttpResponse<?> countOf(HttpRequest<?> request) {
         return count(request, counterOf(request).name());
     }
@@ -175,28 +188,8 @@ final class CountController {
     @Operation(
             summary = "Adds to the main counter of this replica",
             description =
-                    "Answers once the new count is durable, unless the replica is configured to flush periodically.",
-            parameters = {
-                @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By"),
-                @Parameter(
-                        name = IdempotencyKey.HEADER,
-                        in = ParameterIn.HEADER,
-                        ref = "#/components/parameters/IdempotencyKey"),
-                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
-            })
-    @ApiResponse(
-            responseCode = "200",
-            headers = {
-                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
-                @Header(name = IdempotencyKey.REPLAYED_HEADER, ref = "#/components/headers/Replayed"),
-                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
-                @Header(name = "Vary", ref = "#/components/headers/Vary")
-            },
-            description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
-            content = {
-                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
-            })
+                    "Answers once the new count is durable, unless the replica is configured to flush periodically.")
+    @AddOperation
     CompletionStage<HttpResponse<?>> add(HttpRequest<?> request) {
         CounterName.refuseEmpty(request);
         return add(request, main);
@@ -207,28 +200,8 @@ final class CountController {
     @Operation(
             summary = "Adds to a counter of this replica",
             description = "The first add creates it.",
-            parameters = {
-                @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"),
-                @Parameter(name = BY, in = ParameterIn.QUERY, ref = "#/components/parameters/By"),
-                @Parameter(
-                        name = IdempotencyKey.HEADER,
-                        in = ParameterIn.HEADER,
-                        ref = "#/components/parameters/IdempotencyKey"),
-                @Parameter(name = Demanded.HEADER, in = ParameterIn.HEADER, ref = "#/components/parameters/Instance")
-            })
-    @ApiResponse(
-            responseCode = "200",
-            headers = {
-                @Header(name = Demanded.HEADER, ref = "#/components/headers/Instance"),
-                @Header(name = IdempotencyKey.REPLAYED_HEADER, ref = "#/components/headers/Replayed"),
-                @Header(name = "Cache-Control", ref = "#/components/headers/CacheControl"),
-                @Header(name = "Vary", ref = "#/components/headers/Vary")
-            },
-            description = "The new count; a replay is marked in the body and by the header Idempotency-Replayed",
-            content = {
-                @Content(mediaType = MediaType.APPLICATION_JSON, schema = @Schema(implementation = Added.class)),
-                @Content(mediaType = MediaType.TEXT_PLAIN, schema = @Schema(ref = "#/components/schemas/Text"))
-            })
+            parameters = @Parameter(name = "name", in = ParameterIn.PATH, ref = "#/components/parameters/Name"))
+    @AddOperation
     CompletionStage<HttpResponse<?>> addTo(HttpRequest<?> request) {
         return add(request, counterOf(request));
     }
