@@ -264,18 +264,18 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         @Override
         public void onStreamPipelineBuilt() {
             if (channel != null) {
-                Connection connection = new Connection(channel);
                 ChannelPipeline pipeline = channel.pipeline();
+                if (tls != null
+                        && !(channel.localAddress() instanceof InetSocketAddress local
+                                && local.getPort() == managementPort)) {
+                    pipeline.addFirst(ChannelPipelineCustomizer.HANDLER_SSL, tls.handler(channel.alloc()));
+                }
+                Connection connection = new Connection(channel);
                 pipeline.addBefore(
                         ChannelPipelineCustomizer.HANDLER_MICRONAUT_INBOUND, "counterset-requests", connection);
                 if (pipeline.get(ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC) != null) {
                     pipeline.addBefore(
                             ChannelPipelineCustomizer.HANDLER_HTTP_SERVER_CODEC, "counterset-bytes", connection.bytes);
-                }
-                if (tls != null
-                        && !(channel.localAddress() instanceof InetSocketAddress local
-                                && local.getPort() == managementPort)) {
-                    pipeline.addFirst(ChannelPipelineCustomizer.HANDLER_SSL, tls.handler(channel.alloc()));
                 }
             }
         }
@@ -305,6 +305,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
         static final int BUSY = Integer.MAX_VALUE;
 
         private final Channel channel;
+        private final boolean secure;
         private final Bytes bytes = new Bytes();
         private final Queue<Object> decoded = new ArrayDeque<>(4);
         private @Nullable ChannelHandlerContext context;
@@ -324,6 +325,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
 
         Connection(Channel channel) {
             this.channel = channel;
+            this.secure = channel.pipeline().get(SslHandler.class) != null;
             channel.config().setWriteBufferWaterMark(UNSENT);
         }
 
@@ -426,7 +428,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
             if (request.decoderResult().isFailure()) {
                 return;
             }
-            String fault = Conformance.fault(request, channel.pipeline().get(SslHandler.class) != null);
+            String fault = Conformance.fault(request, secure);
             if (fault != null) {
                 request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException(fault)));
             }
@@ -516,9 +518,7 @@ final class Connections implements BeanCreatedEventListener<NettyServerCustomize
          * closing at once would reset the connection and destroy the answer.
          */
         private void end() {
-            if (!linger
-                    || !(channel instanceof SocketChannel socket)
-                    || channel.pipeline().get(SslHandler.class) != null) {
+            if (!linger || !(channel instanceof SocketChannel socket) || secure) {
                 closeNow();
                 return;
             }
