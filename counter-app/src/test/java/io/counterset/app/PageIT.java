@@ -32,6 +32,10 @@ class PageIT {
     private static final String COUNT = "document.getElementById('count').textContent";
     private static final String TOTAL = "document.getElementById('total').textContent";
     private static final String OTHER = "document.querySelector('[data-name=app-1]').dataset.state";
+    /** How many requests of the page to count have ended. */
+    private static final String ATTEMPTS =
+            "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/count')).length";
+
     private static final String LIVE = "document.getElementById('live').textContent";
 
     @TempDir(cleanup = CleanupMode.NEVER) // the browser may write files after its process has ended
@@ -131,6 +135,11 @@ class PageIT {
             shown.kill();
             browser.await(LIVE, "No answer");
             browser.evaluate("document.getElementById('add').click()");
+            browser.await(ATTEMPTS + " > 3", "true"); // one was counted above
+            assertThat(browser.evaluate("document.getElementById('add').getAttribute('aria-disabled')"))
+                    .as("the page still retries")
+                    .isEqualTo("true");
+            browser.evaluate("(now => Date.now = () => now() + 15000)(Date.now)"); // as long as it retries
             browser.await("document.getElementById('said').className", "bad");
         }
     }
