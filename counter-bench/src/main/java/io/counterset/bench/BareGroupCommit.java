@@ -4,6 +4,7 @@ package io.counterset.bench;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
@@ -34,8 +35,8 @@ final class BareGroupCommit implements Contender {
     private final AtomicReference<@Nullable Waiter> waiting = new AtomicReference<>();
     private final AtomicBoolean leading = new AtomicBoolean();
 
-    BareGroupCommit(Path directory) throws IOException {
-        region = new Region(directory);
+    BareGroupCommit(Path directory, Duration delay) throws IOException {
+        region = new Region(directory, delay);
     }
 
     @Override

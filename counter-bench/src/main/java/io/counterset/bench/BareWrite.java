@@ -4,6 +4,7 @@ package io.counterset.bench;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -16,8 +17,8 @@ final class BareWrite implements Contender {
     private final AtomicLong count = new AtomicLong();
     private final ThreadLocal<ByteBuffer> block = ThreadLocal.withInitial(Region::newBlock);
 
-    BareWrite(Path directory) throws IOException {
-        region = new Region(directory);
+    BareWrite(Path directory, Duration delay) throws IOException {
+        region = new Region(directory, delay);
     }
 
     @Override

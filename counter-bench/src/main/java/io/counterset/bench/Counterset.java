@@ -3,7 +3,9 @@ package io.counterset.bench;
 
 import io.counterset.Counter;
 import io.counterset.CounterStore;
+import io.counterset.SlowDevice;
 import java.nio.file.Path;
+import java.time.Duration;
 
 /** One counter of counter-core with its default durability. */
 final class Counterset implements Contender {
@@ -11,8 +13,8 @@ final class Counterset implements Contender {
     private final CounterStore store;
     private final Counter visits;
 
-    Counterset(Path directory) {
-        store = CounterStore.open(directory);
+    Counterset(Path directory, Duration delay) {
+        store = delay.isZero() ? CounterStore.open(directory) : SlowDevice.open(directory, delay);
         visits = store.counter("visits");
     }
 

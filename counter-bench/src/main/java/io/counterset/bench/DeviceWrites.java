@@ -2,6 +2,7 @@
 package io.counterset.bench;
 
 import io.counterset.bench.Machine.Writes;
+import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 
@@ -49,7 +50,7 @@ final class DeviceWrites {
 
     private static void commit(Figures figures, Machine machine, Settings settings) throws Exception {
         try (Scratch scratch = Scratch.in(settings.directory());
-                Contender contender = figures.entrant.open(scratch.path())) {
+                Contender contender = figures.entrant.open(scratch.path(), Duration.ZERO)) {
             Writes before = machine.writes().orElseThrow();
             for (int i = 0; i < COMMITS; i++) {
                 contender.increment();

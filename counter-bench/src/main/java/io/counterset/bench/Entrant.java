@@ -2,6 +2,7 @@
 package io.counterset.bench;
 
 import java.nio.file.Path;
+import java.time.Duration;
 
 /**
  * The contenders. Each opens in its own empty directory, configured so that every increment is
@@ -23,14 +24,27 @@ enum Entrant {
         Contender open(Path directory) throws Exception;
     }
 
+    private interface SlowOpener {
+        Contender open(Path directory, Duration delay) throws Exception;
+    }
+
     private final String title;
 
     @SuppressWarnings("ImmutableEnumChecker") // constructors
-    private final Opener opener;
+    private final SlowOpener opener;
+
+    private final boolean canBeSlowed;
 
     Entrant(String title, Opener opener) {
         this.title = title;
+        this.opener = (directory, delay) -> opener.open(directory);
+        this.canBeSlowed = false;
+    }
+
+    Entrant(String title, SlowOpener opener) {
+        this.title = title;
         this.opener = opener;
+        this.canBeSlowed = true;
     }
 
     String title() {
@@ -44,7 +58,18 @@ enum Entrant {
         return this != REDIS || RedisServer.isInstalled();
     }
 
-    Contender open(Path emptyDirectory) throws Exception {
-        return opener.open(emptyDirectory);
+    /** Whether {@link #open} can add a delay to each flush. */
+    boolean canBeSlowed() {
+        return canBeSlowed;
+    }
+
+    /**
+     * Opens the contender.
+     *
+     * @param delay added to each flush if the contender {@link #canBeSlowed}, to simulate a slower
+     *     device
+     */
+    Contender open(Path emptyDirectory, Duration delay) throws Exception {
+        return opener.open(emptyDirectory, delay);
     }
 }

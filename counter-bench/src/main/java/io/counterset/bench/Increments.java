@@ -80,7 +80,7 @@ final class Increments {
 
     private static double rate(Lane lane, int threads, Settings settings) throws Exception {
         try (Scratch scratch = Scratch.in(settings.directory());
-                Contender contender = lane.entrant.open(scratch.path())) {
+                Contender contender = lane.entrant.open(scratch.path(), settings.delay())) {
             Load.Busy other = new Load.Busy(settings.busy());
             Load.Result result;
             try {
@@ -111,8 +111,8 @@ final class Increments {
 
     private static void compare(
             List<Lane> lanes, Settings settings, Targets targets, int threads, Entrant rival, double target) {
-        String work = "durable increment, " + threads + (threads == 1 ? " thread" : " threads")
-                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "");
+        String work =
+                "durable increment, " + threads + (threads == 1 ? " thread" : " threads") + circumstances(settings);
         Lane ours = first(lanes, Entrant.COUNTERSET);
         Lane theirs = first(lanes, rival);
         if (ours == null || theirs == null || !settings.threads().contains(threads)) {
@@ -146,7 +146,16 @@ final class Increments {
             }
             table.row(cells.toArray(String[]::new));
         }
-        return "## Durable increments of one counter"
-                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "") + "\n\n" + table;
+        return "## Durable increments of one counter" + circumstances(settings) + "\n\n" + table;
+    }
+
+    private static String circumstances(Settings settings) {
+        return (settings.delay().isZero()
+                        ? ""
+                        : String.format(
+                                Locale.ROOT,
+                                ", flushes %.1f ms slower",
+                                settings.delay().toNanos() / 1e6))
+                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "");
     }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.bench;
 
+import io.counterset.SlowDevice;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Duration;
 
 /**
  * A file of 4 KiB blocks, filled with zeros and synced, whose blocks are then overwritten in a
@@ -17,8 +19,11 @@ final class Region implements AutoCloseable {
     private static final int BLOCKS = 1024;
 
     private final FileChannel channel;
+    private final Duration delay;
 
-    Region(Path directory) throws IOException {
+    /** Creates the file. Each later flush takes longer by {@code delay}. */
+    Region(Path directory, Duration delay) throws IOException {
+        this.delay = delay;
         channel = FileChannel.open(
                 directory.resolve("region"),
                 StandardOpenOption.CREATE_NEW,
@@ -40,6 +45,7 @@ final class Region implements AutoCloseable {
         block.clear().putLong(0, number);
         channel.write(block, number % BLOCKS * BLOCK);
         channel.force(false);
+        SlowDevice.pause(delay);
     }
 
     /** Returns the greatest number written. */

@@ -22,6 +22,7 @@ import org.jspecify.annotations.Nullable;
  * @param rounds how often each measurement is repeated, in turn with the others
  * @param threads the numbers of callers to measure, one after another
  * @param busy the number of other threads that keep processors busy while increments are measured
+ * @param delay added to each flush while increments are measured, to simulate a slower device
  * @param entrants the contenders to measure
  * @param parts the measurements to run
  * @param picture the SVG file for a bar chart of the increments, or null
@@ -32,6 +33,7 @@ record Settings(
         int rounds,
         List<Integer> threads,
         int busy,
+        Duration delay,
         Set<Entrant> entrants,
         Set<SideBySide.Part> parts,
         @Nullable Path picture) {
@@ -43,6 +45,7 @@ record Settings(
               --rounds N        repetitions of each measurement, in turn with the others (default: 3)
               --threads N,...   numbers of callers (default: 1,16,64,256)
               --busy N          busy loops during increments; one per processor simulates a busy machine (default: 0)
+              --delay MILLIS    makes each flush slower, for bare_write, bare_group_commit and counterset only (default: 0)
               --entrants E,...  contenders, from %s (default: all)
               --parts P,...     measurements, from %s (default: all)
               --picture FILE    also draws the increments with 64 callers, or else the most callers, as SVG
@@ -55,6 +58,7 @@ record Settings(
         int rounds = 3;
         List<Integer> threads = List.of(1, 16, 64, 256);
         int busy = 0;
+        double delay = 0;
         Set<Entrant> entrants = EnumSet.allOf(Entrant.class);
         Set<SideBySide.Part> parts = EnumSet.allOf(SideBySide.Part.class);
         Path picture = null;
@@ -74,23 +78,30 @@ record Settings(
                             .map(Integer::valueOf)
                             .toList();
                 case "--busy" -> busy = Integer.parseInt(value);
+                case "--delay" -> delay = Double.parseDouble(value);
                 case "--entrants" -> entrants = set(Entrant.class, value);
                 case "--parts" -> parts = set(SideBySide.Part.class, value);
                 case "--picture" -> picture = Path.of(value);
                 default -> throw new IllegalArgumentException("unknown option: " + option);
             }
         }
-        if (!(seconds > 0) || rounds < 1 || busy < 0 || threads.stream().anyMatch(n -> n < 1)) {
+        if (!(seconds > 0)
+                || rounds < 1
+                || busy < 0
+                || !(delay >= 0)
+                || threads.stream().anyMatch(n -> n < 1)) {
             throw new IllegalArgumentException(
-                    "--seconds, --rounds and --threads must be more than 0, --busy 0 or more");
+                    "--seconds, --rounds and --threads must be more than 0, --busy and --delay 0 or more");
         }
-        entrants.removeIf(entrant -> !entrant.isPresent());
+        boolean isSlowed = delay > 0;
+        entrants.removeIf(entrant -> !entrant.isPresent() || (isSlowed && !entrant.canBeSlowed()));
         return new Settings(
                 directory.toAbsolutePath(),
                 Duration.ofNanos((long) (seconds * 1e9)),
                 rounds,
                 threads,
                 busy,
+                Duration.ofNanos((long) (delay * 1e6)),
                 entrants,
                 parts,
                 picture);

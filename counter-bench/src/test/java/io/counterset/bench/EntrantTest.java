@@ -23,7 +23,7 @@ class EntrantTest {
     @EnumSource
     void countsEveryIncrementOfEveryThread(Entrant entrant, @TempDir Path directory) throws Exception {
         assumeThat(entrant.isPresent()).as("%s is on this machine", entrant).isTrue();
-        try (Contender contender = entrant.open(directory)) {
+        try (Contender contender = entrant.open(directory, Duration.ofNanos(1000))) {
             assertThat(contender.count()).isZero();
             Thread[] threads = Stream.generate(() -> new Thread(() -> incrementEachTime(contender)))
                     .limit(THREADS)

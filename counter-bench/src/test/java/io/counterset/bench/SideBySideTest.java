@@ -8,6 +8,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.stream.Stream;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.Test;
@@ -37,6 +38,22 @@ class SideBySideTest {
                 .containsPattern(
                         "durable increment, 1 thread \\| bare write \\+ fdatasync \\| ≥ 1\\.00 × \\| [0-9.]+ ×")
                 .contains("durable increment, 64 threads | – | – | – | not measured");
+    }
+
+    @Test
+    void simulatesASlowerDevice() throws Exception {
+        Settings settings = brief("--delay", "5");
+        assertThat(settings.entrants())
+                .containsExactlyInAnyOrder(Entrant.BARE_WRITE, Entrant.BARE_GROUP_COMMIT, Entrant.COUNTERSET);
+        for (Entrant entrant : settings.entrants()) {
+            try (Scratch scratch = Scratch.in(directory);
+                    Contender contender = entrant.open(scratch.path(), settings.delay())) {
+                long began = System.nanoTime();
+                contender.increment();
+                assertThat(Duration.ofNanos(System.nanoTime() - began)).isGreaterThanOrEqualTo(settings.delay());
+            }
+        }
+        assertThat(Increments.measure(settings, new Targets())).contains("counter, flushes 5.0 ms slower");
     }
 
     @Test
@@ -83,6 +100,7 @@ class SideBySideTest {
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--rounds", "0"));
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--entrants", "abacus"));
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--faster", "1"));
+        assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--delay", "-1"));
         assertThatIllegalArgumentException().isThrownBy(() -> Settings.parse("--seconds"));
     }
 }
