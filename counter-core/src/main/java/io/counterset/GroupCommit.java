@@ -33,6 +33,11 @@ import org.jspecify.annotations.Nullable;
  * wakes all callers. It gets only its fair share of a busy processor, and each thread that it wakes
  * preempts it: with two busy loops on two processors, 64 callers had half the throughput.)
  *
+ * <p><b>Slow devices.</b> Callers that were released together soon add again together. If the last
+ * commit took long and served several callers, the next leader gathers: it waits as long as further
+ * adds arrive, for at most an eighth of the last commit's time. Otherwise the first caller to
+ * return would commit alone, and all others would wait for that commit and then for their own.
+ *
  * <p><b>No arrival is missed.</b> An arrival is visible before its owner checks for a leader, and a
  * leader stops leading before it checks for arrivals. So either the owner finds that it may lead or
  * must wake the committer, or the former leader finds the arrival and wakes the next leader.
@@ -110,6 +115,15 @@ final class GroupCommit {
      */
     private static final int HEADS = 16;
 
+    /** The shortest commit after which the next leader gathers. */
+    private static final long SLOW_NANOS = 500_000;
+
+    /** The longest lull that ends gathering. */
+    private static final long LONGEST_LULL_NANOS = 1_000_000;
+
+    /** The most lulls that a leader waits for. */
+    private static final int LULLS = 4;
+
     private final Step step;
     private final String directory;
     private final long periodNanos; // 0: every caller waits for its commit
@@ -128,6 +142,7 @@ final class GroupCommit {
     private volatile boolean leading;
     private volatile int served; // blocked callers taken from the arrivals and not yet released
     private volatile int unreleased; // futures likewise
+    private volatile long lull; // how long the next leader waits for another arrival; 0: it does not gather
     private boolean alone; // only for the committer: its last commit served one caller
     private boolean soon; // only for the committer: its last wait was short
     // When a periodic commit is due.
@@ -217,8 +232,7 @@ final class GroupCommit {
 
     /** The number of adds in flight now. */
     int pending() {
-        Pending<?> newest = arrivals;
-        return served + unreleased + (newest == null ? 0 : newest.depth);
+        return served + unreleased + waiting();
     }
 
     /**
@@ -242,7 +256,7 @@ final class GroupCommit {
      *     added
      */
     void await(Counter cell, long total) {
-        if (arrivals == null && state == OPEN && LEADING.compareAndSet(this, false, true)) {
+        if (arrivals == null && lull == 0 && state == OPEN && LEADING.compareAndSet(this, false, true)) {
             try {
                 if (cell.durable() < total && state == OPEN) {
                     commit(1);
@@ -330,6 +344,8 @@ final class GroupCommit {
         if (state == FAILED) {
             return; // a failed write is final
         }
+        boolean together = callers > 1 && committer != null;
+        long before = together ? System.nanoTime() : 0;
         try {
             if (periodNanos > 0) {
                 begun = nanoTime.getAsLong();
@@ -338,6 +354,26 @@ final class GroupCommit {
         } catch (Throwable e) { // after any failure the adds that were taken have an unknown outcome
             fail(e);
         }
+        long took = together ? System.nanoTime() - before : 0;
+        lull = took < SLOW_NANOS ? 0 : Math.min(LONGEST_LULL_NANOS, took / (8 * LULLS));
+    }
+
+    /** Waits as long as adds keep arriving, if the last commit was slow and served several. */
+    private void gather() {
+        long wait = lull;
+        int before = 0;
+        int now = waiting();
+        for (int i = 0; i < LULLS && wait > 0 && now > before && state == OPEN; i++) {
+            LockSupport.parkNanos(this, wait);
+            before = now;
+            now = waiting();
+        }
+    }
+
+    /** The number of arrivals that no leader has taken. */
+    private int waiting() {
+        Pending<?> newest = arrivals;
+        return newest == null ? 0 : newest.depth;
     }
 
     private void fail(Throwable cause) {
@@ -379,6 +415,7 @@ final class GroupCommit {
             return false;
         }
         try {
+            gather();
             Pending<?> group = takeCallers();
             if (group != null) {
                 commit(group.depth);
@@ -498,6 +535,7 @@ final class GroupCommit {
      * @return futures that the caller must {@link #complete} once it no longer leads, or null
      */
     private Completions.@Nullable Group round() {
+        gather();
         Pending<?> group = takeArrivals();
         int callers = group == null ? 0 : group.depth;
         commit(callers);

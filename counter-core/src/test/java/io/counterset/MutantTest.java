@@ -328,6 +328,15 @@ class MutantTest {
                                         "LockSupport.parkNanos(this, LONGEST_PARK_NANOS);",
                                         "LockSupport.park(this);")),
                 tested(
+                        "a leader of a slow device does not wait for further adds",
+                        HandOverTest.class,
+                        "callersOfASlowDeviceShareItsCommits",
+                        new Mutant()
+                                .change(
+                                        GroupCommit.class,
+                                        "lull = took < SLOW_NANOS ?",
+                                        "lull = took < Long.MAX_VALUE ?")),
+                tested(
                         "the search beyond the end reads the first mebibyte only",
                         DamageTest.class,
                         "damageIsFoundHoweverFarAwayItsProofIs",

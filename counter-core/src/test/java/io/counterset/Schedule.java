@@ -227,6 +227,14 @@ final class Schedule {
         }
     }
 
+    /** Lets time pass, as an operation of a slow disk does. */
+    static void advance(long nanos) {
+        Task task = MINE.get();
+        if (task != null) {
+            task.schedule().nanos += nanos;
+        }
+    }
+
     private void handOver(Task task) {
         Task next = choose();
         if (next != task) {

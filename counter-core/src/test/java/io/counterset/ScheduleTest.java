@@ -33,7 +33,8 @@ import org.junit.jupiter.params.provider.MethodSource;
  * Threads and power cuts together: blocking and asynchronous callers, the committer, an executor, a
  * closing thread, a reader and the failure listener. A seed chooses the schedule and may cut the
  * power between any two steps of any thread. In some schedules the disk throws an Error, or the
- * thread of the executor dies.
+ * thread of the executor dies. In
+ * some the disk is slow.
  *
  * <pre>mvn -pl counter-core test -Dtest=ScheduleTest -Dcounterset.schedules=100000</pre>
  *
@@ -96,6 +97,7 @@ class ScheduleTest {
         boolean periodic = random.nextInt(4) == 0;
         @Nullable Fault fault = random.nextInt(3) > 0 ? null : random.nextBoolean() ? Fault.FAILURE : Fault.ERROR;
         boolean cut = random.nextInt(3) > 0;
+        boolean slow = seed % 4 == 3;
         int executor = random.nextInt(EXECUTORS);
         Seen seen = new Seen();
         seen.died = executor == DYING_EXECUTOR;
@@ -103,7 +105,7 @@ class ScheduleTest {
                 random,
                 cut ? 1 + random.nextInt(random.nextBoolean() ? 200 : 1500) : -1,
                 disk::cutPower,
-                () -> live(disk, random, periodic, fault, executor, seen));
+                () -> live(disk, random, periodic, slow, fault, executor, seen));
         boolean off = disk.isOff();
         if (off) {
             disk.powerOn();
@@ -147,6 +149,7 @@ class ScheduleTest {
             SimulatedDisk disk,
             SplittableRandom random,
             boolean periodic,
+            boolean slow,
             @Nullable Fault fault,
             int executor,
             Seen seen) {
@@ -192,10 +195,11 @@ class ScheduleTest {
             builder.durability(Durability.periodic(Duration.ofMillis(1)));
         }
         CounterStore store = builder.open();
-        if (fault != null) {
-            long at = disk.steps() + 1 + random.nextInt(8);
-            disk.faults((step, operation, file) -> step == at ? fault : Fault.NONE);
-        }
+        long at = fault == null ? -1 : disk.steps() + 1 + random.nextInt(8);
+        disk.faults((step, operation, file) -> {
+            Schedule.advance(slow ? 1_000_000 : 0);
+            return step == at ? requireNonNull(fault) : Fault.NONE;
+        });
         Counter counter = store.counter("c");
         List<Thread> callers = new ArrayList<>();
         for (int i = 0; i < BLOCKING; i++) {
@@ -344,7 +348,7 @@ class ScheduleTest {
     static Stream<Arguments> races() {
         return Stream.of(
                 race(
-                        5608,
+                        15952,
                         "a total is read before its counter is unmarked",
                         new Mutant()
                                 .change(
@@ -354,11 +358,11 @@ class ScheduleTest {
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
                 race(
-                        1279,
+                        1385,
                         "a half-linked counter counts as linked",
                         new Mutant().change(Counter.class, "if (seen == MARKED) {", "if (seen != CLEAN) {")),
                 race(
-                        13719,
+                        17954,
                         "a former leader does not wake the committer for a future",
                         withoutLongestPark()
                                 .change(
@@ -366,7 +370,7 @@ class ScheduleTest {
                                         "} else if (state != OPEN || newest != null) {",
                                         "} else if (state != OPEN) {")),
                 race(
-                        11,
+                        44,
                         "a former leader does not wake the next caller",
                         withoutLongestPark()
                                 .change(
@@ -374,7 +378,7 @@ class ScheduleTest {
                                         "            LockSupport.unpark(caller.thread);\n        } else if",
                                         "        } else if")),
                 race(
-                        542,
+                        3013,
                         "the totals of a batch are published outside the lock",
                         new Mutant()
                                 .change(
@@ -382,7 +386,7 @@ class ScheduleTest {
                                         "        ledger.lock.lock();\n        try {\n            ledger.publish(batch);\n",
                                         "        ledger.publish(batch);\n        ledger.lock.lock();\n        try {\n")),
                 race(
-                        0,
+                        15271,
                         "closing does not wait for another thread that ends the store",
                         new Mutant()
                                 .change(
