@@ -27,9 +27,9 @@ final class Tokens {
     private static final String BEARER = "bearer ";
     private static final String BASIC = "basic ";
 
-    private final @Nullable Supplier<List<String>> write;
-    private final @Nullable Supplier<List<String>> read;
-    private final @Nullable Supplier<List<String>> peers;
+    private final @Nullable Supplier<List<byte[]>> write;
+    private final @Nullable Supplier<List<byte[]>> read;
+    private final @Nullable Supplier<List<byte[]>> peers;
 
     /** The result of checking a request. */
     enum Verdict {
@@ -98,11 +98,11 @@ final class Tokens {
         };
     }
 
-    private static boolean isAmong(@Nullable Supplier<List<String>> tokens, byte[] presented) {
+    private static boolean isAmong(@Nullable Supplier<List<byte[]>> tokens, byte[] presented) {
         boolean found = false;
         if (tokens != null) {
-            for (String token : tokens.get()) {
-                found |= MessageDigest.isEqual(presented, token.getBytes(StandardCharsets.ISO_8859_1));
+            for (byte[] token : tokens.get()) {
+                found |= MessageDigest.isEqual(presented, token);
             }
         }
         return found;

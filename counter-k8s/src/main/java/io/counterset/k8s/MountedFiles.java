@@ -84,12 +84,12 @@ public final class MountedFiles implements AutoCloseable {
 
     /**
      * Returns a supplier of the tokens in the file that a setting names: at least one, in the order
-     * of the file's lines. Empty if the setting is absent.
+     * of the file's lines, in ASCII. Empty if the setting is absent.
      *
      * @throws IllegalArgumentException if the file is missing, unreadable or contains anything but
      *     tokens
      */
-    public Optional<Supplier<List<String>>> tokens(String name) {
+    public Optional<Supplier<List<byte[]>>> tokens(String name) {
         return settings.text(name)
                 .map(path -> follow(
                         files -> {
@@ -105,7 +105,9 @@ public final class MountedFiles implements AutoCloseable {
                                                     TOKEN.matcher(token).matches())) {
                                 throw Settings.invalid(name, path, TOKENS);
                             }
-                            return tokens;
+                            return tokens.stream()
+                                    .map(token -> token.getBytes(StandardCharsets.US_ASCII))
+                                    .toList();
                         },
                         name));
     }

@@ -7,6 +7,7 @@ import io.netty.handler.ssl.SslContext;
 import io.netty.handler.ssl.SslContextBuilder;
 import io.netty.handler.ssl.SslHandler;
 import java.io.ByteArrayInputStream;
+import java.nio.charset.StandardCharsets;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
@@ -25,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  *     host by which a peer is listed
  */
 record PeerAccess(
-        @Nullable Supplier<List<String>> tokens,
+        @Nullable Supplier<List<byte[]>> tokens,
         @Nullable Supplier<SslContext> tls,
         @Nullable String name) {
 
@@ -85,7 +86,7 @@ record PeerAccess(
     /** Returns the value of the header {@code Authorization}, or null for none. */
     @Nullable
     String authorization() {
-        return tokens == null ? null : "Bearer " + tokens.get().get(0);
+        return tokens == null ? null : "Bearer " + new String(tokens.get().get(0), StandardCharsets.US_ASCII);
     }
 
     /** Returns the TLS handler of a connection, or null for plain HTTP. */
