@@ -3,6 +3,8 @@ package io.counterset.app;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
@@ -36,6 +38,29 @@ class StopIT {
         }
         try (ServiceProcess service = ServiceProcess.start(folder, Map.of())) {
             assertThat(service.count()).isEqualTo(acknowledged);
+        }
+    }
+
+    /** Without a bound for the farewell, the process would end itself before it is finished. */
+    @Test
+    void peersThatNeverAnswerDoNotHoldUpTheStop() throws Exception {
+        try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"));
+                ServiceProcess service = ServiceProcess.start(
+                        folder,
+                        Map.of(
+                                "COUNTER_PEERS_SOURCE",
+                                "static",
+                                "COUNTER_PEERS_ADDRESSES",
+                                "127.0.0.1:" + silent.getLocalPort(),
+                                "COUNTER_PEERS_TIMEOUT",
+                                "30s",
+                                "COUNTER_PEERS_DEADLINE",
+                                "30s"))) {
+            assertThat(service.send("POST", "/count", "Accept", "text/plain").body())
+                    .isEqualTo("1\n");
+            service.terminate();
+            assertThat(service.output()).endsWith("stopped\n");
+            assertThat(service.errors()).isEmpty();
         }
     }
 

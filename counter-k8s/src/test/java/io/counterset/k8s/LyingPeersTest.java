@@ -35,6 +35,9 @@ class LyingPeersTest {
     /** Many times the slack of what is measured: a leak in one round of four shows. */
     private static final int ROUNDS = Integer.getInteger("counterset.lies", 150);
 
+    /** The growth of the live heap, in bytes, that is not a leak. A leak repeats every round. */
+    private static final long MOST_GROWTH = 512 << 10;
+
     private static final String GOOD = "{\"instance\":\"app-1\",\"counter\":\"visits\",\"count\":1,"
             + "\"store\":\"0f8fad5b-d9cb-469f-a165-70867728950e\",\"incarnation\":1}";
     private static final String OK = "HTTP/1.1 200 OK\r\n";
@@ -96,6 +99,7 @@ class LyingPeersTest {
             int rounds = late ? ROUNDS / 4 : ROUNDS;
             long descriptors = 0;
             long threads = 0;
+            long heap = 0;
             for (int round = 0; round < rounds; round++) {
                 PeersReport report = peers.report().toCompletableFuture().join();
                 Peer row = report.peers().stream()
@@ -114,11 +118,13 @@ class LyingPeersTest {
                     TestSettings.await(() -> liar.open.size() <= (reason.contains("JSON") ? 1 : 0));
                     descriptors = descriptors();
                     threads = Thread.activeCount();
+                    heap = liveHeap();
                 }
             }
             TestSettings.await(() -> liar.open.size() <= (reason.contains("JSON") ? 1 : 0));
             assertThat(descriptors()).as("open descriptors").isLessThan(descriptors + 10);
             assertThat((long) Thread.activeCount()).as("threads").isLessThan(threads + 10);
+            assertThat(liveHeap()).as("bytes of live heap").isLessThan(heap + MOST_GROWTH);
         }
     }
 
@@ -134,6 +140,11 @@ class LyingPeersTest {
                 assertThat(report.complete()).as(report.toString()).isTrue();
             }
         }
+    }
+
+    private static long liveHeap() {
+        System.gc();
+        return ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed();
     }
 
     private static long descriptors() {
