@@ -175,6 +175,8 @@ class DnsSourceTest {
             now = now.plusSeconds(90);
             TestSettings.await(
                     () -> String.valueOf(now(source).source().reason()).startsWith(fault.reason()));
+            DocumentedReasons.assertDocumented(
+                    String.valueOf(now(source).source().reason()));
             assertThat(now(source).source().state()).isEqualTo(Freshness.STALE);
             assertThat(now(source).source().ageMillis()).isEqualTo(90_000);
             assertThat(now(source).members()).hasSize(2);
@@ -221,7 +223,7 @@ class DnsSourceTest {
 
     private PeersReport ask(Peers peers) {
         now = now.plusSeconds(6);
-        return peers.report().toCompletableFuture().join();
+        return DocumentedReasons.documented(peers.report().toCompletableFuture().join());
     }
 
     private static List<String> states(PeersReport report) {

@@ -138,7 +138,7 @@ class FarewellTest {
     }
 
     private PeersReport ask() {
-        return peers.report().toCompletableFuture().join();
+        return DocumentedReasons.documented(peers.report().toCompletableFuture().join());
     }
 
     private static Peer other(PeersReport report) {

@@ -204,7 +204,7 @@ class KubernetesReplayTest {
                 pods.follow(event);
             }
             TestSettings.await(() -> ask().source().state() != PeersReport.Freshness.UNAVAILABLE);
-            PeersReport report = ask();
+            PeersReport report = DocumentedReasons.documented(ask());
             String expected = expectations.get(event.version());
             if (expected != null && !event.isBookmark()) {
                 compared++;

@@ -138,7 +138,9 @@ class KubernetesSourceTest {
     private static String awaitReason(KubernetesSource source, Freshness state) {
         TestSettings.await(
                 () -> stateOf(source).state() == state && stateOf(source).reason() != null);
-        return String.valueOf(stateOf(source).reason());
+        String reason = String.valueOf(stateOf(source).reason());
+        DocumentedReasons.assertDocumented(reason);
+        return reason;
     }
 
     @Test
@@ -176,6 +178,7 @@ class KubernetesSourceTest {
 
         TestSettings.await(() -> String.valueOf(stateOf(source).reason()).startsWith(reason));
         assertThat(source.isRefused()).isEqualTo(refused);
+        DocumentedReasons.assertDocumented(String.valueOf(stateOf(source).reason()));
         server.failAll(0);
         awaitLive(source);
     }

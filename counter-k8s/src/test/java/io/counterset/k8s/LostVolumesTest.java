@@ -62,7 +62,7 @@ class LostVolumesTest {
     }
 
     private static PeersReport ask(Peers peers) {
-        return peers.report().toCompletableFuture().join();
+        return DocumentedReasons.documented(peers.report().toCompletableFuture().join());
     }
 
     static void copy(Path from, Path to) throws IOException {

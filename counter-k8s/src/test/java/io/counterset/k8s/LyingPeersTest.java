@@ -101,7 +101,8 @@ class LyingPeersTest {
             long threads = 0;
             long heap = 0;
             for (int round = 0; round < rounds; round++) {
-                PeersReport report = peers.report().toCompletableFuture().join();
+                PeersReport report = DocumentedReasons.documented(
+                        peers.report().toCompletableFuture().join());
                 Peer row = report.peers().stream()
                         .filter(peer -> liar.address().equals(peer.address()))
                         .findFirst()

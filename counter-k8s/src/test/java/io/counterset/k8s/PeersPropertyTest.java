@@ -341,6 +341,7 @@ class PeersPropertyTest {
                 assertThat(row.former() != null).as("%s", report).isEqualTo(other.seen.size() > 1);
                 assertThat(row.latencyMillis() != null).isEqualTo(answers);
                 assertThat(row.reason() == null).isEqualTo(state == State.LIVE);
+                DocumentedReasons.documented(report);
                 total += count == null ? 0 : count;
             }
             assertThat(rows).containsOnlyKeys("app-0");

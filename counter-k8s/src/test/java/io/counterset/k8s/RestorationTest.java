@@ -63,7 +63,8 @@ class RestorationTest {
     }
 
     private PeersReport ask(int i) {
-        return peers[i].report().toCompletableFuture().join();
+        return DocumentedReasons.documented(
+                peers[i].report().toCompletableFuture().join());
     }
 
     private Peer loserSeenBy(int i) {

@@ -84,7 +84,8 @@ class SilentPeersTest {
     }
 
     private List<Peer> ask() {
-        return peers.report().toCompletableFuture().join().peers();
+        return DocumentedReasons.documented(peers.report().toCompletableFuture().join())
+                .peers();
     }
 
     @Test

@@ -87,7 +87,8 @@ class StaticPeersTest {
 
     private static PeersReport ask(Peers peers, String counter) {
         try {
-            return peers.report(counter).toCompletableFuture().get(60, TimeUnit.SECONDS);
+            return DocumentedReasons.documented(
+                    peers.report(counter).toCompletableFuture().get(60, TimeUnit.SECONDS));
         } catch (Exception e) {
             throw new AssertionError(e);
         }
