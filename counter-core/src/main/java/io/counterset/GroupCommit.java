@@ -106,6 +106,12 @@ final class GroupCommit {
      */
     private static final long SPIN_NANOS = 100_000;
 
+    /** A yield that takes longer shows that the processors are busy with other work. */
+    private static final long LONG_YIELD_NANOS = 1_000_000;
+
+    /** After such a yield, the number of waits for which the committer parks without polling. */
+    private static final int WAITS_WITHOUT_POLLING = 500;
+
     /** The length of a chain of released callers. Each caller wakes the next one. */
     private static final int CHAIN = 4;
 
@@ -145,6 +151,7 @@ final class GroupCommit {
     private volatile long lull; // how long the next leader waits for another arrival; 0: it does not gather
     private boolean alone; // only for the committer: its last commit served one caller
     private boolean soon; // only for the committer: its last wait was short
+    private int parks; // only for the committer: the number of waits for which it does not poll
     // When a periodic commit is due.
     private volatile boolean resting; // the committer waits for no periodic commit
     private volatile long begun; // when the last commit began; every add that it did not take is later
@@ -488,14 +495,23 @@ final class GroupCommit {
      * wait was short, it polls before it parks (spin, then park: Karlin et al., Empirical Studies
      * of Competitive Spinning, 1991). A closed-loop client sends its next add sooner than a parked
      * thread wakes, and waking a thread costs processor time too. After a larger group, the callers
-     * make better use of the processor.
+     * make better use of the processor, and on a busy machine so does other work: there a thread
+     * that yields waits for the time slices of others, even when a future has arrived.
      */
     @SuppressWarnings("ThreadPriorityCheck") // yielding only saves processor time; the loop is correct without it
     private void awaitFuture() {
         long began = System.nanoTime();
-        while (alone && soon && !hasFutures() && state == OPEN) {
+        long now = began;
+        boolean polls = alone && soon && parks == 0;
+        parks = Math.max(0, parks - 1);
+        while (polls && soon && !hasFutures() && state == OPEN) {
             Thread.yield();
-            soon = System.nanoTime() - began < SPIN_NANOS;
+            long before = now;
+            now = System.nanoTime();
+            if (now - before > LONG_YIELD_NANOS) {
+                parks = WAITS_WITHOUT_POLLING;
+            }
+            soon = now - began < SPIN_NANOS;
         }
         if (!hasFutures() && state == OPEN) {
             LockSupport.park(this);
