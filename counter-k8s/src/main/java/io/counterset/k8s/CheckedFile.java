@@ -60,6 +60,17 @@ final class CheckedFile<T> {
         return directory.resolve(name);
     }
 
+    /** Creates the directory if it does not exist. If it cannot be created, every write fails. */
+    void createDirectory() {
+        try {
+            if (!Files.isDirectory(directory)) { // JDK 17 would refuse a link to a directory
+                Files.createDirectories(directory);
+            }
+        } catch (IOException e) {
+            LOG.warn("{}: cannot be created: {}", directory, e.toString());
+        }
+    }
+
     void write(T contents) throws IOException {
         byte[] body = json.writeValueAsBytes(contents);
         CRC32C checksum = new CRC32C();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.k8s;
 
+import com.fasterxml.jackson.annotation.JsonCreator;
+import com.fasterxml.jackson.annotation.JsonValue;
 import io.counterset.k8s.Membership.Revision;
 import io.micronaut.serde.annotation.Serdeable;
 import java.time.Duration;
@@ -15,8 +17,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What this replica remembers about a peer. Immutable.
  *
- * @param key what the peer is remembered by: its name, or its address if the source lists only
- *     addresses
+ * @param key what the peer is remembered by
  * @param instance its name
  * @param address the address at which it was last seen
  * @param group the group that it reported; null if it reported none
@@ -25,12 +26,7 @@ import org.jspecify.annotations.Nullable;
  */
 @Serdeable
 record Known(
-        String key,
-        String instance,
-        String address,
-        @Nullable String group,
-        boolean kept,
-        List<Store> stores) {
+        Key key, String instance, String address, @Nullable String group, boolean kept, List<Store> stores) {
 
     Known {
         stores = List.copyOf(stores);
@@ -53,6 +49,46 @@ record Known(
 
     Known kept(boolean now) {
         return new Known(key, instance, address, group, now, stores);
+    }
+
+    /** What a peer is remembered by: its name, or its address if the source lists only addresses. */
+    @Serdeable
+    sealed interface Key {
+
+        /** Returns the name or the address. */
+        String label();
+
+        /** Returns the key as the file has it. */
+        @JsonValue
+        String text();
+
+        /** Reads a key from the file. */
+        @JsonCreator
+        static Key of(String text) {
+            return text.startsWith(Address.PREFIX)
+                    ? new Address(text.substring(Address.PREFIX.length()))
+                    : new Name(text.substring(Name.PREFIX.length()));
+        }
+
+        record Name(String label) implements Key {
+
+            private static final String PREFIX = "instance ";
+
+            @Override
+            public String text() {
+                return PREFIX + label;
+            }
+        }
+
+        record Address(String label) implements Key {
+
+            private static final String PREFIX = "address ";
+
+            @Override
+            public String text() {
+                return PREFIX + label;
+            }
+        }
     }
 
     /**

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.k8s;
 
+import io.counterset.k8s.Known.Key;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
@@ -71,7 +72,7 @@ final class PeerMemory {
     /** Held while the file is written. Always acquired before the lock of this object. */
     private final Object writing = new Object();
 
-    private final Map<String, Known> peers = new HashMap<>();
+    private final Map<Key, Known> peers = new HashMap<>();
 
     /** The names of replicas that were listed and never answered. */
     private final Set<String> listed = new HashSet<>();
@@ -79,7 +80,7 @@ final class PeerMemory {
     /** Since when each member has not been serving, by address. Not kept across restarts. */
     private final Map<String, Instant> starting = new HashMap<>();
 
-    private final Map<String, Long> orders = new HashMap<>();
+    private final Map<Key, Long> orders = new HashMap<>();
     private int counts;
     private boolean changed;
     private boolean timesChanged;
@@ -89,7 +90,7 @@ final class PeerMemory {
     private long saveFailures;
 
     /**
-     * Reads the memory from the directory, if there is one. A damaged file is set aside and logged,
+     * Reads the memory from the directory, which is created if it does not exist. A damaged file is set aside and logged,
      * and the memory starts empty.
      *
      * @param mostPeers the maximum number of peers; the least recently seen are evicted
@@ -102,6 +103,7 @@ final class PeerMemory {
         this.lossShown = lossShown;
         this.mostPeers = mostPeers;
         this.mostCounts = mostCounts;
+        file.createDirectory();
         Contents contents = file.read().orElse(new Contents(List.of(), Set.of()));
         contents.peers().forEach(known -> put(null, known));
         listed.addAll(contents.listed());
@@ -119,7 +121,7 @@ final class PeerMemory {
      * @param closed whether the store is sealed and the same pod cannot open it again
      */
     synchronized Known observe(
-            String key,
+            Key key,
             String address,
             Replica.Count answer,
             Instant at,
@@ -247,7 +249,7 @@ final class PeerMemory {
             changed |= !known.equals(after);
         }
         for (String name : members.keySet()) {
-            if (!peers.containsKey(Reconciliation.keyOf(name)) && listed.size() < mostPeers) {
+            if (!peers.containsKey(new Key.Name(name)) && listed.size() < mostPeers) {
                 changed |= listed.add(name);
             }
         }
@@ -395,7 +397,7 @@ final class PeerMemory {
         return forgotten;
     }
 
-    synchronized @Nullable Known get(String key) {
+    synchronized @Nullable Known get(Key key) {
         return peers.get(key);
     }
 

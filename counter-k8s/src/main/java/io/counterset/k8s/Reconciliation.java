@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.k8s;
 
+import io.counterset.k8s.Known.Key;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
@@ -152,7 +153,7 @@ final class Reconciliation {
             return membership;
         }
         List<Member> members = memory.all().stream()
-                .filter(known -> known.key().equals(keyOf(known.instance())))
+                .filter(known -> known.key().equals(new Key.Name(known.instance())))
                 .map(known -> new Member(known.instance(), known.address(), Phase.SERVING))
                 .toList();
         return new Membership(membership.source(), membership.expected(), members);
@@ -165,11 +166,6 @@ final class Reconciliation {
     static @Nullable String base(String instance) {
         Matcher matcher = ORDINAL.matcher(instance);
         return matcher.matches() ? matcher.group("base") : null;
-    }
-
-    /** Returns the key of a peer in the memory if the source lists names. */
-    static String keyOf(String instance) {
-        return "instance " + instance;
     }
 
     private void settle(Map<Member, Answer> answers) {
@@ -192,11 +188,11 @@ final class Reconciliation {
         addNameless();
         for (String name : membership.expected().names()) {
             if (!name.equals(replica.instance()) && settled.add(name)) {
-                addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(keyOf(name)));
+                addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(new Key.Name(name)));
             }
         }
         for (Known known : remembered) {
-            if (isOfThisSource(known) && !settled.contains(label(known)) && !isSelf(known)) {
+            if (isOfThisSource(known) && !settled.contains(known.key().label()) && !isSelf(known)) {
                 addUnlisted(known);
             }
         }
@@ -241,7 +237,7 @@ final class Reconciliation {
                 answer.order(),
                 membership.isLive() ? membership.expected() : null,
                 isLast(member, count));
-        settled.add(label(known));
+        settled.add(known.key().label());
         if (expected) {
             answered++;
         }
@@ -341,7 +337,7 @@ final class Reconciliation {
             return;
         }
         if (known != null) {
-            settled.add(label(known));
+            settled.add(known.key().label());
         } else if (instance != null) {
             settled.add(instance);
         }
@@ -378,7 +374,9 @@ final class Reconciliation {
         }
         if (!membership.expected().known()) {
             remembered.stream()
-                    .filter(known -> isOfThisSource(known) && !settled.contains(label(known)) && !isSelf(known))
+                    .filter(known -> isOfThisSource(known)
+                            && !settled.contains(known.key().label())
+                            && !isSelf(known))
                     .map(Known::instance)
                     .filter(name -> !absent.contains(name))
                     .forEach(absent::add);
@@ -401,7 +399,7 @@ final class Reconciliation {
                         only ? silence.reason() : Reasons.oneOf(nameless.size(), silence.reason()),
                         name,
                         only ? silence.member().address() : null,
-                        recalled(keyOf(name)));
+                        recalled(new Key.Name(name)));
             }
         }
     }
@@ -416,7 +414,7 @@ final class Reconciliation {
         for (Known known : remembered) {
             if (isOfThisSource(known)
                     && known.address().equals(member.address())
-                    && !settled.contains(label(known))
+                    && !settled.contains(known.key().label())
                     && silence instanceof NoAnswer) {
                 return known;
             }
@@ -424,7 +422,7 @@ final class Reconciliation {
         return null;
     }
 
-    private @Nullable Known recalled(String key) {
+    private @Nullable Known recalled(Key key) {
         Known known = memory.get(key);
         return known != null && isOfThisSource(known) ? known : null;
     }
@@ -523,10 +521,10 @@ final class Reconciliation {
         return membership.isByAddress() ? count.instance() + " " + count.store() : count.instance();
     }
 
-    private String key(@Nullable Member member, @Nullable String instance) {
+    private Key key(@Nullable Member member, @Nullable String instance) {
         return membership.isByAddress() && member != null
-                ? "address " + member.address()
-                : keyOf(String.valueOf(instance));
+                ? new Key.Address(member.address())
+                : new Key.Name(String.valueOf(instance));
     }
 
     /**
@@ -539,18 +537,13 @@ final class Reconciliation {
                 || replica.group().equals(known.group());
         return sameGroup
                 && (membership.isByAddress()
-                        ? known.key().startsWith("address ")
-                        : known.key().equals(keyOf(known.instance())) && isOfThisSet(known.instance()));
+                        ? known.key() instanceof Key.Address
+                        : known.key().equals(new Key.Name(known.instance())) && isOfThisSet(known.instance()));
     }
 
     private boolean isOfThisSet(String name) {
         String base = base(replica.instance());
         return base == null || base.equals(base(name));
-    }
-
-    /** Returns the name or address in a remembered peer's key. */
-    private static String label(Known known) {
-        return known.key().substring(known.key().indexOf(' ') + 1);
     }
 
     // The report
@@ -561,7 +554,8 @@ final class Reconciliation {
                 .filter(this::isOfThisSource)
                 .sorted(Comparator.comparing((Known known) -> known.store().seenAt())
                         .reversed())
-                .forEach(known -> holders.putIfAbsent(known.store().id(), label(known)));
+                .forEach(known ->
+                        holders.putIfAbsent(known.store().id(), known.key().label()));
         List<Peer> peers = new ArrayList<>();
         Sum total = new Sum();
         Sum lost = new Sum();
@@ -613,7 +607,8 @@ final class Reconciliation {
         if (known == null) {
             return peer;
         }
-        if (!row.answered() && !label(known).equals(holders.get(known.store().id()))) {
+        if (!row.answered()
+                && !known.key().label().equals(holders.get(known.store().id()))) {
             return new Peer(
                     peer.instance(),
                     peer.address(),

@@ -50,7 +50,7 @@ class BrokenRulesTest {
                                         Peers.class,
                                         "return askForFinal(instance, FAREWELL_ATTEMPTS);",
                                         "memory.believe(instance); return CompletableFuture.completedStage(null);")
-                                .change(PeerMemory.class, "    synchronized @Nullable Known get(String key) {", """
+                                .change(PeerMemory.class, "    synchronized @Nullable Known get(Key key) {", """
                                             synchronized void believe(String instance) {
                                                 peers.replaceAll((key, known) -> {
                                                     Store store = known.store();
@@ -61,7 +61,7 @@ class BrokenRulesTest {
                                                             null, store.revision(), true));
                                                 });
                                             }
-                                            synchronized @Nullable Known get(String key) {""")),
+                                            synchronized @Nullable Known get(Key key) {""")),
                 broken(
                         "complete ignores whether counts are final",
                         FarewellTest.class,
@@ -102,7 +102,7 @@ class BrokenRulesTest {
                         "aVolumeThatMovedToAnotherNameIsCountedOnce",
                         mutant().change(
                                         Reconciliation.class,
-                                        "if (!row.answered() && !label(known).equals(holders.get(known.store().id()))) {",
+                                        "if (!row.answered()\n                && !known.key().label().equals(holders.get(known.store().id()))) {",
                                         "if (false) {")),
                 broken(
                         "two replicas that answer with one store are both counted",

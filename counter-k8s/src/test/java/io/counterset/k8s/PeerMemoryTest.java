@@ -61,13 +61,23 @@ class PeerMemoryTest {
     private Known observe(PeerMemory memory, String key, UUID store, long incarnation, String counter, long count) {
         now = now.plusSeconds(1);
         return memory.observe(
-                "instance " + key,
+                new Known.Key.Name(key),
                 "10.0.0.1:8080",
                 new Replica.Count(key, counter, count, store, incarnation, false, null, null, null, null),
                 now,
                 ++order,
                 null,
                 false);
+    }
+
+    @Test
+    void createsItsDirectory() {
+        folder = folder.resolve("not").resolve("there");
+        PeerMemory memory = memory();
+        observe(memory, "app-0", UUID.randomUUID(), 1, "visits", 7);
+        memory.save(now);
+        assertThat(memory.saveFailures()).isZero();
+        assertThat(memory().get(new Known.Key.Name("app-0"))).isNotNull();
     }
 
     @Test
@@ -174,7 +184,7 @@ class PeerMemoryTest {
         PeerMemory memory = memory();
         Known newest = observe(memory, "app-0", A, 6, "visits", 100);
         Known late = memory.observe(
-                "instance app-0",
+                new Known.Key.Name("app-0"),
                 "10.0.0.1:8080",
                 new Replica.Count("app-0", "visits", 99, A, 5, false, null, null, null, null),
                 now,
@@ -192,7 +202,7 @@ class PeerMemoryTest {
         for (int i = 0; i < 1_000; i++) {
             observe(memory, "app-0", A, 1, "anybody may ask for this " + i, 0);
         }
-        assertThat(memory.get("instance app-0"))
+        assertThat(memory.get(new Known.Key.Name("app-0")))
                 .extracting(known -> known.store().counts())
                 .asInstanceOf(org.assertj.core.api.InstanceOfAssertFactories.MAP)
                 .isEmpty();
@@ -205,8 +215,8 @@ class PeerMemoryTest {
             observe(memory, "app-" + i, A, 1, "visits", 1);
         }
         assertThat(memory.size()).isEqualTo(10);
-        assertThat(memory.get("instance app-14")).isNull();
-        assertThat(memory.get("instance app-15")).isNotNull();
+        assertThat(memory.get(new Known.Key.Name("app-14"))).isNull();
+        assertThat(memory.get(new Known.Key.Name("app-15"))).isNotNull();
 
         for (int i = 0; i < MOST_COUNTS + 50; i++) {
             observe(memory, "app-" + (15 + i % 10), A, 1, "counter-" + i, 1);
@@ -275,7 +285,7 @@ class PeerMemoryTest {
                 folder.resolve("counters.peers"),
                 String.format("counterset-peers 1 %08x %d\n%s", checksum.getValue(), body.length(), body));
 
-        Known known = memory().get("instance app-1");
+        Known known = memory().get(new Known.Key.Name("app-1"));
         assertThat(known).isNotNull();
         assertThat(known.store().seen("visits")).isEqualTo(new Seen(7, Instant.parse("2026-11-22T09:00:01Z")));
         assertThat(known.store().isFinal("visits")).isFalse();
@@ -291,11 +301,11 @@ class PeerMemoryTest {
         memory.save(now);
         assertThat(memory.saves()).isZero();
         assertThat(memory.saveFailures()).isEqualTo(1);
-        assertThat(memory.get("instance app-0")).isNotNull();
+        assertThat(memory.get(new Known.Key.Name("app-0"))).isNotNull();
 
         Files.delete(obstacle);
         memory.save(now);
-        assertThat(memory().get("instance app-0")).isNotNull();
+        assertThat(memory().get(new Known.Key.Name("app-0"))).isNotNull();
     }
 
     @Test
