@@ -55,10 +55,7 @@ final class FarewellController {
             })
     CompletionStage<HttpResponse<?>> farewell(HttpRequest<?> request) {
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
-        return peers.hearFarewell(CounterName.of(request)).handle((heard, failure) -> {
-            if (failure != null) {
-                return PeersController.problem(failure).response();
-            }
+        return PeersController.answer(request, peers.hearFarewell(CounterName.of(request)), heard -> {
             Replica.Count own = replica.count(replica.mainCounter());
             return Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? own.count() + "\n" : own);
         });

@@ -102,8 +102,7 @@ final class HistoryController {
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, CSV, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
         if (type.equals(Negotiation.HTML)) {
-            return Negotiation.uncached(type, page.history(history))
-                    .header("Content-Security-Policy", Page.FRAGMENT_POLICY);
+            return Negotiation.fragment(page.history(history));
         }
         List<History.Bucket> buckets = history.buckets(chosen);
         if (type.equals(CSV)) {
@@ -157,22 +156,13 @@ final class HistoryController {
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT, Negotiation.HTML);
         History.Unit chosen = unit(unit);
         if (type.equals(Negotiation.HTML)) {
-            return histories
-                    .all()
-                    .handleAsync(
-                            (found, failure) -> failure == null
-                                    ? Negotiation.uncached(type, page.histories(found))
-                                            .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
-                                    : PeersController.problem(failure).response(),
-                            CountController.eventLoop(request));
+            return PeersController.answer(
+                    request, histories.all(), found -> Negotiation.fragment(page.histories(found)));
         }
-        return histories
-                .of(chosen)
-                .handleAsync(
-                        (found, failure) -> failure == null
-                                ? Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? sparklines(found) : found)
-                                : PeersController.problem(failure).response(),
-                        CountController.eventLoop(request));
+        return PeersController.answer(
+                request,
+                histories.of(chosen),
+                found -> Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? sparklines(found) : found));
     }
 
     private static History.Unit unit(@Nullable String name) {

@@ -109,6 +109,11 @@ final class Negotiation {
                 .header(HttpHeaders.VARY, HttpHeaders.ACCEPT);
     }
 
+    /** Returns a 200 response with a section of the page, which runs no script. */
+    static MutableHttpResponse<?> fragment(String html) {
+        return uncached(HTML, html).header("Content-Security-Policy", Page.FRAGMENT_POLICY);
+    }
+
     /** Returns the quality of the most specific matching range. */
     private static double quality(MediaType type, List<MediaType> accepted) {
         int specificity = -1;

@@ -20,6 +20,7 @@ import io.swagger.v3.oas.annotations.responses.ApiResponse;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.function.Function;
 
 /** The counts of all replicas. */
 @Controller
@@ -100,16 +101,25 @@ final class PeersController {
             throw new Problem.Refusal(Problem.Type.BAD_COUNTER_NAME, e.getMessage());
         }
         if (type.equals(Negotiation.HTML)) {
-            return report.handleAsync(
-                    (found, failure) -> failure == null
-                            ? Negotiation.uncached(type, page.report(found))
-                                    .header("Content-Security-Policy", Page.FRAGMENT_POLICY)
-                            : problem(failure).response(),
-                    CountController.eventLoop(request));
+            return answer(request, report, found -> Negotiation.fragment(page.report(found)));
         }
-        return report.handle((found, failure) -> failure == null
-                ? Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? found.toTable() : found)
-                : problem(failure).response());
+        return answer(
+                request,
+                report,
+                found -> Negotiation.uncached(type, type.equals(Negotiation.TEXT) ? found.toTable() : found));
+    }
+
+    /**
+     * Answers with a result about peers, in the request's event loop: many requests share one
+     * report, and the thread that completes it should not render all their responses.
+     */
+    static <T> CompletionStage<HttpResponse<?>> answer(
+            HttpRequest<?> request, CompletionStage<T> result, Function<T, HttpResponse<?>> response) {
+        return result.handleAsync(
+                (found, failure) -> failure == null
+                        ? response.apply(found)
+                        : problem(failure).response(),
+                CountController.eventLoop(request));
     }
 
     static Problem problem(Throwable failure) {

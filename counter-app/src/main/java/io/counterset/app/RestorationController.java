@@ -148,15 +148,15 @@ final class RestorationController {
         Query.allow(request);
         MediaType type = Negotiation.negotiate(request, Negotiation.JSON, Negotiation.TEXT);
         String instance = CounterName.of(request);
-        return peers.forget(instance)
-                .handle((forgotten, failure) -> failure != null
-                        ? PeersController.problem(failure).response()
-                        : Negotiation.uncached(
-                                type,
-                                type.equals(Negotiation.TEXT)
-                                        ? (forgotten ? "forgotten: " : "nothing remembered: ")
-                                                + Replica.escaped(instance) + "\n"
-                                        : new Forgotten(instance, forgotten)));
+        return PeersController.answer(
+                request,
+                peers.forget(instance),
+                forgotten -> Negotiation.uncached(
+                        type,
+                        type.equals(Negotiation.TEXT)
+                                ? (forgotten ? "forgotten: " : "nothing remembered: ") + Replica.escaped(instance)
+                                        + "\n"
+                                : new Forgotten(instance, forgotten)));
     }
 
     private static boolean isTrue(String name, @Nullable String value) {
