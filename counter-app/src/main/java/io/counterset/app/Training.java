@@ -26,6 +26,9 @@ import java.util.concurrent.Executors;
  * probes, and ends the process. The image contains the cache that {@code -XX:AOTCacheOutput}
  * records meanwhile. Exits with 1 if the service gives a wrong answer, so that no such image is
  * built.
+ *
+ * <p>This class is in the service's own jar because the JVM uses a cache only if the class path
+ * begins with the recorded one. A jar for this class alone would have to be in every image, too.
  */
 final class Training {
 
