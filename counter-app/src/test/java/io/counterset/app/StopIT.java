@@ -44,7 +44,7 @@ class StopIT {
     /** Without a bound for the farewell, the process would end itself before it is finished. */
     @Test
     void peersThatNeverAnswerDoNotHoldUpTheStop() throws Exception {
-        try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"));
+        try (ServerSocket silent = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
                 ServiceProcess service = ServiceProcess.start(
                         folder,
                         Map.of(

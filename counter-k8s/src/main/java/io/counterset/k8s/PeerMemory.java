@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.k8s;
 
-import io.counterset.k8s.Known.Key;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
@@ -72,7 +71,7 @@ final class PeerMemory {
     /** Held while the file is written. Always acquired before the lock of this object. */
     private final Object writing = new Object();
 
-    private final Map<Key, Known> peers = new HashMap<>();
+    private final Map<Known.Key, Known> peers = new HashMap<>();
 
     /** The names of replicas that were listed and never answered. */
     private final Set<String> listed = new HashSet<>();
@@ -80,7 +79,7 @@ final class PeerMemory {
     /** Since when each member has not been serving, by address. Not kept across restarts. */
     private final Map<String, Instant> starting = new HashMap<>();
 
-    private final Map<Key, Long> orders = new HashMap<>();
+    private final Map<Known.Key, Long> orders = new HashMap<>();
     private int counts;
     private boolean changed;
     private boolean timesChanged;
@@ -121,7 +120,7 @@ final class PeerMemory {
      * @param closed whether the store is sealed and the same pod cannot open it again
      */
     synchronized Known observe(
-            Key key,
+            Known.Key key,
             String address,
             Replica.Count answer,
             Instant at,
@@ -249,7 +248,7 @@ final class PeerMemory {
             changed |= !known.equals(after);
         }
         for (String name : members.keySet()) {
-            if (!peers.containsKey(new Key.Name(name)) && listed.size() < mostPeers) {
+            if (!peers.containsKey(new Known.Key.Name(name)) && listed.size() < mostPeers) {
                 changed |= listed.add(name);
             }
         }
@@ -397,7 +396,7 @@ final class PeerMemory {
         return forgotten;
     }
 
-    synchronized @Nullable Known get(Key key) {
+    synchronized @Nullable Known get(Known.Key key) {
         return peers.get(key);
     }
 

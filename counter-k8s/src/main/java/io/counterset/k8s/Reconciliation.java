@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.counterset.k8s;
 
-import io.counterset.k8s.Known.Key;
 import io.counterset.k8s.Known.Loss;
 import io.counterset.k8s.Known.Seen;
 import io.counterset.k8s.Known.Store;
@@ -153,7 +152,7 @@ final class Reconciliation {
             return membership;
         }
         List<Member> members = memory.all().stream()
-                .filter(known -> known.key().equals(new Key.Name(known.instance())))
+                .filter(known -> known.key().equals(new Known.Key.Name(known.instance())))
                 .map(known -> new Member(known.instance(), known.address(), Phase.SERVING))
                 .toList();
         return new Membership(membership.source(), membership.expected(), members);
@@ -188,7 +187,7 @@ final class Reconciliation {
         addNameless();
         for (String name : membership.expected().names()) {
             if (!name.equals(replica.instance()) && settled.add(name)) {
-                addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(new Key.Name(name)));
+                addLastKnown(State.MISSING, Reasons.MISSING, name, null, recalled(new Known.Key.Name(name)));
             }
         }
         for (Known known : remembered) {
@@ -399,7 +398,7 @@ final class Reconciliation {
                         only ? silence.reason() : Reasons.oneOf(nameless.size(), silence.reason()),
                         name,
                         only ? silence.member().address() : null,
-                        recalled(new Key.Name(name)));
+                        recalled(new Known.Key.Name(name)));
             }
         }
     }
@@ -422,7 +421,7 @@ final class Reconciliation {
         return null;
     }
 
-    private @Nullable Known recalled(Key key) {
+    private @Nullable Known recalled(Known.Key key) {
         Known known = memory.get(key);
         return known != null && isOfThisSource(known) ? known : null;
     }
@@ -521,10 +520,10 @@ final class Reconciliation {
         return membership.isByAddress() ? count.instance() + " " + count.store() : count.instance();
     }
 
-    private Key key(@Nullable Member member, @Nullable String instance) {
+    private Known.Key key(@Nullable Member member, @Nullable String instance) {
         return membership.isByAddress() && member != null
-                ? new Key.Address(member.address())
-                : new Key.Name(String.valueOf(instance));
+                ? new Known.Key.Address(member.address())
+                : new Known.Key.Name(String.valueOf(instance));
     }
 
     /**
@@ -537,8 +536,8 @@ final class Reconciliation {
                 || replica.group().equals(known.group());
         return sameGroup
                 && (membership.isByAddress()
-                        ? known.key() instanceof Key.Address
-                        : known.key().equals(new Key.Name(known.instance())) && isOfThisSet(known.instance()));
+                        ? known.key() instanceof Known.Key.Address
+                        : known.key().equals(new Known.Key.Name(known.instance())) && isOfThisSet(known.instance()));
     }
 
     private boolean isOfThisSet(String name) {
