@@ -50,7 +50,10 @@ class BrokenRulesTest {
                                         Peers.class,
                                         "return askForFinal(instance, FAREWELL_ATTEMPTS);",
                                         "memory.believe(instance); return CompletableFuture.completedStage(null);")
-                                .change(PeerMemory.class, "    synchronized @Nullable Known get(Key key) {", """
+                                .change(
+                                        PeerMemory.class,
+                                        "    synchronized @Nullable Known get(Known.Key key) {",
+                                        """
                                             synchronized void believe(String instance) {
                                                 peers.replaceAll((key, known) -> {
                                                     Store store = known.store();
@@ -61,7 +64,7 @@ class BrokenRulesTest {
                                                             null, store.revision(), true));
                                                 });
                                             }
-                                            synchronized @Nullable Known get(Key key) {""")),
+                                            synchronized @Nullable Known get(Known.Key key) {""")),
                 broken(
                         "complete ignores whether counts are final",
                         FarewellTest.class,
