@@ -540,6 +540,12 @@ final class DirectoryStorage implements Storage {
 
     private static final class FileRegion implements Region {
 
+        /**
+         * How many bytes are written before they are synced. A commit to another file waits behind
+         * them on the device, so a larger journal that is being filled must not delay it for long.
+         */
+        private static final long MOST_UNSYNCED = 4L << 20;
+
         private final RandomAccessFile file;
 
         /**
@@ -547,6 +553,8 @@ final class DirectoryStorage implements Storage {
          * change later.
          */
         private final RandomAccessFile durable;
+
+        private long unsynced; // bytes
 
         FileRegion(RandomAccessFile file, RandomAccessFile durable) {
             this.file = file;
@@ -578,13 +586,19 @@ final class DirectoryStorage implements Storage {
         public void write(long position, byte[] source, int offset, int length) throws IOException {
             file.seek(position);
             for (int done = 0; done < length; done += PIECE) {
-                file.write(source, offset + done, Math.min(PIECE, length - done));
+                int piece = Math.min(PIECE, length - done);
+                file.write(source, offset + done, piece);
+                unsynced += piece;
+                if (unsynced >= MOST_UNSYNCED) {
+                    sync();
+                }
             }
         }
 
         @Override
         public void sync() throws IOException {
             file.getFD().sync();
+            unsynced = 0;
         }
 
         @Override

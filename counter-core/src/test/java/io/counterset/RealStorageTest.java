@@ -207,9 +207,44 @@ class RealStorageTest {
         inAFolder(folder -> {
             List<String> calls = calls(
                     folder, there -> CounterStore.open(there.resolve("data")).close());
-            assertThat(first(calls, "f(data)?sync\\([0-9]+<DIR/data/counters\\.journal\\.new>"))
-                    .isLessThan(first(calls, "rename.*counters\\.journal\\.new.*counters\\.journal"));
+            int renamed = first(calls, "rename.*counters\\.journal\\.new.*counters\\.journal");
+            List<Long> written = writtenBetweenSyncs(calls.subList(0, renamed), "DIR/data/counters\\.journal\\.new");
+            assertThat(written).hasSizeGreaterThan(1);
+            assertThat(written.get(written.size() - 1))
+                    .as("only the first batch, which is written through, follows the last sync")
+                    .isEqualTo(Batch.BLOCK);
         });
+    }
+
+    /** A commit to another file would wait on the device behind everything that is not synced. */
+    @Test
+    void aLongWriteIsSyncedEveryFewMebibytes() throws Exception {
+        inAFolder(folder -> {
+            List<String> calls = calls(folder, there -> {
+                try (DirectoryStorage storage = DirectoryStorage.open(there.resolve("data"));
+                        Storage.Region region = storage.create("large")) {
+                    region.write(0, new byte[18 << 20], 0, 18 << 20);
+                }
+            });
+            List<Long> written = writtenBetweenSyncs(calls, "DIR/data/large");
+            assertThat(written).hasSize(5).allMatch(bytes -> bytes <= 4 << 20);
+            assertThat(written.stream().mapToLong(Long::longValue).sum()).isEqualTo(18 << 20);
+        });
+    }
+
+    /** Returns the bytes written to a file before, between and after its syncs. */
+    private static List<Long> writtenBetweenSyncs(List<String> calls, String file) {
+        List<Long> written = new ArrayList<>(List.of(0L));
+        for (String call : calls) {
+            if (call.matches("p?write(64)?\\([0-9]+<" + file + ">.* = [0-9]+")) {
+                written.set(
+                        written.size() - 1,
+                        written.get(written.size() - 1) + Long.parseLong(call.replaceFirst(".* = ", "")));
+            } else if (call.matches("f(data)?sync\\([0-9]+<" + file + ">.*")) {
+                written.add(0L);
+            }
+        }
+        return written;
     }
 
     @Test
