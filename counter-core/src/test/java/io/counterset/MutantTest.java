@@ -482,8 +482,13 @@ class MutantTest {
                 seen(
                         "a batch over 1 MiB is not synced",
                         "aBatchOverAMebibyteIsSyncedBeforeItIsAcknowledged",
-                        "                sync();\n",
-                        ""));
+                        "                write(position, source, offset, length);\n                sync();\n",
+                        "                write(position, source, offset, length);\n"),
+                seen(
+                        "a long write is synced only at its end",
+                        "aLongWriteIsSyncedEveryFewMebibytes",
+                        "if (unsynced >= MOST_UNSYNCED) {",
+                        "if (unsynced < 0) {"));
     }
 
     @ParameterizedTest(name = "{0} -> {1}.{2}")
