@@ -186,7 +186,9 @@ final class ListWatch<T extends KubernetesObject, L extends KubernetesListObject
             L list = client.<L>execute(request.get().buildCall(null), listType).getData();
             list.getItems().forEach(item -> seen.accept((T) item));
             synchronized (this) {
-                refused = false; // so that the watch starts at once
+                // The watch starts at once, or a server that is back would go unnoticed for two pauses.
+                refused = false;
+                begunAt = System.nanoTime() - longestPause.toNanos();
                 lostAt = clock.instant(); // the list becomes stale from now on unless a watch follows
             }
             return list;

@@ -415,6 +415,28 @@ class KubernetesSourceTest {
         }
     }
 
+    /** Otherwise a server that is back would go unnoticed for two pauses. */
+    @Test
+    void theWatchFollowsTheFirstListWithoutAPause() {
+        holdRecordingUntil(464);
+        server.fail(Kind.SETS, 503);
+        KubernetesSource source = new KubernetesSource(
+                settings(null),
+                new Replica("app-python-0", store, "visits", 8080),
+                server.access(),
+                () -> now,
+                Duration.ofSeconds(2),
+                Duration.ofSeconds(5));
+        open.add(source);
+        source.start();
+        TestSettings.await(() -> server.requests(Kind.SETS).size() == 5); // the next pause is 2 to 4 s long
+        server.failAll(0);
+        awaitLive(source);
+        List<Instant> requests = server.requests(Kind.SETS);
+        assertThat(server.lists(Kind.SETS)).as("successful lists").isEqualTo(1);
+        assertThat(Duration.between(requests.get(5), requests.get(6))).isLessThan(Duration.ofMillis(1_900));
+    }
+
     @Test
     void closeInterruptsThePauseBetweenRetries() {
         server.failAll(429);
