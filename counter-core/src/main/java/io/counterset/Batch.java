@@ -69,7 +69,7 @@ final class Batch {
     }
 
     void clear(boolean full) {
-        if (cells.length > 1024) { // does not keep the memory of a full batch
+        if (cells.length > 1024) { // release the memory of a full batch
             cells = new @Nullable Counter[16];
             values = new long[16];
         } else {
@@ -84,9 +84,9 @@ final class Batch {
     /**
      * Lists a counter.
      *
-     * @throws IllegalStateException if its total decreased because it wrapped around. Adds prevent
-     *     that, except for an add of more than 2<sup>62</sup> between two instructions of another
-     *     add. In that case the store stops rather than write a wrong count
+     * @throws IllegalStateException if {@code value} is less than the counter's durable total.
+     *     Totals never decrease, so this is a fault in the library, and the store stops rather than
+     *     write a wrong count
      */
     void add(Counter cell, long value) {
         if (value < cell.durable()) {
@@ -246,7 +246,7 @@ final class Batch {
 
     // ---- reading ----
 
-    /** Whether a batch of {@code journal} may begin here. Cheap, and no proof. */
+    /** Whether a batch of {@code journal} may begin here. Cheap, but no proof. */
     static boolean looksLikeBatch(byte[] b, int at, long journal) {
         return (int) INT.get(b, at) == MAGIC && (long) LONG.get(b, at + 8) == journal;
     }

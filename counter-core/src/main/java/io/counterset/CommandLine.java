@@ -46,7 +46,7 @@ final class CommandLine {
             """;
 
     private final InputStream in;
-    private final PrintStream sink; // only it knows whether a write to it failed
+    private final PrintStream sink; // under out; only its checkError reports a failed write
     private final PrintWriter out;
     private final PrintStream err;
     private boolean showsProgress;
@@ -177,9 +177,7 @@ final class CommandLine {
         store.counters().forEach((name, total) -> out.printf(Locale.ROOT, "%20d  %s%n", total, shown(name)));
     }
 
-    /**
-     * Returns a name unchanged if all its characters are visible; otherwise quoted, with escapes.
-     */
+    /** Returns a name unchanged if it needs no escapes; otherwise quoted, with escapes. */
     private static String shown(String name) {
         String quoted = Export.quoted(name);
         return quoted.length() == name.length() + 2 ? name : quoted;

@@ -9,8 +9,8 @@ import java.util.function.LongSupplier;
 
 /**
  * Commits: takes the new adds from the {@link Ledger}, writes them to the journal as one {@link
- * Batch}, and then publishes the totals. A total is published only after it is on the device (G1,
- * G4).
+ * Batch}, and then publishes the totals. A total is published only after it is on the device (G1
+ * and G4 in {@code docs/durability.md}).
  *
  * <p>Used by one thread at a time; the figures are guarded by the ledger's lock.
  */

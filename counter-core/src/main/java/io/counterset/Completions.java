@@ -35,7 +35,7 @@ final class Completions {
     private final Set<Group> unfinished = ConcurrentHashMap.newKeySet();
 
     private @Nullable ThreadPoolExecutor own;
-    private volatile @Nullable Thread completer; // its thread
+    private volatile @Nullable Thread completer; // the thread of own
 
     Completions(GroupCommit commits, @Nullable Executor chosen, int maxPending) {
         this.commits = commits;

@@ -66,7 +66,7 @@ final class CountFile implements Housekeeper.Task {
     }
 
     /**
-     * Returns the count to import, or nothing if there is no file.
+     * Returns the count to import; empty if there is no file.
      *
      * @throws InvalidCountFileException if the file exists and does not contain exactly one number
      */
@@ -82,10 +82,7 @@ final class CountFile implements Housekeeper.Task {
         return number;
     }
 
-    /**
-     * Returns the count in the file, or nothing if the file is missing or does not contain a
-     * number.
-     */
+    /** Returns the count in the file; empty if the file is missing or does not contain a number. */
     static OptionalLong peek(Storage storage) throws IOException {
         String text = text(storage);
         return text == null ? OptionalLong.empty() : number(text);
@@ -110,8 +107,8 @@ final class CountFile implements Housekeeper.Task {
     }
 
     /**
-     * Returns the text without the invisible characters around it: white space of any kind, a byte
-     * order mark.
+     * Returns the text without the invisible characters around it, such as white space of any kind
+     * or a byte order mark.
      */
     private static String strip(String text) {
         int begin = 0;

@@ -9,6 +9,7 @@ import io.counterset.CounterStoreException.StoreBusyException;
 import io.counterset.CounterStoreException.StoreClosedException;
 import io.counterset.CounterStoreException.StoreFailedException;
 import io.counterset.CounterStoreException.StoreFullException;
+import io.counterset.CounterStoreException.TooManyCountersException;
 import io.counterset.CounterStoreException.TotalLimitException;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
@@ -26,7 +27,9 @@ import org.jspecify.annotations.Nullable;
  *   <li>{@link IllegalArgumentException}: the amount is less than 1, or the key is not 1 to 255
  *       bytes of UTF-8 without control characters
  *   <li>{@link TotalLimitException}: the total would exceed {@link #MAX_TOTAL}
- *   <li>{@link StoreFullException}: there is no room for a new counter or key
+ *   <li>{@link TooManyCountersException}: the counter is new, and the store has 1,000,000 others
+ *   <li>{@link StoreFullException}: there is no room for a new counter or key, or the store was
+ *       opened on a disk without room for its journal
  *   <li>{@link StoreFailedException}: the disk failed earlier; {@link StoreClosedException}: the
  *       store is closed
  *   <li>{@link OutcomeUnknownException}: the disk failed while this add was being written; it may
@@ -42,7 +45,7 @@ public final class Counter {
     // "applied" is the total of all adds so far; "durable" is how much of it survives a crash. An
     // add advances "applied", which yields the total that it produced. The add is durable once
     // "durable" has reached that total. Nothing else is stored per add, so an add costs one atomic
-    // instruction. A counter takes 56 bytes on a 64-bit JVM with compressed references.
+    // instruction. A counter takes 48 bytes on a 64-bit JVM with compressed references.
 
     /**
      * The largest total an add may produce: 2<sup>62</sup>, which is 4,611,686,018,427,387,904. An
@@ -154,9 +157,10 @@ public final class Counter {
      * Adds {@code amount} and returns the total that this add produced. Concurrent adds of 1 return
      * each number exactly once. Under {@link Durability#SYNC} it blocks until the total is durable,
      * which takes one flush of the device shared by all concurrent callers. Under {@link
-     * Durability#periodic} it returns immediately. From an event loop, call {@link #addAsync(long)}
-     * instead. An interrupt does not end the wait, because the outcome would be unknown; the
-     * thread's interrupt status is kept.
+     * Durability#periodic} it returns immediately, unless a new counter or key has to wait for room
+     * in the journal. From an event loop, call {@link #addAsync(long)} instead. An interrupt does
+     * not end the wait, because the outcome would be unknown. The thread's interrupt status is
+     * kept.
      *
      * @param amount 1 or more
      */

@@ -243,9 +243,9 @@ public final class CounterStore implements AutoCloseable {
     }
 
     /**
-     * Returns why the store failed: a failed write or sync, or any other failure of a commit. The
-     * store has accepted no adds since. After fixing the cause, reopen the directory: the store
-     * continues from what is on the device.
+     * Returns why the store failed: a failed write or sync, or any other failure of a commit. Empty
+     * if it has not failed. A failed store accepts no more adds. After fixing the cause, reopen the
+     * directory: the store continues from what is on the device.
      */
     public Optional<Throwable> failure() {
         return Optional.ofNullable(commits.failure());
@@ -447,6 +447,8 @@ public final class CounterStore implements AutoCloseable {
      *
      * @throws OutcomeUnknownException if the disk has failed, so that adds since the last commit
      *     may be lost
+     * @throws IllegalStateException if the committing thread calls it ({@link
+     *     Builder#completionExecutor})
      */
     public void flush() {
         commits.flush();
@@ -517,14 +519,16 @@ public final class CounterStore implements AutoCloseable {
 
     /**
      * Commits all accepted adds, releases every waiting caller and unlocks the directory. Later
-     * adds are refused; reads still work. Idempotent; any thread may call it. Blocks until all
-     * accepted adds are committed.
+     * adds are refused; reads still work. Idempotent; any thread but the committing thread may call
+     * it. Blocks until all accepted adds are committed.
      *
      * @throws OutcomeUnknownException under {@link Durability#periodic}, if the disk failed, so
      *     that adds that returned since the last commit may be lost; the store is closed
      *     nevertheless
      * @throws UncheckedIOException if a file could not be closed; acknowledged adds are safe, and
      *     the store is closed
+     * @throws IllegalStateException if the committing thread calls it ({@link
+     *     Builder#completionExecutor}); the store stays open
      */
     @Override
     public void close() {

@@ -141,9 +141,9 @@ public abstract sealed class CounterStoreException extends RuntimeException
     public static final class ForeignFileException extends OpenException {
         private static final long serialVersionUID = 1L;
 
-        ForeignFileException(String file, String found) {
+        ForeignFileException(String file, String content) {
             super(
-                    file + " is not a Counterset journal: it begins with " + found
+                    file + " is not a Counterset journal: it " + content
                             + "; nothing was changed; move the file away or choose another directory",
                     null);
         }
@@ -210,8 +210,8 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
         CountFileAheadException(String file, long count, String counter, long total) {
             super(
-                    file + " contains " + count + ", but the journal beside it has " + total + " for the counter "
-                            + Names.printable(counter)
+                    file + " contains " + count + ", but the journal in the same directory has " + total
+                            + " for the counter " + Names.printable(counter)
                             + ": the journal was lost, replaced or rolled back, or another counter was counted there."
                             + " Nothing was changed. Restore the right journal, or choose one of the two counts with"
                             + " countFileAhead (in the service: COUNTER_COUNT_FILE_AHEAD)",
@@ -244,8 +244,8 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
     /**
      * The disk has no room for another counter or key or, when opening, for a new journal. Nothing
-     * was added and nothing was lost. Existing counters still accept adds without a key; this add
-     * succeeds once there is room.
+     * was added and nothing was lost. Existing counters still accept adds without a key, unless the
+     * store was opened without room for a journal. This add succeeds once there is room.
      */
     public static final class StoreFullException extends CounterStoreException {
         private static final long serialVersionUID = 1L;

@@ -242,24 +242,24 @@ final class DirectoryStorage implements Storage {
      * one.
      */
     static CounterStoreException unusable(Path directory, IOException cause) {
-        String said = String.valueOf(cause.getMessage());
+        String message = String.valueOf(cause.getMessage());
         if (isOutOfSpace(directory, cause)) {
             return new StoreFullException(
-                    directory + " has no room for a store: " + said
+                    directory + " has no room for a store: " + message
                             + "; nothing was added; free some space, then open the store again",
                     cause);
         }
         String hint = "";
-        if (cause instanceof AccessDeniedException || said.contains("Permission denied")) {
+        if (cause instanceof AccessDeniedException || message.contains("Permission denied")) {
             hint = "; this process, which runs as " + System.getProperty("user.name")
                     + ", needs permission to read and write the directory and to read its files";
-        } else if (said.contains("File too large")) {
+        } else if (message.contains("File too large")) {
             hint = "; a limit on the size of files is too small for a journal (ulimit -f, RLIMIT_FSIZE)";
-        } else if (said.contains("Too many open files")) {
+        } else if (message.contains("Too many open files")) {
             hint = "; a limit on the number of open files is reached (ulimit -n, RLIMIT_NOFILE)";
         }
         return new DirectoryUnusableException(
-                directory, (cause instanceof Refusal ? said : String.valueOf(cause)) + hint, cause);
+                directory, (cause instanceof Refusal ? message : String.valueOf(cause)) + hint, cause);
     }
 
     /**
@@ -332,8 +332,8 @@ final class DirectoryStorage implements Storage {
         try {
             check();
         } catch (IOException e) {
-            // If the directory or lock is lost, the next commit finds it. If it was only
-            // unreadable, the next check retries.
+            // If the directory or its lock is lost, requireHeld now throws. If it was only
+            // unreadable, the next call checks again.
         }
     }
 
@@ -384,7 +384,7 @@ final class DirectoryStorage implements Storage {
         try {
             identity(path(name));
             return true;
-        } catch (NoSuchFileException e) { // any other failure is one: treating it as absence would start a new journal
+        } catch (NoSuchFileException e) { // only this means absence; any other failure must not start a new journal
             refuseDanglingLink(path(name));
             requireHere();
             return false;

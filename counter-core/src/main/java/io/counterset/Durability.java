@@ -22,9 +22,10 @@ public final class Durability {
     }
 
     /**
-     * Returns a durability under which an add returns immediately and is on the device within
-     * {@code period} plus the time of one flush. A crash loses at most the adds of that time: for
-     * each counter, the latest ones. {@link CounterStore#flush()} waits for the device.
+     * Returns a durability under which an add returns immediately. The add is on the device within
+     * {@code period} plus the time of one flush or, if a flush takes longer than {@code period},
+     * within the time of two flushes. A crash loses at most the adds of that time: for each
+     * counter, the latest ones. {@link CounterStore#flush()} waits for the device.
      *
      * @param period 1 millisecond to 1 hour
      * @throws IllegalArgumentException if {@code period} is outside that range

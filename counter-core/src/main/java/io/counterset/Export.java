@@ -126,7 +126,7 @@ final class Export {
                 long expectedKeys = lines.number(line, "keys", 0);
                 if (expectedCounters != counters.size() || expectedKeys != keys.size()) {
                     throw lines.refusal("expected " + expectedCounters + " counters and " + expectedKeys
-                            + " keys before it, found " + counters.size() + " and " + keys.size());
+                            + " keys before this line, found " + counters.size() + " and " + keys.size());
                 }
                 lines.requireEnd();
                 return new Content(
@@ -156,7 +156,7 @@ final class Export {
                 lines.number(line, "appliedAt", Long.MIN_VALUE));
     }
 
-    /** Lines of flat JSON objects with strings and whole numbers. */
+    /** Reads lines, each of which is a flat JSON object of strings and whole numbers. */
     private static final class Lines {
         private final BufferedReader in;
         private long number;
@@ -204,14 +204,14 @@ final class Export {
             if (line.get(field) instanceof String string) {
                 return string;
             }
-            throw refusal("expected a text for \"" + field + "\"");
+            throw refusal("expected a string for \"" + field + "\"");
         }
 
         long number(Map<String, Object> line, String field, long least) throws FormatException {
             if (line.get(field) instanceof Long value && value >= least) {
                 return value;
             }
-            throw refusal("expected a whole number from " + least + " for \"" + field + "\"");
+            throw refusal("expected a whole number of " + least + " or more for \"" + field + "\"");
         }
 
         int length(String field, String value, int most) throws FormatException {
@@ -266,7 +266,7 @@ final class Export {
                 value.append(c);
             }
             if (at == text.length()) {
-                throw refusal("expected the end of a text");
+                throw refusal("expected a closing quote at the end of the line");
             }
             at++;
             return value.toString();

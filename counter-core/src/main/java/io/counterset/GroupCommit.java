@@ -50,9 +50,9 @@ import org.jspecify.annotations.Nullable;
  * Each caller waiting for an add that is not durable gets an unknown outcome, and later adds are
  * refused. The listener is called last.
  *
- * <p><b>The end.</b> The closing thread, or the committer if the store failed, takes all arrivals,
- * commits them, and never stops leading. A later arrival is never written: its owner sees {@link
- * #terminated} and releases it as refused.
+ * <p><b>The end.</b> The closing thread or the committer, whichever leads first, takes all
+ * arrivals, commits them unless the store has failed, and never stops leading. A later arrival is
+ * never written: its owner sees {@link #terminated} and releases it.
  */
 final class GroupCommit {
 
@@ -83,7 +83,7 @@ final class GroupCommit {
     private static final VarHandle LEADING;
     private static final VarHandle UNRELEASED;
     private static final VarHandle STATE;
-    private static final VarHandle TOLD;
+    private static final VarHandle NOTIFIED;
     private static final VarHandle CLOSER;
 
     static {
@@ -93,7 +93,7 @@ final class GroupCommit {
             LEADING = lookup.findVarHandle(GroupCommit.class, "leading", boolean.class);
             STATE = lookup.findVarHandle(GroupCommit.class, "state", int.class);
             UNRELEASED = lookup.findVarHandle(GroupCommit.class, "unreleased", int.class);
-            TOLD = lookup.findVarHandle(GroupCommit.class, "told", boolean.class);
+            NOTIFIED = lookup.findVarHandle(GroupCommit.class, "notified", boolean.class);
             CLOSER = lookup.findVarHandle(GroupCommit.class, "closer", Thread.class);
         } catch (ReflectiveOperationException e) {
             throw new ExceptionInInitializerError(e);
@@ -139,7 +139,7 @@ final class GroupCommit {
 
     private volatile int state = OPEN;
     private volatile @Nullable Throwable failure;
-    private volatile boolean told; // the listener has been called
+    private volatile boolean notified; // the listener has been called
     private volatile @Nullable Thread closer; // the first thread to close; woken when no thread leads
     private volatile boolean terminated;
     private final CountDownLatch ended = new CountDownLatch(1); // terminated, and all callers released
@@ -153,7 +153,7 @@ final class GroupCommit {
     private boolean soon; // only for the committer: its last wait was short
     private int parks; // only for the committer: the number of waits for which it does not poll
     // When a periodic commit is due.
-    private volatile boolean resting; // the committer waits for no periodic commit
+    private volatile boolean resting; // the committer is not waiting for a periodic commit to become due
     private volatile long begun; // when the last commit began; every add that it did not take is later
     private volatile long oldest; // when the first add after that was made; an earlier time until that add has set it
 
@@ -322,7 +322,7 @@ final class GroupCommit {
             pending.futures = (before == null ? 0 : before.futures) + (pending instanceof Pending.Caller ? 0 : 1);
         } while (!ARRIVALS.compareAndSet(this, before, pending));
         if (terminated) {
-            complete(release(takeArrivals())); // nobody else will
+            complete(release(takeArrivals())); // no other thread will
         } else if (!leading && pending.futures == 1 && !(pending instanceof Pending.Caller)) {
             LockSupport.unpark(committer); // for the first future only; blocked callers lead by themselves
         }
@@ -334,7 +334,7 @@ final class GroupCommit {
     }
 
     /**
-     * Tells a periodic store that had nothing to commit that it now has.
+     * Announces an add to a periodic store that had nothing to commit.
      *
      * @param nanos {@link #nanoTime} before the add was handed to the next commit
      */
@@ -365,7 +365,7 @@ final class GroupCommit {
         lull = took < SLOW_NANOS ? 0 : Math.min(LONGEST_LULL_NANOS, took / (8 * LULLS));
     }
 
-    /** Waits as long as adds keep arriving, if the last commit was slow and served several. */
+    /** Waits while adds keep arriving, if the last commit was slow and served several callers. */
     private void gather() {
         long wait = lull;
         int before = 0;
@@ -451,7 +451,7 @@ final class GroupCommit {
             fail(e);
         }
         finish();
-        tellFailure();
+        notifyListener();
     }
 
     private void commitLoop() {
@@ -477,9 +477,9 @@ final class GroupCommit {
     /**
      * Calls the listener of a failure, once. This may never return: the listener may end the JVM.
      */
-    private void tellFailure() {
+    private void notifyListener() {
         Throwable cause = failure();
-        if (cause != null && !told && TOLD.compareAndSet(this, false, true)) {
+        if (cause != null && !notified && NOTIFIED.compareAndSet(this, false, true)) {
             step.failed(cause);
         }
     }
@@ -673,10 +673,10 @@ final class GroupCommit {
         if (Thread.currentThread().equals(closer)) {
             finish();
         }
-        awaitEnd(); // of another thread that finishes: the last futures may not have been handed over
+        awaitEnd(); // another thread may be finishing and may not have handed over the last futures yet
         completions.close();
         if (committer == null) {
-            tellFailure();
+            notifyListener();
         }
     }
 
@@ -740,7 +740,7 @@ final class GroupCommit {
                 leading = false;
             }
             complete(futures);
-            tellFailure();
+            notifyListener();
         }
     }
 }

@@ -429,7 +429,7 @@ final class Journal implements Closeable {
             readBlocks(0, b, 0, present, -1);
             if (present < 8 || (long) LONG.get(b, 0) != MAGIC) {
                 throw new ForeignFileException(
-                        file, present == 0 ? "nothing, being empty" : hex(b, Math.min(8, present)));
+                        file, present == 0 ? "is empty" : "begins with " + hex(b, Math.min(8, present)));
             }
             if (present < BLOCK) {
                 throw corrupt(present, "a header of 4,096 bytes", "the end of the file");

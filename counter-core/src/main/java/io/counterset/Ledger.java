@@ -33,7 +33,7 @@ import org.jspecify.annotations.Nullable;
  *       no add is missed.
  *   <li>An add with a key advances the total and remembers the key under the same lock under which
  *       a commit takes both. So a logged total never includes an add whose key is not in the same
- *       batch or an earlier one (G3).
+ *       batch or an earlier one (G3 in {@code docs/durability.md}).
  *   <li>All totals of a batch are published in one step, so a snapshot is a consistent cut (G4).
  * </ul>
  */
@@ -104,6 +104,7 @@ final class Ledger {
      *
      * @return null if the caller must wait for the journal to grow; nothing was changed
      * @throws StoreFullException if there is no room, and growing the journal has just failed
+     * @throws TooManyCountersException if the store has {@link #MAX_COUNTERS} counters
      */
     @Nullable
     Counter register(Counter counter, Room room, GroupCommit commits) {
@@ -172,7 +173,7 @@ final class Ledger {
             RememberedKeys.Entry evicted = keys.put(entry);
             if (evicted != null) {
                 earlyEvictions++;
-                if (evicted != oldest) { // which a reader of the journal evicts by itself
+                if (evicted != oldest) { // a reader of the journal evicts the oldest by itself
                     newKeys.add(evicted.evictedFor(entry));
                 }
             }

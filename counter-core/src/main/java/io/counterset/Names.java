@@ -72,8 +72,8 @@ final class Names {
     }
 
     /**
-     * Whether this character is invisible: white space, a control or format character, a byte order
-     * mark.
+     * Whether this character has no visible glyph of its own: white space, a control or format
+     * character (such as a byte order mark), a surrogate, or a private or unassigned code point.
      */
     static boolean isInvisible(int c) {
         return switch (Character.getType(c)) {

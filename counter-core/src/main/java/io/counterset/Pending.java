@@ -114,8 +114,8 @@ abstract class Pending<T> extends CompletableFuture<T> {
         }
 
         /**
-         * Ends the wait without waking the thread. Another caller of the chain wakes it, or {@link
-         * #release}.
+         * Ends the wait without waking the thread. The caller before it in its chain wakes it; the
+         * thread that ends the waits of the group wakes the first of each chain.
          */
         void end(Ending ending, @Nullable Caller follower) {
             this.follower = follower;

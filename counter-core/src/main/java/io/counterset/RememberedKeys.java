@@ -86,8 +86,8 @@ final class RememberedKeys {
         }
 
         /**
-         * Returns the entry that the journal lists directly before {@code newest}, for which this
-         * one was evicted.
+         * Returns the record of this entry's eviction. The journal lists it directly before {@code
+         * newest}, the entry that took its place.
          */
         Entry evictedFor(Entry newest) {
             return new Entry(key, keyLength, newest.cell, newest.amount, newest.total, EVICTED);

@@ -16,12 +16,12 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Admission.</b> A new counter or key is admitted only if a full batch with it fills at most
  * three quarters of a half. So a commit never finds the journal too small, and there is always room
  * for ordinary batches between two full ones: steady counting costs about the same however full the
- * journal is (G8).
+ * journal is (G8 in {@code docs/durability.md}).
  *
  * <p><b>Growth</b> runs in the housekeeper, off the commit path. When a full batch would fill five
  * eighths of a half, the housekeeper writes a larger journal under another name, while commits go
  * on in the present one. It writes a full batch of everything durable, then batches of what has
- * become durable since, until few counters are left. The next commit adds these and renames the
+ * become durable since, until few changes are left. The next commit adds these and renames the
  * file ({@link #takeOver}). Until then the present journal is untouched. If an attempt fails, adds
  * that need room are refused, all others go on, and growth is retried.
  *
@@ -147,7 +147,7 @@ final class Room {
         return current != null && nanoTime.getAsLong() - current.until < 0;
     }
 
-    /** Returns why an add that needs room is refused. */
+    /** Returns the exception for an add that is refused for lack of room. */
     StoreFullException refusal() {
         Shortage current = shortage;
         return new StoreFullException(
@@ -312,7 +312,10 @@ final class Room {
         }
     }
 
-    /** Records a failed attempt. With {@code backOff}, the wait before the next attempt doubles. */
+    /**
+     * Records a failed attempt. With {@code backOff}, the wait before the next attempt doubles, up
+     * to {@link #LONGEST_RETRY_NANOS}.
+     */
     private void fail(Throwable e, boolean backOff) {
         Shortage last = shortage;
         long wait = backOff && last != null ? Math.min(2 * last.waited, LONGEST_RETRY_NANOS) : RETRY_NANOS;
@@ -329,8 +332,8 @@ final class Room {
 
     /**
      * Returns the size of a half of a new journal, or -1 if there is no room. There must be room
-     * for the new journal beside the present one. Once the present one is deleted, there must be
-     * room for another of the new size at the next opening.
+     * for the new journal while the present one still exists and, once the present one is deleted,
+     * for another of the new size at the next opening.
      */
     private long halfFor(long fullBatchBytes, long free, long present) {
         long roomy = roomyHalf(fullBatchBytes);

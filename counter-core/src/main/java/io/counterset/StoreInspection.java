@@ -99,8 +99,9 @@ public final class StoreInspection {
     }
 
     /**
-     * Returns the sequence number of the last batch: the number of commits of the store, where each
-     * opening also counts as one or more.
+     * Returns the sequence number of the last batch. It is about the number of commits of the
+     * store, where each opening also counts as one or more. Growth of the journal may lower it,
+     * because commits made while the larger journal is being filled are not counted.
      */
     public long sequence() {
         return contents.sequence();
@@ -129,7 +130,7 @@ public final class StoreInspection {
         return Optional.ofNullable(damage);
     }
 
-    /** Returns one line for each damaged part of the journal. */
+    /** Returns one line for each damaged part of the journal; empty if it is intact. */
     public List<String> damaged() {
         return damaged;
     }

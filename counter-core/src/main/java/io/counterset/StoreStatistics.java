@@ -6,8 +6,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Figures about a store since it was opened, taken at one moment. All except {@link #pending},
- * {@link #commitUnderWay}, {@link #counters} and {@link #rememberedKeys} only grow. Immutable.
+ * Figures about a store since it was opened, taken at one moment. From one moment to a later one,
+ * only {@link #pending}, {@link #commitUnderWay} and {@link #rememberedKeys} can decrease.
+ * Immutable.
  */
 public final class StoreStatistics {
 

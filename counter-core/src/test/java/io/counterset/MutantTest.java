@@ -380,8 +380,8 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         DirectoryStorage.class,
-                                        "catch (NoSuchFileException e) { // any other failure is one",
-                                        "catch (IOException e) { // any other failure is one")),
+                                        "catch (NoSuchFileException e) { // only this means absence",
+                                        "catch (IOException e) { // only this means absence")),
                 tested(
                         "the file of a larger journal stays open when naming it fails",
                         RoomTest.class,

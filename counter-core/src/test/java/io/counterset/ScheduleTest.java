@@ -391,15 +391,15 @@ class ScheduleTest {
                         new Mutant()
                                 .change(
                                         GroupCommit.class,
-                                        "        awaitEnd(); // of another thread",
-                                        "        else awaitEnd(); // of another thread")),
+                                        "        awaitEnd(); // another thread",
+                                        "        else awaitEnd(); // another thread")),
                 race(
                         19,
                         "an arrival after the end is not released",
                         new Mutant()
                                 .change(
                                         GroupCommit.class,
-                                        "            complete(release(takeArrivals())); // nobody else will\n",
+                                        "            complete(release(takeArrivals())); // no other thread will\n",
                                         "")));
     }
 
