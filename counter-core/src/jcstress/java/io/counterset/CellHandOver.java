@@ -11,9 +11,9 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.JJJ_Result;
 
 /**
- * Two adds and a commit race at one counter. The next commit takes whatever the racing commit did
- * not take: no add stays unmarked without its total being taken. The three numbers are the totals
- * returned by the two adds and the total taken by the last commit.
+ * Two adds and a commit race on one counter. The next commit takes every add that the racing commit
+ * did not take. The three numbers are the totals returned by the two adds and the total taken by
+ * the last commit.
  */
 @JCStressTest
 @Outcome(

@@ -11,9 +11,9 @@ import org.openjdk.jcstress.annotations.State;
 import org.openjdk.jcstress.infra.results.JJJ_Result;
 
 /**
- * Two callers, one of which closes. Each caller is released with its add committed, or refused
- * because it was never written; after the end no thread commits. The numbers are the total of each
- * caller, 0 if refused, and the committed total.
+ * Two callers add, and the second then closes. Each caller is released with its add committed, or
+ * refused because its add was never written. After the end no thread commits. The numbers are the
+ * total of each caller (0 if refused) and the committed total.
  */
 @JCStressTest
 @Outcome(
@@ -72,7 +72,7 @@ public class CommitHandOver implements GroupCommit.Step {
     }
 
     @Arbiter
-    public void whatIsCommitted(JJJ_Result r) {
+    public void afterTheEnd(JJJ_Result r) {
         r.r3 = cell.durable();
     }
 }

@@ -87,13 +87,13 @@ abstract class BehaviourKit {
 
     /** A storage whose commits can be held and made to fail. */
     static final class Gate implements Storage {
-        private final Storage behind;
+        private final Storage delegate;
         private boolean held;
         private boolean failing;
         private int waiting;
 
-        Gate(Storage behind) {
-            this.behind = behind;
+        Gate(Storage delegate) {
+            this.delegate = delegate;
         }
 
         synchronized void hold() {
@@ -135,22 +135,22 @@ abstract class BehaviourKit {
 
         @Override
         public String locate(String name) {
-            return behind.locate(name);
+            return delegate.locate(name);
         }
 
         @Override
         public boolean exists(String name) throws IOException {
-            return behind.exists(name);
+            return delegate.exists(name);
         }
 
         @Override
         public Region open(String name) throws IOException {
-            return behind.open(name);
+            return delegate.open(name);
         }
 
         @Override
         public Region create(String name) throws IOException {
-            Region region = behind.create(name);
+            Region region = delegate.create(name);
             return new Region() {
                 @Override
                 public long size() throws IOException {
@@ -187,47 +187,47 @@ abstract class BehaviourKit {
 
         @Override
         public void overwrite(String name, byte[] content) throws IOException {
-            behind.overwrite(name, content);
+            delegate.overwrite(name, content);
         }
 
         @Override
         public void verify() {
-            behind.verify();
+            delegate.verify();
         }
 
         @Override
         public void requireHeld() throws IOException {
-            behind.requireHeld();
+            delegate.requireHeld();
         }
 
         @Override
         public void delete(String name) throws IOException {
-            behind.delete(name);
+            delegate.delete(name);
         }
 
         @Override
         public void replace(String from, String to) throws IOException {
-            behind.replace(from, to);
+            delegate.replace(from, to);
         }
 
         @Override
         public void syncNames() throws IOException {
-            behind.syncNames();
+            delegate.syncNames();
         }
 
         @Override
         public long freeSpace() throws IOException {
-            return behind.freeSpace();
+            return delegate.freeSpace();
         }
 
         @Override
         public boolean isOutOfSpace(IOException failure) {
-            return behind.isOutOfSpace(failure);
+            return delegate.isOutOfSpace(failure);
         }
 
         @Override
         public void close() throws IOException {
-            behind.close();
+            delegate.close();
         }
     }
 
@@ -798,7 +798,7 @@ abstract class BehaviourKit {
     }
 
     @Test
-    void virtualThreadsCount() throws Exception {
+    void addsFromVirtualThreadsAreCounted() throws Exception {
         try (CounterStore store = open()) {
             Counter counter = store.counter("c");
             ExecutorService many = virtualThreads();
@@ -894,11 +894,11 @@ abstract class BehaviourKit {
     @Test
     void aFailedWriteIsFinal() throws Exception {
         Gate gate = new Gate(storage());
-        List<Throwable> told = new CopyOnWriteArrayList<>();
+        List<Throwable> reported = new CopyOnWriteArrayList<>();
         CounterStore store = builder()
                 .storage(gate)
                 .onFailure(failure -> {
-                    told.add(failure);
+                    reported.add(failure);
                     throw new IllegalStateException("thrown by the listener");
                 })
                 .open();
@@ -924,8 +924,8 @@ abstract class BehaviourKit {
         }
         assertThat(store.isAccepting()).isFalse();
         assertThat(store.statistics().commitFailures()).isEqualTo(1);
-        await().until(() -> !told.isEmpty());
-        assertThat(told)
+        await().until(() -> !reported.isEmpty());
+        assertThat(reported)
                 .singleElement()
                 .isInstanceOf(IOException.class)
                 .isSameAs(store.failure().orElseThrow());

@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** Another JVM that opens a store and prints the outcome. */
+/** Another JVM and its output. By default it opens a store, prints the outcome and waits. */
 final class ChildJvm implements AutoCloseable {
 
     private final Process process;
@@ -30,7 +30,7 @@ final class ChildJvm implements AutoCloseable {
         return start(command(main, arguments));
     }
 
-    /** Starts it with options of the JVM, such as {@code -Xss64m}. */
+    /** Starts the JVM with an option, such as {@code -Xss64m}. */
     static ChildJvm startWith(String option, Class<?> main, String... arguments) throws IOException {
         List<String> command = command(main, arguments);
         command.add(1, option);
@@ -50,7 +50,7 @@ final class ChildJvm implements AutoCloseable {
                 "-XX:TieredStopAtLevel=1",
                 "-XX:+UseSerialGC",
                 "-Xshare:auto",
-                "-Xlog:disable", // or its warnings would be among the lines
+                "-Xlog:disable", // otherwise its warnings would appear among the lines
                 "-cp",
                 System.getProperty("surefire.test.class.path", System.getProperty("java.class.path")),
                 main.getName()));

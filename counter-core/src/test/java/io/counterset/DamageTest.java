@@ -33,7 +33,7 @@ class DamageTest {
     private static final IdempotencyWindow WINDOW = new IdempotencyWindow(100, Duration.ofDays(1));
 
     /** The content of a journal: identity, totals, and the remembered keys in order. */
-    record Said(StoreIdentity identity, Map<String, Long> totals, List<String> keys) {}
+    record Content(StoreIdentity identity, Map<String, Long> totals, List<String> keys) {}
 
     /** Journals of stores that were opened once. They differ in how they end. */
     @SuppressWarnings("ImmutableEnumChecker") // filled once, on first use
@@ -49,7 +49,7 @@ class DamageTest {
         private final int commits;
         private final boolean wide;
         private final List<byte[]> images = new ArrayList<>(); // after each commit
-        private final List<Said> said = new ArrayList<>();
+        private final List<Content> contents = new ArrayList<>();
 
         Journals(int blocks, int commits, boolean wide) {
             this.blocks = blocks;
@@ -88,7 +88,7 @@ class DamageTest {
                 throw new AssertionError();
             }
             images.add(image);
-            said.add(read(image));
+            contents.add(read(image));
         }
 
         byte[] image() {
@@ -96,12 +96,12 @@ class DamageTest {
             return images.get(images.size() - 1).clone();
         }
 
-        Said last() {
-            return said.get(said.size() - 1);
+        Content last() {
+            return contents.get(contents.size() - 1);
         }
 
-        Said lastButOne() {
-            return said.get(said.size() - 2);
+        Content lastButOne() {
+            return contents.get(contents.size() - 2);
         }
 
         /** Whether the last commit wrote this block. */
@@ -112,24 +112,24 @@ class DamageTest {
         }
     }
 
-    private static Said read(byte[] image) {
+    private static Content read(byte[] image) {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, image);
         try {
-            return said(disk);
+            return content(disk);
         } catch (IOException e) {
             throw new AssertionError(e);
         }
     }
 
-    private static Said said(SimulatedDisk disk) throws IOException {
+    private static Content content(SimulatedDisk disk) throws IOException {
         Journal.Contents contents = Journal.read(disk.mount(), WINDOW);
         Map<String, Long> totals = new TreeMap<>();
         contents.cells().values().forEach(cell -> totals.put(cell.name, cell.durable()));
         List<String> keys = contents.keys().list().stream()
                 .map(e -> e.key() + " " + e.cell().name + " " + e.amount() + " " + e.total() + " " + e.appliedAt())
                 .toList();
-        return new Said(contents.identity(), totals, keys);
+        return new Content(contents.identity(), totals, keys);
     }
 
     private int right;
@@ -137,19 +137,19 @@ class DamageTest {
     private int takenForTorn;
 
     private void damage(Journals journal, byte[] damaged, boolean lastBatchTouched, String how) {
-        Said said;
+        Content content;
         try {
-            said = read(damaged);
+            content = read(damaged);
         } catch (CorruptJournalException | ForeignFileException | UnsupportedFormatException e) {
             refused++;
             return;
         }
-        if (said.equals(journal.last())) {
+        if (content.equals(journal.last())) {
             right++;
-        } else if (lastBatchTouched && said.equals(journal.lastButOne())) {
+        } else if (lastBatchTouched && content.equals(journal.lastButOne())) {
             takenForTorn++;
         } else {
-            throw new AssertionError(how + " reads as " + said + "\ninstead of " + journal.last());
+            throw new AssertionError(how + " reads as " + content + "\ninstead of " + journal.last());
         }
     }
 
@@ -333,32 +333,32 @@ class DamageTest {
     // ---- unreadable blocks and blocks of other files ----
 
     /** Reads a journal with one unreadable block. */
-    private static Said readWithout(byte[] image, int block) throws IOException {
+    private static Content readWithout(byte[] image, int block) throws IOException {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, image);
         disk.unreadable(block);
-        return said(disk);
+        return content(disk);
     }
 
     @ParameterizedTest
     @EnumSource
     void anUnreadableBlockIsReportedIfABatchNeedsItAndSkippedOtherwise(Journals journal) {
         byte[] image = journal.image();
-        int passedOver = 0;
-        int named = 0;
+        int skipped = 0;
+        int reported = 0;
         for (int block = 0; block < image.length / BLOCK; block++) {
             try {
-                Said said = readWithout(image, block);
-                assertThat(said).as("without block %d", block).isEqualTo(journal.last());
-                passedOver++;
+                Content content = readWithout(image, block);
+                assertThat(content).as("without block %d", block).isEqualTo(journal.last());
+                skipped++;
             } catch (IOException e) {
                 assertThat(e).hasMessageContaining("cannot be read at byte");
-                named++;
+                reported++;
             }
         }
-        System.out.printf("  %s: without a block, %d right, %d refused%n", journal, passedOver, named);
-        assertThat(named).as("header and batches").isPositive();
-        assertThat(passedOver).as("blocks that no batch needs").isPositive();
+        System.out.printf("  %s: without a block, %d right, %d refused%n", journal, skipped, reported);
+        assertThat(reported).as("header and batches").isPositive();
+        assertThat(skipped).as("blocks that no batch needs").isPositive();
     }
 
     @Test

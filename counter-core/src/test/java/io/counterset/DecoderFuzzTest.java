@@ -34,7 +34,7 @@ import org.junit.jupiter.api.Test;
  *
  * <pre>JAZZER_FUZZ=1 mvn -pl counter-core test -Dtest=DecoderFuzzTest</pre>
  *
- * Without a guide, but many more, and the same each time:
+ * To try many more inputs without that guidance, the same ones each time:
  *
  * <pre>mvn -pl counter-core test -Dtest=DecoderFuzzTest -Dcounterset.inputs=1000000</pre>
  */
@@ -42,7 +42,7 @@ class DecoderFuzzTest {
 
     private static final int BLOCK = SimulatedDisk.BLOCK;
     private static final IdempotencyWindow WINDOW = new IdempotencyWindow(100, Duration.ofDays(1));
-    private static final Set<Map<String, Long>> STATES = new HashSet<>(); // of the real one
+    private static final Set<Map<String, Long>> STATES = new HashSet<>(); // of the store of the real journal
     private static final byte[] REAL = realJournal();
 
     private static byte[] realJournal() {
@@ -93,7 +93,7 @@ class DecoderFuzzTest {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
         disk.put(Journal.FILE, journal);
         isSalvagedOrRefused(disk);
-        Said first;
+        Decoded first;
         try {
             first = read(disk);
         } catch (CorruptJournalException e) {
@@ -105,7 +105,7 @@ class DecoderFuzzTest {
         try (CounterStore store = open(disk)) {
             store.snapshot().values().forEach(total -> assertThat(total).isPositive());
         }
-        Said again = read(disk);
+        Decoded again = read(disk);
         assertThat(again.id).isEqualTo(first.id);
         assertThat(again.totals).isEqualTo(first.totals);
         int expired = first.keys.size() - again.keys.size(); // keys may expire, the oldest first
@@ -180,14 +180,14 @@ class DecoderFuzzTest {
         }
     }
 
-    private record Said(UUID id, Map<String, Long> totals, List<List<Object>> keys) {}
+    private record Decoded(UUID id, Map<String, Long> totals, List<List<Object>> keys) {}
 
-    private static Said read(SimulatedDisk disk) {
+    private static Decoded read(SimulatedDisk disk) {
         try {
             Journal.Contents contents = Journal.read(disk.mount(), WINDOW);
             Map<String, Long> totals = new TreeMap<>();
             contents.cells().values().forEach(cell -> totals.put(cell.name, cell.durable()));
-            return new Said(
+            return new Decoded(
                     contents.identity().id(),
                     totals,
                     contents.keys().list().stream()
@@ -210,7 +210,7 @@ class DecoderFuzzTest {
         return journal;
     }
 
-    /** Writes batches with right headers and checksums around entries that may be anything. */
+    /** Writes batches with correct headers and checksums around entries that may be anything. */
     private static byte[] written(byte[] entries) {
         byte[] journal = REAL.clone();
         Arrays.fill(journal, BLOCK, journal.length, (byte) 0);

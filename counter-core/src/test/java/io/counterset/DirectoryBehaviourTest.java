@@ -33,7 +33,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The kit on a real directory, plus what only a real directory has: locks, links and permissions.
+ * The tests of {@link BehaviourKit} on a real directory, and tests of locks, links and permissions.
  */
 class DirectoryBehaviourTest extends BehaviourKit {
 
@@ -482,11 +482,11 @@ class DirectoryBehaviourTest extends BehaviourKit {
             Files.readAllBytes(
                     directory().resolve(DirectoryStorage.LOCK)); // on POSIX, closing this descriptor releases the lock
             try (ChildJvm child = ChildJvm.start(directory())) {
-                String said = String.valueOf(child.line());
-                if (said.startsWith("opened")) {
+                String line = String.valueOf(child.line());
+                if (line.startsWith("opened")) {
                     failsSoon(store, "another process has locked");
                 } else {
-                    assertThat(said).startsWith("refused"); // on systems where locks belong to descriptors
+                    assertThat(line).startsWith("refused"); // on systems where locks belong to descriptors
                 }
             }
         }

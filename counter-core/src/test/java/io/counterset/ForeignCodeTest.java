@@ -44,7 +44,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  */
 class ForeignCodeTest {
 
-    private static final int SECONDS = 60; // so that a hang ends
+    private static final int SECONDS = 60; // after this, a hang fails the test
 
     private final SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
     private final Gate gate = new Gate(disk.mount());
@@ -77,7 +77,7 @@ class ForeignCodeTest {
         return Named.of(name, executor);
     }
 
-    static Stream<Named<Executor>> executorsThatThrow() {
+    static Stream<Named<Executor>> misbehavingExecutors() {
         return Stream.of(
                 executor("rejects", task -> {
                     throw new RejectedExecutionException("closed");
@@ -88,7 +88,7 @@ class ForeignCodeTest {
                 executor("cannot start a thread", task -> {
                     throw new OutOfMemoryError("unable to create native thread");
                 }),
-                executor("runs the task and throws then", task -> {
+                executor("runs the task and then throws", task -> {
                     task.run();
                     throw new StackOverflowError();
                 }),
@@ -99,8 +99,8 @@ class ForeignCodeTest {
     }
 
     @ParameterizedTest
-    @MethodSource("executorsThatThrow")
-    void theStoreSurvivesAnExecutorThatThrows(Executor executor) throws Exception {
+    @MethodSource("misbehavingExecutors")
+    void theStoreSurvivesAMisbehavingExecutor(Executor executor) throws Exception {
         CounterStore store =
                 builder().completionExecutor(executor).maxPending(3).open();
         Counter counter = store.counter("c");
@@ -137,7 +137,7 @@ class ForeignCodeTest {
         }
     }
 
-    // ---- threads that cannot be had ----
+    // ---- a system that refuses new threads ----
 
     @Test
     void aStoreNeedsNoFurtherThreadOnceItIsOpen(@TempDir Path folder) throws Exception {
@@ -170,7 +170,7 @@ class ForeignCodeTest {
                 return;
             }
             try {
-                for (int i = 0; i < 50; i++) { // the stacks of a few that have ended may be used again
+                for (int i = 0; i < 50; i++) { // the stacks of a few threads that have ended may be reused
                     Thread thread = new Thread(() -> new CompletableFuture<Void>().join());
                     thread.setDaemon(true);
                     thread.start();
@@ -213,7 +213,7 @@ class ForeignCodeTest {
     // ---- a device that is stuck ----
 
     @Test
-    void aStuckDeviceAcknowledgesNothingIsToldAndHoldsUpClosingUntilItAnswers() throws Exception {
+    void aStuckDeviceIsReportedAcknowledgesNothingAndDelaysClosing() throws Exception {
         CounterStore store = builder().open();
         Counter counter = store.counter("c");
         assertThat(counter.increment()).isEqualTo(1);
@@ -326,10 +326,10 @@ class ForeignCodeTest {
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
     void allCallersAreReleasedIfTheListenerThrowsAnError(boolean blocking) throws Exception {
-        AtomicInteger told = new AtomicInteger();
+        AtomicInteger calls = new AtomicInteger();
         CounterStore store = builder()
                 .onFailure(failure -> {
-                    told.incrementAndGet();
+                    calls.incrementAndGet();
                     throw new NoClassDefFoundError("the logger's");
                 })
                 .open();
@@ -341,11 +341,11 @@ class ForeignCodeTest {
         assertThat(failureOf(threads.submit(counter::increment))).isInstanceOf(StoreFailedException.class);
         assertThat(failureOf(counter.addAsync(1))).isInstanceOf(StoreFailedException.class);
         assertThat(failureOf(threads.submit(store::flush))).isInstanceOf(OutcomeUnknownException.class);
-        await().until(() -> told.get() == 1);
+        await().until(() -> calls.get() == 1);
         await().untilAsserted(() -> assertThat(store.failure().orElseThrow().getSuppressed())
                 .hasAtLeastOneElementOfType(NoClassDefFoundError.class));
         within(threads.submit(store::close));
-        assertThat(told).hasValue(1);
+        assertThat(calls).hasValue(1);
     }
 
     @ParameterizedTest

@@ -28,8 +28,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * A real file system of 1 MiB that runs full. Skipped unless this process may mount one, as root
- * may.
+ * A small, real file system that fills up. Skipped unless this process may mount one, as root can.
  */
 class FullDiskTest {
 
@@ -81,7 +80,7 @@ class FullDiskTest {
     }
 
     @Test
-    void anImportOrSalvageOntoAFullDiskSaysSoAndLeavesNothingBehind() throws IOException {
+    void anImportOrSalvageOntoAFullDiskIsReportedAndLeavesNothingBehind() throws IOException {
         Assumptions.assumeTrue(
                 Mounts.whileSmall(disk, 1024, this::importAndSalvageOntoAFullDisk), "this process may not mount");
     }
@@ -99,8 +98,8 @@ class FullDiskTest {
                     ? new String[] {command, target.toString()}
                     : new String[] {command, elsewhere.toString(), target.toString()};
             ByteArrayOutputStream out = new ByteArrayOutputStream();
-            String said = run(new ByteArrayInputStream(exported.toByteArray()), out, arguments);
-            assertThat(said).as(command).startsWith("4: ").contains(target.toString(), "No space left on device");
+            String error = run(new ByteArrayInputStream(exported.toByteArray()), out, arguments);
+            assertThat(error).as(command).startsWith("4: ").contains(target.toString(), "No space left on device");
             assertThat(out.size()).as("nothing is reported as written").isZero();
             assertThat(target.resolve(Journal.NEW_FILE)).doesNotExist();
             assertThat(target.resolve(Journal.FILE)).doesNotExist();
@@ -110,7 +109,7 @@ class FullDiskTest {
     @Test
     void anExportToAFullDiskFailsAndLeavesTheStoreAsItIs() throws IOException {
         Path full = Path.of("/dev/full");
-        Assumptions.assumeTrue(Files.exists(full), "there is no device that is always full");
+        Assumptions.assumeTrue(Files.exists(full), "there is no /dev/full");
         try (CounterStore store = CounterStore.open(elsewhere)) {
             store.counter("c").add(5);
         }
@@ -216,7 +215,7 @@ class FullDiskTest {
                 return name;
             }
         }
-        throw new AssertionError("the disk does not run full");
+        throw new AssertionError("the disk did not fill up");
     }
 
     private void fill() {
@@ -227,7 +226,7 @@ class FullDiskTest {
             for (int i = 0; i < 1000; i++) {
                 filler.write(block);
             }
-            throw new AssertionError("the disk does not run full");
+            throw new AssertionError("the disk did not fill up");
         } catch (IOException e) {
             assertThat(e).hasMessageContaining("No space left");
         }

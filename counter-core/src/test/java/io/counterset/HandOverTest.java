@@ -43,7 +43,7 @@ import org.junit.jupiter.api.Test;
  */
 class HandOverTest {
 
-    private static final int SECONDS = 60; // so that a hang ends
+    private static final int SECONDS = 60; // after this, a hang fails the test
 
     private final SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
     private final ExecutorService threads = Executors.newCachedThreadPool(task -> {
@@ -111,7 +111,7 @@ class HandOverTest {
     void callersOfASlowDeviceShareItsCommits() throws Exception {
         int callers = 8;
         int each = 20;
-        int most = each * 3 / 2; // without gathering it is twice as many as each
+        int most = each * 3 / 2; // without gathering, there are 2 * each commits
         disk.faults((step, operation, file) -> {
             LockSupport.parkNanos(10_000_000);
             return Fault.NONE;
@@ -363,7 +363,7 @@ class HandOverTest {
     }
 
     @Test
-    void closingAtAnyMomentReleasesEveryCallerWithACertainOutcome() throws Exception {
+    void closingAtAnyMomentReleasesEveryCallerWithADefiniteOutcome() throws Exception {
         for (int round = 0; round < 300; round++) {
             CounterStore store = open(disk, Durability.SYNC);
             Counter counter = store.counter("c" + round);
@@ -555,7 +555,7 @@ class HandOverTest {
             }
             return Fault.NONE;
         });
-        disk.tellsFreeSpace(false);
+        disk.reportsFreeSpace(false);
         disk.capacity(disk.used());
         Future<Integer> adding = threads.submit(() -> {
             int added = 0;

@@ -30,8 +30,8 @@ class JournalFormatTest {
     private static final String SNOWMAN = "Schneemänner ☃ \uD83D\uDC26";
 
     /**
-     * Wrote the golden file, whose path is the argument. Run it again only for a new version of the
-     * format, under a new name.
+     * Writes the golden file to the path in the argument. Run it again only for a new version of
+     * the format, and give that file a new name.
      */
     public static void main(String[] file) throws IOException {
         SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);

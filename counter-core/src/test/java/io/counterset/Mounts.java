@@ -10,8 +10,8 @@ import java.nio.file.attribute.PosixFilePermission;
 import java.util.Set;
 
 /**
- * File systems made for a test: read-only or small ones. Methods report if this process may not
- * mount.
+ * File systems made for a test: read-only or small ones. Mounting one needs a privilege. Without
+ * it, a method returns false or, if it returns nothing, throws.
  */
 final class Mounts {
 
@@ -62,7 +62,7 @@ final class Mounts {
     }
 
     /**
-     * Runs the action while nobody may write the file: by its permissions or, because these do not
+     * Runs the action while the file is read-only: by its permissions or, because these do not
      * apply to root, by a mount.
      */
     static void whileFileIsReadOnly(Path file, Runnable action) throws IOException {
@@ -110,9 +110,9 @@ final class Mounts {
         try {
             Process process =
                     new ProcessBuilder(command).redirectErrorStream(true).start();
-            String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
             if (process.onExit().join().exitValue() != 0) {
-                throw new IOException(String.join(" ", command) + ": " + said);
+                throw new IOException(String.join(" ", command) + ": " + output);
             }
         } catch (IOException e) {
             throw new UncheckedIOException(e);

@@ -50,8 +50,8 @@ public final class Mutant {
     }
 
     /**
-     * Loads the classes whose names have this prefix apart, too. A library that looks up classes of
-     * this project by itself needs that.
+     * Also defines the classes whose names have this prefix in the mutant's class loader. A library
+     * that looks up classes of this project by itself needs that.
      */
     public Mutant with(String prefix) {
         loadedApart.add(prefix);
@@ -76,8 +76,8 @@ public final class Mutant {
     }
 
     /**
-     * Like {@link #load(Class)}, but rewrites the byte code of every class that is loaded apart
-     * before loading it.
+     * Like {@link #load(Class)}, but rewrites the byte code of every class that the mutant's class
+     * loader defines.
      */
     Class<?> load(Class<?> type, UnaryOperator<byte[]> rewrite) throws ClassNotFoundException {
         return new Loader(compile(), rewrite, List.copyOf(loadedApart)).loadClass(type.getName());

@@ -29,15 +29,15 @@ class MutantTest {
      * A break of the writes to the disk, and a pattern of the violation that the simulation
      * reports.
      */
-    private static Arguments simulated(String name, String says, Mutant mutant) {
-        return Arguments.of(Named.of(name, mutant), says);
+    private static Arguments simulated(String name, String pattern, Mutant mutant) {
+        return Arguments.of(Named.of(name, mutant), pattern);
     }
 
     static Stream<Arguments> breaksTheSimulationFinds() {
         return Stream.of(
                 simulated(
                         "the file is renamed before it is synced",
-                        "opening is refused without need",
+                        "opening is refused needlessly",
                         new Mutant()
                                 .change(
                                         Journal.class,
@@ -54,13 +54,13 @@ class MutantTest {
                 simulated(
                         "the store continues after the recovered tail",
                         "lost|no moment|cannot be imported",
-                        goOnInTheRecoveredFile("        journal.second = atSecond;\n"
+                        continueInTheRecoveredFile("        journal.second = atSecond;\n"
                                 + "        journal.position = at;\n"
                                 + "        appending = at + 8 * BLOCK <= end;\n")),
                 simulated(
                         "the store continues in the other half of the recovered file",
                         "lost|no moment|cannot be imported",
-                        goOnInTheRecoveredFile("        journal.second = atSecond;\n        appending = false;\n")),
+                        continueInTheRecoveredFile("        journal.second = atSecond;\n        appending = false;\n")),
                 simulated(
                         "a failed flush is retried",
                         "a write or sync failed, and the store accepts adds",
@@ -72,7 +72,7 @@ class MutantTest {
                                                 + " catch (IOException e) { region.sync(); }")),
                 simulated(
                         "records are packed, not aligned to blocks",
-                        "lost|opening is refused without need",
+                        "lost|opening is refused needlessly",
                         new Mutant()
                                 .change(
                                         Batch.class,
@@ -118,15 +118,15 @@ class MutantTest {
                                                 + "}")),
                 simulated(
                         "there is only one half",
-                        "opening is refused without need|lost",
+                        "opening is refused needlessly|lost",
                         new Mutant().change(Journal.class, "target = !second;", "target = second;")),
                 simulated(
                         "adds are acknowledged without a flush",
-                        "lost|opening is refused without need",
+                        "lost|opening is refused needlessly",
                         new Mutant().change(Journal.class, "region.commit(at, encoded,", "region.write(at, encoded,")),
                 simulated(
                         "there is no sequence chain",
-                        "opening is refused without need|lost|no moment",
+                        "opening is refused needlessly|lost|no moment",
                         new Mutant()
                                 .change(
                                         Journal.class,
@@ -143,10 +143,10 @@ class MutantTest {
                                         "        ledger.publish(batch);\n        journal.append(batch);")),
                 simulated(
                         "the store continues after a failed commit",
-                        "a write or sync failed, and the store accepts adds|refused without need",
+                        "a write or sync failed, and the store accepts adds|refused needlessly",
                         new Mutant().change(GroupCommit.class, "        state = FAILED;\n", "")),
                 simulated(
-                        "callers are told of success even if the commit failed",
+                        "adds are acknowledged even if the commit failed",
                         "lost|acknowledged",
                         new Mutant()
                                 .change(
@@ -163,7 +163,7 @@ class MutantTest {
                                         "                storage.exists(Journal.FILE);\n")),
                 simulated(
                         "a new journal gets its name before it has a batch",
-                        "opening is refused without need",
+                        "opening is refused needlessly",
                         new Mutant()
                                 .change(
                                         Room.class,
@@ -172,7 +172,7 @@ class MutantTest {
                                 .change(Room.class, "            first.activate();\n", "")),
                 simulated(
                         "recovery takes the older half",
-                        "lost|opening is refused without need",
+                        "lost|opening is refused needlessly",
                         new Mutant()
                                 .change(
                                         Journal.class,
@@ -203,7 +203,7 @@ class MutantTest {
                                         "if (state != FAILED && (arrivals != null || step.isDirty()))",
                                         "if (state == 77)")),
                 simulated(
-                        "the incarnation stays",
+                        "the incarnation does not grow",
                         "incarnation",
                         new Mutant().change(Opening.class, "contents.identity().incarnation() + 1", "1")),
                 simulated(
@@ -216,7 +216,7 @@ class MutantTest {
                                         "        if (batch.isEmpty()) {")),
                 simulated(
                         "a store without room for its journal accepts adds",
-                        "unexpected|incarnation|acknowledged|refused without need",
+                        "unexpected|incarnation|acknowledged|refused needlessly",
                         new Mutant()
                                 .change(
                                         Room.class,
@@ -225,7 +225,7 @@ class MutantTest {
     }
 
     /** Continues in the recovered file instead of a new one, which the engine never does. */
-    private static Mutant goOnInTheRecoveredFile(String how) {
+    private static Mutant continueInTheRecoveredFile(String how) {
         return new Mutant()
                 .change(
                         Journal.class,
@@ -272,7 +272,7 @@ class MutantTest {
 
     @ParameterizedTest(name = "{0}")
     @MethodSource("breaksTheSimulationFinds")
-    void theSimulationFinds(Mutant mutant, String says) throws Exception {
+    void theSimulationFinds(Mutant mutant, String pattern) throws Exception {
         Method run = mutant.load(Simulation.class).getDeclaredMethod("run", long.class);
         run.setAccessible(true);
         for (long seed = 0; seed < SEEDS; seed++) {
@@ -280,7 +280,7 @@ class MutantTest {
             if (violation != null) {
                 String first = violation.lines().findFirst().orElse("");
                 System.out.printf("  found by seed %d: %.160s%n", seed, first);
-                assertThat(violation).as("seed %d", seed).containsPattern(says);
+                assertThat(violation).as("seed %d", seed).containsPattern(pattern);
                 return;
             }
         }
@@ -397,9 +397,9 @@ class MutantTest {
                                         "            bytes -= Batch.keyLength(entry.keyLength);\n",
                                         "")),
                 tested(
-                        "the journal does not say which key a source evicted",
+                        "the journal does not record which key a source evicted",
                         RememberedKeysTest.class,
-                        "aReopenedStoreRemembersWhatEachSourceHasLeft",
+                        "aReopenedStoreRemembersTheKeysThatWereNotEvicted",
                         new Mutant()
                                 .change(
                                         Ledger.class,

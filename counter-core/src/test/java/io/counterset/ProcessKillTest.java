@@ -16,8 +16,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /**
  * Kills a process under load, again and again, on one real directory. Every add that it reported
- * survives, and no more than it had begun. Adds with keys are applied exactly once when they are
- * retried.
+ * survives, and no more adds survive than it had begun. Adds with keys are applied exactly once
+ * when they are retried.
  *
  * <pre>mvn -pl counter-core test -Dtest=ProcessKillTest -Dcounterset.kills=1000</pre>
  */
@@ -42,13 +42,13 @@ class ProcessKillTest {
                 long until = 50L + random.nextInt(3000); // kill it after this many reports
                 String line;
                 for (long n = 0; (line = child.line()) != null; n++) {
-                    String[] said = line.split(" ", -1);
-                    switch (said[0]) {
-                        case "begin" -> begun[thread(said)] = Math.max(begun[thread(said)], Long.parseLong(said[2]));
+                    String[] words = line.split(" ", -1);
+                    switch (words[0]) {
+                        case "begin" -> begun[thread(words)] = Math.max(begun[thread(words)], Long.parseLong(words[2]));
                         case "added" ->
-                            reported[thread(said)] = Math.max(reported[thread(said)], Long.parseLong(said[2]));
-                        case "beginKey" -> keysBegun = Math.max(keysBegun, Long.parseLong(said[1]) + 1);
-                        case "addedKey" -> keysReported.set(Integer.parseInt(said[1]));
+                            reported[thread(words)] = Math.max(reported[thread(words)], Long.parseLong(words[2]));
+                        case "beginKey" -> keysBegun = Math.max(keysBegun, Long.parseLong(words[1]) + 1);
+                        case "addedKey" -> keysReported.set(Integer.parseInt(words[1]));
                         default -> throw new AssertionError(line);
                     }
                     reports++;
@@ -69,7 +69,7 @@ class ProcessKillTest {
                 for (int key = 0; key < keysBegun; key++) { // retry every add, acknowledged or not
                     AddResult result = keyed.addOnce(1, "key" + key);
                     assertThat(result.replayed() || !keysReported.get(key))
-                            .as("key %d was acknowledged, and its add is gone", key)
+                            .as("key %d was acknowledged, but its add is gone", key)
                             .isTrue();
                     keysReported.set(key);
                 }
@@ -81,8 +81,8 @@ class ProcessKillTest {
                 kills, reports, Arrays.stream(reported).sum(), keysBegun);
     }
 
-    private static int thread(String[] said) {
-        return Integer.parseInt(said[1]);
+    private static int thread(String[] words) {
+        return Integer.parseInt(words[1]);
     }
 
     /** Adds from several threads until it is killed; prints a line before and after each add. */
@@ -98,22 +98,22 @@ class ProcessKillTest {
                 Thread adder = new Thread(() -> {
                     long total = counter.value();
                     while (true) {
-                        say("begin " + thread + " " + (total + 1));
+                        print("begin " + thread + " " + (total + 1));
                         total = thread == 0 ? counter.addAsync(1).join() : counter.increment();
-                        say("added " + thread + " " + total);
+                        print("added " + thread + " " + total);
                     }
                 });
                 adder.start();
             }
             Counter keyed = store.counter("keyed");
             for (long key = Long.parseLong(arguments[1]); ; key++) {
-                say("beginKey " + key);
+                print("beginKey " + key);
                 keyed.addOnce(1, "key" + key);
-                say("addedKey " + key);
+                print("addedKey " + key);
             }
         }
 
-        private static void say(String line) {
+        private static void print(String line) {
             OUT.println(line); // flushed, so the line is in the pipe before the next add begins
         }
     }

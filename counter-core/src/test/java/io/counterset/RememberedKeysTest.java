@@ -86,7 +86,7 @@ class RememberedKeysTest {
 
     private record Sent(String key, long source) {}
 
-    /** The same rule, in its simplest form. */
+    /** A simple model of {@link RememberedKeys}: evicts a key if the window is full. */
     private static void remember(List<Sent> window, int most, Sent sent) {
         if (window.size() == most) {
             Map<Long, Long> sizes = window.stream().collect(Collectors.groupingBy(Sent::source, Collectors.counting()));
@@ -107,16 +107,16 @@ class RememberedKeysTest {
         window.add(sent);
     }
 
-    /** The journal says which keys were evicted out of turn. */
+    /** The journal records which keys were evicted although they were not the oldest. */
     @Test
-    void aReopenedStoreRemembersWhatEachSourceHasLeft() {
+    void aReopenedStoreRemembersTheKeysThatWereNotEvicted() {
         SplittableRandom random = new SplittableRandom(2);
         for (int most : new int[] {1, 2, 7, 30}) {
             SimulatedDisk disk = new SimulatedDisk(options -> 0, Tears.THREE_WAYS);
             List<Sent> window = new ArrayList<>();
             CounterStore store = open(disk, most);
             for (int i = 0; i < 1_000; i++) {
-                nanos.addAndGet(1_000_000); // no two keys are of the same time
+                nanos.addAndGet(1_000_000); // no two keys have the same time
                 Sent sent = new Sent("key-" + i, random.nextInt(4) == 0 ? random.nextInt(5) : i / 50 % 5);
                 remember(window, most, sent);
                 assertThat(add(store, sent)).isEqualTo(new AddResult(i + 1, false));
@@ -136,7 +136,7 @@ class RememberedKeysTest {
                 .storage(disk.mount())
                 .idempotencyWindow(new IdempotencyWindow(most, Duration.ofHours(1)))
                 .clocks(() -> 0, nanos::get)
-                .minHalf(4 * Batch.BLOCK) // so that the halves are changed often
+                .minHalf(4 * Batch.BLOCK) // so that the journal switches halves often
                 .withoutThreads()
                 .open();
     }

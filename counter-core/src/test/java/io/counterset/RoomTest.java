@@ -114,7 +114,7 @@ class RoomTest {
     @Test
     void attemptsToGrowBackOffIfFreeSpaceIsUnknown() {
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
-        disk.tellsFreeSpace(false);
+        disk.reportsFreeSpace(false);
         disk.capacity(disk.used());
         assertThat(fill(store, 10_000)).isNotNull();
         long[] created = {0};

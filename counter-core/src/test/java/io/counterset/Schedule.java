@@ -52,7 +52,7 @@ final class Schedule {
         Object awaits; // a lock, a latch or another task
 
         boolean done;
-        long diesIn; // so many calls, if positive
+        long diesIn; // the number of calls until it runs out of stack; 0 for never
 
         Task(Thread itself) {
             this.itself = itself;
@@ -74,7 +74,7 @@ final class Schedule {
     private static final ThreadLocal<Task> MINE = new ThreadLocal<>();
 
     private final SplittableRandom random;
-    private final int patience; // the average number of steps between two switches of the thread
+    private final int switchEvery; // the average number of steps between two switches of the thread
     private final long cutAt;
     private final Runnable cutPower;
     private final List<Task> tasks = new ArrayList<>();
@@ -87,7 +87,7 @@ final class Schedule {
 
     private Schedule(SplittableRandom random, long cutAt, Runnable cutPower) {
         this.random = random;
-        this.patience = 1 << random.nextInt(6);
+        this.switchEvery = 1 << random.nextInt(6);
         this.cutAt = cutAt;
         this.cutPower = cutPower;
     }
@@ -184,13 +184,13 @@ final class Schedule {
         Task task = MINE.get();
         if (task != null) {
             if (task.diesIn > 0 && --task.diesIn == 0) {
-                throw new StackOverflowError("made up");
+                throw new StackOverflowError("simulated");
             }
             task.schedule().step(task);
         }
     }
 
-    /** Before an access to a field, which takes no stack. */
+    /** A step before an access to a field. It needs no stack, so {@link #dieIn} ignores it. */
     static void access() {
         Task task = MINE.get();
         if (task != null) {
@@ -212,18 +212,19 @@ final class Schedule {
         if (steps > MOST_STEPS) {
             throw new AssertionError("no end after " + steps + " steps");
         }
-        if (!canRun(task) || random.nextInt(patience) == 0) {
+        if (!canRun(task) || random.nextInt(switchEvery) == 0) {
             handOver(task);
         }
     }
 
     /**
-     * Makes the calling thread run out of stack once, at its n-th call from here; 0 for never.
+     * Makes the calling thread run out of stack once, at its n-th call of {@link #step} from here;
+     * 0 for never.
      */
-    static void dieIn(long steps) {
+    static void dieIn(long n) {
         Task task = MINE.get();
         if (task != null) {
-            task.diesIn = steps;
+            task.diesIn = n;
         }
     }
 
@@ -274,13 +275,13 @@ final class Schedule {
             return sleeper;
         }
         if (able.isEmpty()) {
-            StringBuilder who = new StringBuilder("no thread can run:");
+            StringBuilder message = new StringBuilder("no thread can run:");
             for (Task task : tasks) {
                 if (!task.done) {
-                    who.append(' ').append(task.itself.getName()).append(task.parked ? " is parked" : " waits");
+                    message.append(' ').append(task.itself.getName()).append(task.parked ? " is parked" : " waits");
                 }
             }
-            throw new AssertionError(who.toString());
+            throw new AssertionError(message.toString());
         }
         return able.get(random.nextInt(able.size()));
     }
@@ -448,7 +449,7 @@ final class Schedule {
 
     private static final String ITSELF = "io/counterset/Schedule";
 
-    /** Returns the byte code of an engine class with its steps; that of other classes unchanged. */
+    /** Returns the byte code with steps added if it is of an engine class, otherwise unchanged. */
     static byte[] rewrite(byte[] code) {
         ClassReader reader = new ClassReader(code);
         String name = reader.getClassName();

@@ -32,9 +32,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 /**
  * Threads and power cuts together: blocking and asynchronous callers, the committer, an executor, a
  * closing thread, a reader and the failure listener. A seed chooses the schedule and may cut the
- * power between any two steps of any thread. In some schedules the disk throws an Error, or the
- * thread of the executor dies. In
- * some the disk is slow.
+ * power between any two steps of any thread. In some schedules the disk fails or throws an Error,
+ * the executor drops tasks or throws, or its thread dies. In some the disk is slow.
  *
  * <pre>mvn -pl counter-core test -Dtest=ScheduleTest -Dcounterset.schedules=100000</pre>
  *
@@ -45,7 +44,7 @@ class ScheduleTest {
     private static final int BLOCKING = 2; // blocking callers, each with a counter for its keys
     private static final int ADDS = 3;
 
-    // What completes futures: a thread of its own, if none of these.
+    // The executor that completes futures: by default one with a thread of its own.
     private static final int DIRECT_EXECUTOR = 1;
     private static final int DROPPING_EXECUTOR = 2;
     private static final int THROWING_EXECUTOR = 3;
@@ -61,9 +60,9 @@ class ScheduleTest {
         final List<Long> totals = new ArrayList<>();
         final List<String> keys = new ArrayList<>(); // acknowledged
         long shown;
-        boolean died; // perhaps: a thread that was to complete futures
+        boolean died; // whether the thread that completes futures may have died
         boolean failed;
-        int told;
+        int listenerCalls;
         final List<CompletableFuture<?>> futures = new ArrayList<>();
 
         /** Whether this can be the total. A dead thread may leave adds with an unknown outcome. */
@@ -130,13 +129,13 @@ class ScheduleTest {
             int remembered = store.statistics().rememberedKeys();
             require(keyed == remembered, "%d adds with a key survived, and %d keys", keyed, remembered);
             for (String key : seen.keys) {
-                boolean may = periodic && (off || seen.failed);
+                boolean mayBeLost = periodic && (off || seen.failed);
                 require(
-                        may
+                        mayBeLost
                                 || store.counter("k" + key.charAt(0))
                                         .addOnce(1, key)
                                         .replayed(),
-                        "the key %s was acknowledged, and is forgotten",
+                        "the key %s was acknowledged, but is forgotten",
                         key);
             }
         }
@@ -169,12 +168,12 @@ class ScheduleTest {
                             }
                         }
                     } catch (StackOverflowError e) {
-                        // Nobody completes any more.
+                        // This thread completes no more futures.
                     }
                 },
                 "completer");
         CounterStore.Builder builder = builder(disk).maxPending(100).onFailure(failure -> {
-            seen.told++;
+            seen.listenerCalls++;
             Schedule.step();
         });
         builder.completionExecutor(
@@ -225,7 +224,7 @@ class ScheduleTest {
             throw new AssertionError(e);
         }
         for (CompletableFuture<?> future : seen.futures) {
-            require(future.isDone(), "a future was left");
+            require(future.isDone(), "a future was never completed");
             try {
                 future.join();
             } catch (CompletionException e) {
@@ -234,7 +233,7 @@ class ScheduleTest {
         }
         seen.failed |= store.failure().isPresent();
         require(fault != null || !seen.failed, "the store failed on a healthy disk: %s", store.failure());
-        require(seen.told <= 1, "the listener was told %d times", seen.told);
+        require(seen.listenerCalls <= 1, "the listener was called %d times", seen.listenerCalls);
         require(seen.failed || seen.isPossible(counter.value()), "%s, but %s", counter, seen.totals);
     }
 
@@ -288,16 +287,16 @@ class ScheduleTest {
             Map<String, Long> snapshot = store.snapshot();
             require(
                     snapshot.getOrDefault("first", 0L) >= snapshot.getOrDefault("second", 0L),
-                    "%s was never what the journal said",
+                    "%s was never the content of the journal",
                     snapshot);
         }
     }
 
     private static void refused(Throwable failure, Seen seen) {
         seen.failed |= failure instanceof OutcomeUnknownException;
-        boolean may = failure instanceof CounterStoreException.AddException
+        boolean allowed = failure instanceof CounterStoreException.AddException
                 || (seen.died && failure instanceof StackOverflowError);
-        require(may, "refused: %s", failure);
+        require(allowed, "refused: %s", failure);
     }
 
     private static void close(CounterStore store, Seen seen) {
@@ -342,8 +341,8 @@ class ScheduleTest {
     }
 
     /**
-     * Each break with the schedule that finds it. If a change of the engine moves it, the search
-     * continues from there.
+     * Each break with the number of a schedule that finds it. If a change of the engine moves the
+     * race to a later schedule, the search from that number still finds it.
      */
     static Stream<Arguments> races() {
         return Stream.of(

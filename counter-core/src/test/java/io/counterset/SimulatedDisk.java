@@ -34,8 +34,8 @@ import org.jspecify.annotations.Nullable;
  * <p><b>A broken device</b> may lie: see {@link Lie}.
  *
  * <p><b>Steps.</b> Every operation that changes something is a numbered step, so a test can fail
- * any step or cut the power there. All choices come from one {@link Choice}: a random one makes a
- * run that its seed repeats, a counting one enumerates all runs.
+ * any step or cut the power there. All choices come from one {@link Choice}. With random choices, a
+ * run can be repeated from its seed. With counted choices, all runs can be enumerated.
  */
 final class SimulatedDisk {
 
@@ -75,7 +75,7 @@ final class SimulatedDisk {
         Fault at(long step, Operation operation, String file);
     }
 
-    /** What a broken device does without saying so. */
+    /** A fault of a broken device that the device does not report. */
     enum Lie {
         /** A block that was synced is not on the device. */
         LOST_WRITE,
@@ -87,11 +87,11 @@ final class SimulatedDisk {
         STALE_READ,
         /** Another block of the file is read. */
         MISDIRECTED_READ,
-        /** When the power goes, a block beside one that is being written is damaged. */
+        /** When the power is cut, a block next to one that is being written is damaged. */
         TORN_NEIGHBOUR
     }
 
-    /** Says when the device lies. An honest one never does. */
+    /** Decides when the device lies. By default it never does. */
     interface Lies {
         boolean now(Lie lie);
     }
@@ -181,7 +181,7 @@ final class SimulatedDisk {
     private final List<Renaming> renamings = new ArrayList<>();
     private long capacity = Long.MAX_VALUE;
     private boolean allocatesLate;
-    private boolean tellsFreeSpace = true;
+    private boolean reportsFreeSpace = true;
     private Runnable meanwhile = () -> {};
     private long step;
     private long journalSteps;
@@ -228,8 +228,8 @@ final class SimulatedDisk {
     }
 
     /** Whether the disk reports its free space; quotas and network file systems do not. */
-    synchronized void tellsFreeSpace(boolean tells) {
-        tellsFreeSpace = tells;
+    synchronized void reportsFreeSpace(boolean reports) {
+        reportsFreeSpace = reports;
     }
 
     /**
@@ -241,8 +241,8 @@ final class SimulatedDisk {
     }
 
     /**
-     * Opens the directory as a new process would. The former process is gone, at whatever point it
-     * was.
+     * Opens the directory as a new process would. The former process counts as killed: it can no
+     * longer use the disk.
      */
     synchronized Storage mount() {
         if (off) {
@@ -349,9 +349,9 @@ final class SimulatedDisk {
     private void tearNeighbours(Inode inode) {
         for (int i = 0; i < inode.blocks.size(); i++) {
             if (!inode.blocks.get(i).unsynced.isEmpty() && lies.now(Lie.TORN_NEIGHBOUR)) {
-                int beside = i + (choice.of(2) == 0 ? 1 : -1);
-                if (beside >= 0 && beside < inode.blocks.size()) {
-                    Block block = inode.blocks.get(beside);
+                int neighbour = i + (choice.of(2) == 0 ? 1 : -1);
+                if (neighbour >= 0 && neighbour < inode.blocks.size()) {
+                    Block block = inode.blocks.get(neighbour);
                     byte[] torn = block.durable.clone();
                     int from = choice.of(BLOCK / SECTOR) * SECTOR;
                     Arrays.fill(torn, from, from + SECTOR, (byte) 0xA5);
@@ -375,7 +375,7 @@ final class SimulatedDisk {
         }
         copy.capacity = capacity;
         copy.allocatesLate = allocatesLate;
-        copy.tellsFreeSpace = tellsFreeSpace;
+        copy.reportsFreeSpace = reportsFreeSpace;
         copy.step = step;
         copy.off = off;
         return copy;
@@ -443,7 +443,7 @@ final class SimulatedDisk {
         }
         byte[] newest = block.unsynced.get(writes - 1);
         if (tears == Tears.THREE_WAYS && writes == 1 && Arrays.equals(newest, block.durable)) {
-            return block.durable; // avoids runs that are all the same
+            return block.durable; // avoids identical runs
         }
         int chosen = choice.of(1 + writes + (tears == Tears.THREE_WAYS ? 3 : 2));
         if (chosen == 0) {
@@ -749,7 +749,7 @@ final class SimulatedDisk {
         public long freeSpace() throws IOException {
             synchronized (SimulatedDisk.this) {
                 requireOn();
-                return capacity == Long.MAX_VALUE || !tellsFreeSpace
+                return capacity == Long.MAX_VALUE || !reportsFreeSpace
                         ? Long.MAX_VALUE
                         : Math.max(0, capacity - used()) * BLOCK;
             }

@@ -28,8 +28,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A client of a store on a {@link SimulatedDisk} that checks every promise of the store. In one
- * thread and by a seed, it adds with and without keys, retries, creates counters, lets the journal
- * grow, crashes and injects failures.
+ * thread, and as a seed determines, it adds with and without keys, retries, creates counters, lets
+ * the journal grow, crashes and injects failures.
  *
  * <p><b>The checker.</b> In one thread all adds have one order, and a commit takes all of them. So
  * the totals that the store shows, and the totals that survive a crash, must be those after
@@ -38,8 +38,8 @@ import org.jspecify.annotations.Nullable;
  * was ever shown. A retry must find its key if and only if the prefix contains the first add.
  *
  * <p><b>A device that lies</b> may lose acknowledged adds, which nothing can prevent. The store
- * must then refuse to open, or show one moment of its history, of any of its lives: never a mixture
- * of two, never more than was added.
+ * must then refuse to open, or show one moment of its history, from any of its lives. It must never
+ * show a mixture of two moments, nor more than was added.
  */
 final class Simulation {
 
@@ -62,7 +62,7 @@ final class Simulation {
             int maxPending,
             boolean countFile) {
 
-        /** From how many sources keys come. */
+        /** The number of sources that send keys. */
         int sources() {
             return 1 + (counters.size() + maxKeys) % 3;
         }
@@ -120,7 +120,7 @@ final class Simulation {
 
     private final Map<Map<String, Long>, Moment> moments = new HashMap<>(); // empty: the device does not lie
     private Moment moment = new Moment(null, null);
-    private boolean wentBack; // to a moment before the last that was acknowledged
+    private boolean wentBack; // to a moment before the last add
     private final Set<UUID> ids = new HashSet<>();
 
     private long nanos;
@@ -154,7 +154,7 @@ final class Simulation {
         this.base = new long[settings.counters.size()];
     }
 
-    /** Returns a client with the same knowledge and another disk. */
+    /** Returns a client that expects the same content on another disk. */
     Simulation fork(SimulatedDisk itsDisk) {
         Simulation fork = new Simulation(itsDisk, settings, verbose);
         fork.nanos = nanos;
@@ -184,7 +184,8 @@ final class Simulation {
         SplittableRandom random = new SplittableRandom(seed);
         Simulation simulation =
                 new Simulation(new SimulatedDisk(random::nextInt, Tears.EACH_SECTOR), randomSettings(random), verbose);
-        Thread.currentThread().setUncaughtExceptionHandler((thread, e) -> {}); // the housekeeper tells it of each Error
+        Thread.currentThread()
+                .setUncaughtExceptionHandler((thread, e) -> {}); // the housekeeper reports each Error to it
         try {
             simulation.live(random);
             return null;
@@ -199,19 +200,20 @@ final class Simulation {
         }
     }
 
-    /** What became of a store on a device that lies. */
+    /** The outcome for a store on a device that lies. */
     enum Outcome {
         /** It was refused. */
         REFUSED,
-        /** It showed a state older than the last that was acknowledged. */
+        /** It showed a state from before its last add. */
         OLDER,
+        /** It always showed the state after its last add. */
         RIGHT
     }
 
     /**
-     * Lives the life of a store on a device that lies, by a seed.
+     * Runs a history of a store on a device that lies, chosen by a seed.
      *
-     * @throws Violation if it shows what it never was
+     * @throws Violation if the store shows a state that it was never in
      */
     static Outcome runLying(long seed, boolean verbose) {
         SplittableRandom random = new SplittableRandom(seed);
@@ -268,7 +270,7 @@ final class Simulation {
 
     private void live(SplittableRandom random) {
         disk.allocatesLate(random.nextInt(2) == 0);
-        disk.tellsFreeSpace(random.nextInt(2) == 0);
+        disk.reportsFreeSpace(random.nextInt(2) == 0);
         disk.meanwhile(() -> meanwhile(random));
         if (random.nextInt(8) == 0) {
             base[0] = settings.countFile ? random.nextInt(3) * 100L : 0;
@@ -426,14 +428,14 @@ final class Simulation {
             return false;
         } catch (CounterStoreException e) {
             log("open: %s", e);
-            boolean may = e instanceof StoreFullException
+            boolean allowed = e instanceof StoreFullException
                     ? roomSince == Long.MAX_VALUE || isBroken()
                     : e instanceof CounterStoreException.DirectoryUnusableException && isBroken();
             if (!moments.isEmpty()) { // damage that a device's lie left behind
-                may |= e instanceof CounterStoreException.CorruptJournalException
+                allowed |= e instanceof CounterStoreException.CorruptJournalException
                         || e instanceof CounterStoreException.ForeignFileException;
             }
-            require(may, "opening is refused without need: %s", e);
+            require(allowed, "opening is refused needlessly: %s", e);
             require(e.outcome() == CounterStoreException.Outcome.NOT_APPLIED, "opening has outcome %s", e.outcome());
             require(disk.openFiles() == 0 || disk.isOff(), "%s files stay open after %s", disk.openFiles(), e);
             return false;
@@ -441,7 +443,7 @@ final class Simulation {
         store = opened;
         readOnly = !opened.isAccepting();
         if (readOnly) {
-            require(roomSince == Long.MAX_VALUE || isBroken(), "a store is opened for reading though there is room");
+            require(roomSince == Long.MAX_VALUE || isBroken(), "a store is opened for reading although there is room");
             int seen = position(opened.snapshot(), "for reading");
             log("open for reading: %d of %d, acknowledged %d", seen, history.size(), acknowledged);
             require(seen >= acknowledged && seen >= shown, "a store opened for reading shows only %d adds", seen);
@@ -456,13 +458,13 @@ final class Simulation {
         return disk.isOff() || disk.failures() > failuresBefore;
     }
 
-    /** Takes note of the moment in the history that a store on a lying device has gone back to. */
+    /** Records the moment in the history that a store on a lying device has gone back to. */
     private void wentBack(CounterStore opened) {
         SortedMap<String, Long> found = opened.snapshot();
         Moment there = moments.get(found);
         log("open: %s, found %s", opened.identity(), found);
         if (there == null) {
-            throw new Violation("the store shows " + found + ", which it never was");
+            throw new Violation("the store shows " + found + ", a state that it was never in");
         }
         UUID identity = opened.identity().id();
         require(found.isEmpty() || ids.contains(identity), "another store has these counts: %s", identity);
@@ -539,7 +541,7 @@ final class Simulation {
         inBetween = false;
     }
 
-    /** Runs the housekeeper's tasks. A read-only store may find room. */
+    /** Runs the housekeeper's tasks. These make a read-only store writable if there is room. */
     private void keepHouse() {
         CounterStore current = store();
         current.keepHouse();
@@ -649,11 +651,11 @@ final class Simulation {
         } else if (refusal instanceof StoreBusyException) {
             require(async, "a blocking add was refused: %s", refusal);
         } else if (refusal instanceof StoreFullException) {
-            boolean may = roomSince == Long.MAX_VALUE || nanos - roomSince < LONGEST_WAIT || isBroken();
-            require(may, "there is room, and an add is refused: %s", refusal);
+            boolean allowed = roomSince == Long.MAX_VALUE || nanos - roomSince < LONGEST_WAIT || isBroken();
+            require(allowed, "there is room, but an add is refused: %s", refusal);
             require(!certain || readOnly, "a replay was refused: %s", refusal);
         } else {
-            require(refusal instanceof StoreFailedException && isBroken(), "refused without need: %s", refusal);
+            require(refusal instanceof StoreFailedException && isBroken(), "refused needlessly: %s", refusal);
             require(!accepting || !store().isAccepting(), "refused by a store that accepts: %s", refusal);
         }
     }
@@ -698,7 +700,7 @@ final class Simulation {
             }
             require(disk.journalSteps() == journalStepsAtFailure, "the journal is written after a failure");
         }
-        require(waiting.size() <= settings.maxPending + 1, "%d adds pend", waiting.size());
+        require(waiting.size() <= settings.maxPending + 1, "%d adds are pending", waiting.size());
     }
 
     private static @Nullable CounterStoreException failureOf(CompletableFuture<?> future) {
@@ -760,7 +762,7 @@ final class Simulation {
             long counted = text == null ? 0 : Long.parseLong(new String(text, StandardCharsets.US_ASCII).strip());
             require(
                     counted <= snapshot.getOrDefault(settings.counters.get(0), 0L),
-                    "count.txt says %d, ahead of %s",
+                    "count.txt contains %d, ahead of %s",
                     counted,
                     snapshot);
         }

@@ -57,7 +57,7 @@ class SimulationTest {
     }
 
     @Test
-    void onADeviceThatLiesAStoreIsRefusedOrShowsWhatItOnceWas() {
+    void onADeviceThatLiesAStoreIsRefusedOrShowsAStateFromItsHistory() {
         long from = Long.getLong("counterset.firstSeed", 0);
         long seeds = Long.getLong("counterset.seeds", SEEDS) / 4;
         Map<Simulation.Outcome, Long> outcomes = new EnumMap<>(Simulation.Outcome.class);
@@ -180,11 +180,11 @@ class SimulationTest {
         final Settings settings;
 
         @SuppressWarnings("ImmutableEnumChecker") // a stateless function
-        final Consumer<Simulation> told;
+        final Consumer<Simulation> script;
 
-        Story(Settings settings, Consumer<Simulation> told) {
+        Story(Settings settings, Consumer<Simulation> script) {
             this.settings = settings;
-            this.told = told;
+            this.script = script;
         }
 
         private static Settings settings(int counters, String name, int blocks, int maxKeys, boolean countFile) {
@@ -205,7 +205,7 @@ class SimulationTest {
             }
         }
 
-        Simulation tell(Choice choice, SimulatedDisk.Faults faults) {
+        Simulation run(Choice choice, SimulatedDisk.Faults faults) {
             SimulatedDisk disk = new SimulatedDisk(choice, Tears.THREE_WAYS);
             if (settings.countFile()) {
                 disk.put(CountFile.FILE, "0\n".getBytes(StandardCharsets.US_ASCII));
@@ -213,7 +213,7 @@ class SimulationTest {
             Simulation simulation = new Simulation(disk, settings, false);
             disk.faults(faults);
             try {
-                told.accept(simulation);
+                script.accept(simulation);
             } catch (EndOfStory e) {
                 // The power is off, or opening failed.
             }
@@ -231,11 +231,11 @@ class SimulationTest {
     @ParameterizedTest
     @EnumSource
     void survivesAPowerCutAtAnyStepAndAnotherDuringRecovery(Story story) {
-        long steps = story.tell(options -> 0, (step, operation, file) -> Fault.NONE)
+        long steps = story.run(options -> 0, (step, operation, file) -> Fault.NONE)
                 .disk
                 .steps();
         for (long cut = 1; cut <= steps; cut++) {
-            Simulation before = story.tell(options -> 0, at(cut, Fault.POWER_CUT));
+            Simulation before = story.run(options -> 0, at(cut, Fault.POWER_CUT));
             afterEachPowerCut(before, survivor -> {
                 long first = survivor.disk.steps();
                 live(survivor.fork(survivor.disk.copy(options -> 0)));
@@ -256,13 +256,13 @@ class SimulationTest {
     @ParameterizedTest
     @EnumSource
     void survivesAFailureOfAnyStepThenARestartOrPowerCut(Story story) {
-        long steps = story.tell(options -> 0, (step, operation, file) -> Fault.NONE)
+        long steps = story.run(options -> 0, (step, operation, file) -> Fault.NONE)
                 .disk
                 .steps();
         for (long fault = 1; fault <= steps; fault++) {
             EveryChoice howItFails = new EveryChoice();
             do {
-                Simulation failed = story.tell(howItFails, at(fault, Fault.FAILURE));
+                Simulation failed = story.run(howItFails, at(fault, Fault.FAILURE));
                 live(failed.fork(failed.disk.copy(options -> 0)));
                 failed.disk.cutPower();
                 afterEachPowerCut(failed, this::live);
