@@ -9,7 +9,7 @@ interface Contender extends AutoCloseable {
     /** Adds 1 and returns once it is on the device. */
     void increment() throws Exception;
 
-    /** Returns the count, read back from the contender's storage. */
+    /** Returns the number of increments that are on the device, as the contender reports it. */
     long count() throws Exception;
 
     @Override

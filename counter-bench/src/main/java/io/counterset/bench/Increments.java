@@ -156,6 +156,6 @@ final class Increments {
                                 Locale.ROOT,
                                 ", flushes %.1f ms slower",
                                 settings.delay().toNanos() / 1e6))
-                + (settings.busy() > 0 ? ", " + settings.busy() + " busy loops beside" : "");
+                + (settings.busy() > 0 ? ", with " + settings.busy() + " busy loops" : "");
     }
 }

@@ -25,7 +25,7 @@ final class Load {
     record Result(double perSecond, long total) {}
 
     private static final int STRIDE = 16; // in longs, so that the counts of two threads never share a cache line
-    private static final Duration END = Duration.ofMinutes(1);
+    private static final Duration TIMEOUT = Duration.ofMinutes(1);
 
     private Load() {}
 
@@ -58,13 +58,13 @@ final class Load {
         do { // a slow device may need longer for the first unit
             TimeUnit.NANOSECONDS.sleep(measured.toNanos());
             after = sum(done);
-        } while (after == before && failure.get() == null && System.nanoTime() - start < END.toNanos());
+        } while (after == before && failure.get() == null && System.nanoTime() - start < TIMEOUT.toNanos());
         long end = System.nanoTime();
         running.on = false;
         for (Thread worker : workers) {
-            worker.join(END.toMillis());
+            worker.join(TIMEOUT.toMillis());
             if (worker.isAlive()) {
-                throw new IllegalStateException("a worker is still running after " + END);
+                throw new IllegalStateException("a worker is still running after " + TIMEOUT);
             }
         }
         Throwable cause = failure.get();

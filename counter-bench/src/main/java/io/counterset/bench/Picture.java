@@ -23,7 +23,7 @@ final class Picture {
     private final List<Bar> bars = new ArrayList<>();
 
     /**
-     * @param highlighted the start of the labels whose bars stand out
+     * @param highlighted the prefix of the labels whose bars stand out
      */
     Picture(String title, String subtitle, String highlighted) {
         this.title = title;

@@ -76,10 +76,10 @@ final class RedisServer implements Contender {
 
     /** Returns the name and version as the server prints them. */
     static String version() throws IOException, InterruptedException {
-        Process asked = new ProcessBuilder(PROGRAM, "--version").start();
-        try (BufferedReader answer = asked.inputReader(UTF_8)) {
+        Process printing = new ProcessBuilder(PROGRAM, "--version").start();
+        try (BufferedReader answer = printing.inputReader(UTF_8)) {
             String line = answer.readLine();
-            asked.waitFor();
+            printing.waitFor();
             return line == null ? PROGRAM : line.replaceAll(" sha=.*", "");
         }
     }
@@ -128,7 +128,7 @@ final class RedisServer implements Contender {
             process.onExit().get(20, TimeUnit.SECONDS);
         } catch (Exception e) {
             process.destroyForcibly();
-            throw new IOException(PROGRAM + " did not end when told to", e);
+            throw new IOException(PROGRAM + " did not exit within 20 seconds of SIGTERM", e);
         }
     }
 

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.stream.IntStream;
 
 /**
- * One figure as measured in each round. Two figures are compared round by round, because the rounds
- * of both ran in turn.
+ * One figure as measured in each round. Two figures are compared round by round, because each round
+ * measured both of them one soon after the other.
  */
 final class Samples {
 

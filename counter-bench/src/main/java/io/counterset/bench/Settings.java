@@ -18,8 +18,9 @@ import org.jspecify.annotations.Nullable;
  *
  * @param directory on the file system to measure; every measurement creates a temporary directory
  *     in it
- * @param measured the duration of each measurement; a third as long is spent on warming up before
- * @param rounds how often each measurement is repeated, in turn with the others
+ * @param measured the duration of each measurement, without the warm-up before it, which takes a
+ *     third as long
+ * @param rounds how often each measurement is repeated, interleaved with the others
  * @param threads the numbers of callers to measure, one after another
  * @param busy the number of other threads that keep processors busy while increments are measured
  * @param delay added to each flush while increments are measured, to simulate a slower device
@@ -41,8 +42,8 @@ record Settings(
     static final String USAGE = """
             usage: java -jar counter-bench.jar [options]
               --directory DIR   a directory on the file system to measure (default: the working directory)
-              --seconds S       duration of each measurement without warming up (default: 0.5; use 5 for a record)
-              --rounds N        repetitions of each measurement, in turn with the others (default: 3)
+              --seconds S       duration of each measurement without its warm-up (default: 0.5; use 5 for published figures)
+              --rounds N        repetitions of each measurement, interleaved with the others (default: 3)
               --threads N,...   numbers of callers (default: 1,16,64,256)
               --busy N          busy loops during increments; one per processor simulates a busy machine (default: 0)
               --delay MILLIS    makes each flush slower, for bare_write, bare_group_commit and counterset only (default: 0)

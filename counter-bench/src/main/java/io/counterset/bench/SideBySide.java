@@ -9,8 +9,8 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Measures counter-core beside its rivals and its limits: in one run, on one file system, in turn,
- * so that other load on the machine affects all of them alike. Prints Markdown; progress goes to
+ * Measures counter-core, its rivals and its limits in one run, on one file system and in turn, so
+ * that other load on the machine affects all of them alike. Prints Markdown; progress goes to
  * standard error.
  */
 public final class SideBySide {
@@ -51,7 +51,7 @@ public final class SideBySide {
             return;
         }
         Files.createDirectories(settings.directory());
-        System.out.println("# counter-core beside its rivals\n");
+        System.out.println("# counter-core and its rivals\n");
         new Machine(settings.directory()).facts().forEach(fact -> System.out.println("- " + fact));
         System.out.println("- Rivals: " + versions());
         System.out.println("- Each figure is the median of " + settings.rounds() + " rounds of "

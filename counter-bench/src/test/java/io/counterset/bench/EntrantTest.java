@@ -25,7 +25,7 @@ class EntrantTest {
         assumeThat(entrant.isPresent()).as("%s is on this machine", entrant).isTrue();
         try (Contender contender = entrant.open(directory, Duration.ofNanos(1000))) {
             assertThat(contender.count()).isZero();
-            Thread[] threads = Stream.generate(() -> new Thread(() -> incrementEachTime(contender)))
+            Thread[] threads = Stream.generate(() -> new Thread(() -> incrementRepeatedly(contender)))
                     .limit(THREADS)
                     .toArray(Thread[]::new);
             for (Thread thread : threads) {
@@ -38,7 +38,7 @@ class EntrantTest {
         }
     }
 
-    private static void incrementEachTime(Contender contender) {
+    private static void incrementRepeatedly(Contender contender) {
         try {
             for (int i = 0; i < EACH; i++) {
                 contender.increment();
