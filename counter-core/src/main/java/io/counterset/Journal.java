@@ -104,7 +104,14 @@ final class Journal implements Closeable {
     private long position; // where the next batch goes; initially the end of the half
     private byte[] buffer = new byte[BLOCK];
 
-    /** The content of a journal. */
+    /**
+     * The content of a journal.
+     *
+     * @param sequence the sequence number of the last batch
+     * @param cells the counters by name
+     * @param discardedBatches 1 if the last batch is torn, otherwise 0
+     * @param bytes the size of the file; 0 if there is none
+     */
     record Contents(
             StoreIdentity identity,
             long sequence,

@@ -79,14 +79,14 @@ final class Room {
             new Batch(); // used by the housekeeper; while there is a successor, by the committing thread
 
     private volatile @Nullable Journal successor; // a filled journal that lacks only the changes since then
-    private volatile boolean wanted;
+    private volatile boolean wanted; // whether a larger journal is needed, or a first one
     private volatile @Nullable Shortage shortage;
 
     // Guarded by the ledger's lock; only the committing thread changes the journal.
     private volatile @Nullable Journal journal;
     private @Nullable Journal retired; // replaced and still open
     private long foundBytes; // size of the journal found when opening, while none is in use
-    private volatile long attempts;
+    private volatile long attempts; // how often writing that journal was attempted
     private volatile boolean ended;
     private long growths;
 

@@ -125,7 +125,11 @@ final class SimulatedDisk {
         }
     }
 
-    /** A change of names that is kept or lost as a whole. */
+    /**
+     * A change of names that is kept or lost as a whole.
+     *
+     * @param becomes the new file of each name, or null if the name is removed
+     */
     private record Renaming(Map<String, @Nullable Inode> becomes) {}
 
     private static final class Block {

@@ -75,8 +75,8 @@ final class Simulation {
             long total,
             @Nullable String key,
             int source,
-            long opening, // of the store, whose shares of keys begin with it
-            long appliedAt) {} // measured by the time that the store was open
+            long opening, // when it was made; after reopening, its source counts as 0
+            long appliedAt) {} // on the simulated clock, in nanoseconds
 
     /**
      * A future to check. When it completes, the first {@code position} adds of the history are
