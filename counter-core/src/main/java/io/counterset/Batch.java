@@ -81,18 +81,8 @@ final class Batch {
         length = HEADER;
     }
 
-    /**
-     * Lists a counter.
-     *
-     * @throws IllegalStateException if {@code value} is less than the counter's durable total.
-     *     Totals never decrease, so this is a fault in the library, and the store stops rather than
-     *     write a wrong count
-     */
+    /** Lists a counter with a total. */
     void add(Counter cell, long value) {
-        if (value < cell.durable()) {
-            throw new IllegalStateException(
-                    "counter " + cell.name + " went from " + cell.durable() + " back to " + value);
-        }
         if (size == cells.length) {
             cells = Arrays.copyOf(cells, size * 2);
             values = Arrays.copyOf(values, size * 2);

@@ -12,6 +12,7 @@ import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -233,7 +234,12 @@ final class CommandLine {
         } catch (FileAlreadyExistsException e) {
             throw new IOException(directory + " already has a store; choose a new directory; nothing was changed", e);
         } catch (IOException e) {
-            throw new IOException(directory + " cannot be written: " + e.getMessage() + "; no store was created", e);
+            throw new IOException(
+                    directory + " cannot be written: " + e.getMessage()
+                            + (Files.exists(directory.resolve(Journal.FILE))
+                                    ? "; a store was created, but a crash of the machine may lose it"
+                                    : "; no store was created"),
+                    e);
         }
     }
 }

@@ -197,8 +197,8 @@ final class CountFile implements Housekeeper.Task {
     private void warn(String message) {
         try {
             warnings.accept(message);
-        } catch (Throwable e) { // a fault of the listener, not of the file
-            failures.incrementAndGet();
+        } catch (Throwable e) {
+            // A fault of the listener, not of the file.
         }
     }
 

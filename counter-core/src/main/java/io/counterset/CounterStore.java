@@ -549,7 +549,12 @@ public final class CounterStore implements AutoCloseable {
                 }
             }
         } catch (IOException e) {
-            throw new UncheckedIOException("closing " + directory + " failed; all acknowledged adds are safe", e);
+            throw new UncheckedIOException(
+                    "closing " + directory + " failed"
+                            + failure()
+                                    .map(cause -> ", as the store had before: " + cause)
+                                    .orElse("; all acknowledged adds are safe"),
+                    e);
         } finally {
             ledger.lock.unlock();
         }
@@ -776,7 +781,7 @@ public final class CounterStore implements AutoCloseable {
                 if (opened.isOutOfSpace(e)) {
                     throw new StoreFullException(
                             directory + " has no room for a new journal: " + e.getMessage()
-                                    + "; nothing was changed; free some space, then open the store again",
+                                    + "; no count was changed; free some space, then open the store again",
                             e);
                 }
                 throw DirectoryStorage.unusable(directory, e);

@@ -83,7 +83,7 @@ public abstract sealed class CounterStoreException extends RuntimeException
 
         DirectoryUnusableException(Path directory, String reason, Throwable cause) {
             super(
-                    directory + " cannot be used as the directory of a store: " + reason + "; nothing was changed",
+                    directory + " cannot be used as the directory of a store: " + reason + "; no count was changed",
                     cause);
         }
     }

@@ -244,7 +244,7 @@ final class Ledger {
                 Counter next = cell.nextMarked;
                 cell.nextMarked = null;
                 cell.unmark();
-                batch.add(cell, cell.applied());
+                batch.add(cell, applied(cell));
                 cell = next;
             }
             if (!batch.isEmpty() && !journal.fits(batch.paddedLength())) {
@@ -260,11 +260,27 @@ final class Ledger {
         batch.keys(keys.list());
         batch.expect(cells.size());
         for (Counter cell : cells.values()) {
-            long total = cell.applied();
+            long total = applied(cell);
             if (total != 0) {
                 batch.add(cell, total);
             }
         }
+    }
+
+    /**
+     * Returns the total of all adds to a counter, for the next commit. Called only by the thread
+     * that also publishes totals.
+     *
+     * @throws IllegalStateException if that is less than the durable total. Totals never decrease,
+     *     so this is a fault in the library, and the store stops rather than write a wrong count
+     */
+    private static long applied(Counter cell) {
+        long total = cell.applied();
+        if (total < cell.durable()) {
+            throw new IllegalStateException(
+                    "counter " + cell.name + " went from " + cell.durable() + " back to " + total);
+        }
+        return total;
     }
 
     /** Publishes the totals of a batch that is on the device. The caller holds the lock. */

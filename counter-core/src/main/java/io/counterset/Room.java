@@ -86,7 +86,8 @@ final class Room {
     private volatile @Nullable Journal journal;
     private @Nullable Journal retired; // replaced and still open
     private long foundBytes; // size of the journal found when opening, while none is in use
-    private volatile long attempts; // how often writing that journal was attempted
+    private long foundSequence; // of its last batch
+    private volatile long attempts; // how often writing a larger or first journal was attempted
     private volatile boolean ended;
     private long growths;
 
@@ -193,6 +194,7 @@ final class Room {
      */
     void open(long found, long sequence) throws IOException {
         foundBytes = found;
+        foundSequence = sequence;
         if (storage.exists(Journal.NEW_FILE)) { // left over from a crash; it may be what fills the disk
             storage.delete(Journal.NEW_FILE);
         }
@@ -299,7 +301,7 @@ final class Room {
                     null);
             return;
         }
-        successor = fill(half, current == null ? 0 : current.sequence());
+        successor = fill(half, current == null ? foundSequence : current.sequence());
         try {
             commits.flush(); // this commit switches to the new journal
         } catch (OutcomeUnknownException e) {

@@ -200,7 +200,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
         Files.writeString(directory(), "not a directory");
         assertThatThrownBy(this::open)
                 .isInstanceOf(DirectoryUnusableException.class)
-                .hasMessageContainingAll(builderPath() + " is not a directory", "nothing was changed");
+                .hasMessageContainingAll(builderPath() + " is not a directory", "no count was changed");
         assertThatThrownBy(() -> CounterStore.open(directory().resolve("below")))
                 .isInstanceOf(DirectoryUnusableException.class)
                 .hasMessageContaining(builderPath() + " is not a directory");
@@ -528,7 +528,7 @@ class DirectoryBehaviourTest extends BehaviourKit {
                 directory(),
                 () -> assertThatThrownBy(this::open)
                         .isInstanceOf(DirectoryUnusableException.class)
-                        .hasMessageContainingAll(builderPath(), "cannot be used", "nothing was changed"));
+                        .hasMessageContainingAll(builderPath(), "cannot be used", "no count was changed"));
         try (CounterStore store = open()) {
             assertThat(store.counter("c").value()).isEqualTo(1);
         }

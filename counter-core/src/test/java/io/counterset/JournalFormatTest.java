@@ -4,6 +4,7 @@ package io.counterset;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.counterset.CounterStoreException.OutcomeUnknownException;
 import io.counterset.CounterStoreException.UnsupportedFormatException;
 import io.counterset.SimulatedDisk.Tears;
 import java.io.ByteArrayOutputStream;
@@ -193,11 +194,27 @@ class JournalFormatTest {
     }
 
     @Test
-    void aDecreasedTotalIsNeverWritten() {
-        Counter cell = new Counter("visits", 6, 5);
-        assertThatThrownBy(() -> new Batch().add(cell, 4))
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessage("counter visits went from 5 back to 4");
+    void aDecreasedTotalIsNeverWritten(@TempDir Path directory) {
+        try (CounterStore store = CounterStore.open(directory)) {
+            Counter counter = store.counter("visits");
+            counter.add(5);
+            counter.publish(9);
+            counter.increment();
+            assertThatThrownBy(store::flush)
+                    .isInstanceOf(OutcomeUnknownException.class)
+                    .hasMessageContaining("counter visits went from 9 back to 6");
+        }
+    }
+
+    /** A journal is filled while commits publish larger totals. */
+    @Test
+    void aTotalThatHasGrownSinceItWasReadCanBeListed() {
+        Counter counter = new Counter("visits", 6, 5);
+        long read = counter.durable();
+        counter.publish(6);
+        Batch batch = new Batch();
+        batch.add(counter, read);
+        assertThat(batch.isEmpty()).isFalse();
     }
 
     @Test

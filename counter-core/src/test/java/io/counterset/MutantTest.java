@@ -312,7 +312,7 @@ class MutantTest {
                         new Mutant()
                                 .change(
                                         Ledger.class,
-                                        "                cell.unmark();\n                batch.add(cell, cell.applied());",
+                                        "                cell.unmark();\n                batch.add(cell, applied(cell));",
                                         "                long early = cell.applied();\n"
                                                 + "                Thread.yield();\n"
                                                 + "                cell.unmark();\n"

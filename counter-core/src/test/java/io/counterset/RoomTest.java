@@ -9,6 +9,7 @@ import io.counterset.CounterStoreException.StoreFullException;
 import io.counterset.SimulatedDisk.Fault;
 import io.counterset.SimulatedDisk.Operation;
 import io.counterset.SimulatedDisk.Tears;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.SortedMap;
@@ -216,11 +217,12 @@ class RoomTest {
     }
 
     @Test
-    void aStoreOpenedOnAFullDiskIsReadOnlyUntilThereIsRoom() {
+    void aStoreOpenedOnAFullDiskIsReadOnlyUntilThereIsRoom() throws IOException {
         CounterStore first = open(64 * SimulatedDisk.BLOCK);
         first.counter("c").addOnce(5, "k");
         StoreIdentity identity = first.identity();
         first.close();
+        long sequence = sequence();
         disk.capacity(disk.used());
         byte[] before = disk.content(Journal.FILE);
         CounterStore store = open(64 * SimulatedDisk.BLOCK);
@@ -250,6 +252,12 @@ class RoomTest {
         assertThat(store.identity().id()).isEqualTo(identity.id());
         assertThat(store.identity().incarnation()).isEqualTo(identity.incarnation() + 1);
         store.close();
+        assertThat(sequence()).isGreaterThan(sequence);
+    }
+
+    private long sequence() throws IOException {
+        return Journal.read(disk.mount(), IdempotencyWindow.DEFAULT, Long.MAX_VALUE)
+                .sequence();
     }
 
     @Test
