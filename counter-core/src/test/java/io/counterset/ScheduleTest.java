@@ -352,7 +352,7 @@ class ScheduleTest {
                         new Mutant()
                                 .change(
                                         Ledger.class,
-                                        "                cell.unmark();\n                batch.add(cell, cell.applied());",
+                                        "                cell.unmark();\n                batch.add(cell, applied(cell));",
                                         "                long early = cell.applied();\n"
                                                 + "                cell.unmark();\n"
                                                 + "                batch.add(cell, early);")),
